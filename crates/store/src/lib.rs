@@ -1,1 +1,196 @@
-//! .
+//! Images at rest, and the seam between the stages: where an image lies is a [`BlobStore`] for its
+//! content and an [`ImageStore`] for its names.
+//!
+//! A store value is *one repository's view*: a folder of the local layout, a repository of a
+//! registry, an archive. Methods block; bounded parallelism is [`copy`]'s. Bytes that a store
+//! hands out were checked against their digest, either now or when they were written and not
+//! touched since; a mismatch is [`StoreError::Corrupt`] and is never retried.
+//!
+//! Source: image-spec v1.1, image-layout.md; distribution-spec v1.1 for the shape of the names.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use oci::{Descriptor, Digest, Document, Tag};
+
+/// Content by digest.
+pub trait BlobStore: Send + Sync {
+    /// Returns the size in bytes of the blob, or `None` where the store does not have it.
+    ///
+    /// # Errors
+    /// `Denied` or `Unreachable`, never `NotFound`.
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError>;
+
+    /// Opens the blob for reading from its start. Reading gives an error of kind
+    /// [`io::ErrorKind::InvalidData`] at the end where the content does not have the digest.
+    ///
+    /// # Errors
+    /// `NotFound` where the store does not have it, `Corrupt` where that is already known.
+    fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError>;
+
+    /// Stores `content` under the digest and size that `descriptor` names; a blob that is there
+    /// already is not written again. Nothing becomes visible unless digest and size are right.
+    ///
+    /// # Errors
+    /// `Corrupt` where the content is not what the descriptor says.
+    fn put_blob(&self, descriptor: &Descriptor, content: Blob) -> Result<Put, StoreError>;
+}
+
+/// Manifests and names over blobs.
+pub trait ImageStore: BlobStore {
+    /// Returns what `tag` points to. Only media type, digest and size are promised.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such tag.
+    fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError>;
+
+    /// Returns the manifest or index with `digest`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` where its bytes do not have the digest or cannot be read as a manifest.
+    fn document(&self, digest: &Digest) -> Result<Document, StoreError>;
+
+    /// Stores a manifest or index after everything it needs; a store may refuse one whose children
+    /// it does not have. This is where durability happens: when it returns, the image survives a crash.
+    fn put_document(&self, document: &Document) -> Result<(), StoreError>;
+
+    /// Makes `tag` point to `document`, which is stored as well where it is not there yet.
+    ///
+    /// # Errors
+    /// `Denied` where the tag is immutable and points elsewhere.
+    fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError>;
+
+    /// Removes a tag; what it pointed to stays.
+    fn untag(&self, tag: &Tag) -> Result<(), StoreError>;
+
+    /// Returns all tags in ascending order; empty where the repository is unknown.
+    fn tags(&self) -> Result<Vec<Tag>, StoreError>;
+
+    /// Removes a manifest from the repository together with the tags that point to it.
+    fn delete_document(&self, digest: &Digest) -> Result<(), StoreError>;
+}
+
+/// Whether a write had to move bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The content was there already.
+    Present,
+    /// The content was transferred.
+    Written,
+    /// The content was linked from another repository of the same store, without moving bytes.
+    Mounted,
+}
+
+/// Open content of known size.
+pub struct Blob {
+    size: u64,
+    source: Source,
+}
+
+/// What a blob's bytes come from; a receiver that can copy a file inside the kernel asks for it.
+pub enum Source {
+    /// A file whose content from the current position on, for the blob's size, is the blob, and
+    /// which was verified.
+    File(File),
+    /// Bytes in memory, verified.
+    Bytes(Bytes),
+    /// A stream that checks itself while it is read.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Blob {
+    /// Returns a blob of `size` bytes from `source`.
+    pub fn new(size: u64, source: Source) -> Self {
+        Self { size, source }
+    }
+
+    /// Returns a blob of bytes in memory.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { size: bytes.len() as u64, source: Source::Bytes(bytes) }
+    }
+
+    /// Returns the size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns where the bytes come from.
+    pub fn into_source(self) -> Source {
+        self.source
+    }
+}
+
+impl Read for Blob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::File(file) => file.read(buffer),
+            Source::Bytes(bytes) => {
+                let count = bytes.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&bytes.split_to(count));
+                Ok(count)
+            }
+            Source::Stream(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({} bytes)", self.size)
+    }
+}
+
+/// Why a store could not do what it was asked for. `what` always names the thing and the store,
+/// such as `blob sha256:... in the store at /var/lib/x` or `manifest ghcr.io/acme/api:main`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is not there.
+    #[error("{what} does not exist")]
+    NotFound {
+        /// The thing and the store.
+        what: String,
+    },
+    /// Its bytes are not what its digest, size or type says. Never retried.
+    #[error("{what} is corrupt: {reason}")]
+    Corrupt {
+        /// The thing and the store.
+        what: String,
+        /// Expected and found.
+        reason: String,
+    },
+    /// The store refuses: credentials, permissions, an immutable tag, a policy.
+    #[error("{what} was refused: {reason}")]
+    Denied {
+        /// The thing and the store.
+        what: String,
+        /// The store's words.
+        reason: String,
+    },
+    /// The store could not be reached, broke off, or has no space.
+    #[error("cannot {action} {what}")]
+    Unreachable {
+        /// `read`, `write`, `push`, ...
+        action: &'static str,
+        /// The thing and the store.
+        what: String,
+        /// Whether the same request may succeed later.
+        transient: bool,
+        /// What happened.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same request may succeed when it is made again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { transient: true, .. })
+    }
+
+    /// Returns an `Unreachable` for a local input/output error; `what` names the file.
+    pub fn io(action: &'static str, what: impl Into<String>, source: io::Error) -> Self {
+        Self::Unreachable { action, what: what.into(), transient: false, source: Box::new(source) }
+    }
+}
