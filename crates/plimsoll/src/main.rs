@@ -1,1 +1,32 @@
-fn main() {}
+//! The binary: reads the world once, runs one command, turns what went wrong into an exit code.
+//!
+//! This crate owns the command line, the environment, printing and exit codes; what the commands
+//! do lives in the rooms below.
+
+mod cli;
+mod command;
+mod env;
+mod error;
+mod interrupt;
+mod session;
+mod ui;
+
+use std::process::ExitCode;
+
+use crate::env::Environment;
+use crate::error::Code;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        ui::report_defect(panic);
+        end(Code::Defect)
+    }));
+    interrupt::watch(end);
+    ExitCode::from(cli::run(Environment::read(), std::env::args_os()) as u8)
+}
+
+/// Ends the process at once; what is half written is temporary and is swept by the next run.
+#[allow(clippy::disallowed_methods, reason = "the one place that may")]
+fn end(code: Code) -> ! {
+    std::process::exit(i32::from(code as u8))
+}

@@ -1,0 +1,223 @@
+//! The command line: flags that every command takes, and the way from arguments to an exit code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use oci::Registry;
+
+use crate::command::Command;
+use crate::env::Environment;
+use crate::error::{Code, Error};
+use crate::session::Session;
+use crate::ui::{self, Ui};
+
+/// Builds container images once, tests that very digest, ships it with proof.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused by a gate, \
+    4 wrong image, 5 remote failed,\n6 not allowed, 7 partly done, 8 a check found something, 70 a defect of ours.")]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command; they may stand before or after the command's name.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Work as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub folder: Option<PathBuf>,
+    /// Configuration file [default: plimsoll.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Folder for images, cache and logs [default: $PLIMSOLL_ROOT, then the XDG data folder]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub root: Option<PathBuf>,
+    /// Overrides a key of the configuration, such as `identity.short-sha=8`
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true, value_parser = parse_setting)]
+    pub settings: Vec<(String, String)>,
+    /// Form of the results on standard output
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text", hide_possible_values = false)]
+    pub format: Format,
+    /// Says nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Says more; twice says much more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub color: When,
+    /// How to show what is going on
+    #[arg(long, value_name = "STYLE", global = true, default_value = "auto")]
+    pub progress: ProgressStyle,
+    /// Takes nothing from other machines
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Fails where plimsoll.lock would have to change
+    #[arg(long, global = true)]
+    pub locked: bool,
+    /// Says what would be done and does not do it
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// CI host whose conventions to follow
+    #[arg(long, value_name = "HOST", global = true, default_value = "auto")]
+    pub ci: Ci,
+    /// Speaks plain HTTP with HOST; loopback addresses need no permission
+    #[arg(long, value_name = "HOST", global = true)]
+    pub insecure_registry: Vec<Registry>,
+    /// Sees or runs as another event: pr:42, branch:NAME, tag:NAME, schedule, dispatch
+    #[arg(long = "as", value_name = "EVENT", global = true)]
+    pub event: Option<String>,
+}
+
+/// Form of results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document with a schema number; NDJSON for streams.
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressStyle {
+    /// `tty` on a terminal, else `plain`.
+    #[default]
+    Auto,
+    /// One live line for each active step.
+    Tty,
+    /// One line for each change.
+    Plain,
+    /// One JSON event for each change.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// CI hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ci {
+    /// As the environment says.
+    #[default]
+    Auto,
+    /// None, whatever the environment says.
+    None,
+    /// GitHub Actions.
+    Github,
+    /// GitLab CI.
+    Gitlab,
+    /// Forgejo or Gitea Actions.
+    Forgejo,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it has no `=`; write KEY=VALUE")?;
+    if key.trim().is_empty() {
+        return Err("the key before `=` is empty".to_owned());
+    }
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// Runs the command that `arguments` ask for and returns the exit code.
+pub fn run(environment: Environment, arguments: impl Iterator<Item = OsString>) -> Code {
+    let arguments: Vec<OsString> = arguments.collect();
+    let cli = match parse(&environment, &arguments) {
+        Ok(cli) => cli,
+        Err(error) => return ui::usage::show(&environment, &arguments, &error),
+    };
+    let ui = Ui::new(&environment, &cli.global);
+    ui::log::install(&ui);
+    match start(environment, cli, &ui) {
+        Ok(()) => Code::Done,
+        Err(error) => {
+            ui.error(&error);
+            error.code()
+        }
+    }
+}
+
+fn parse(environment: &Environment, arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let colour = if ui::wants_colour(environment, arguments) {
+        clap::ColorChoice::Always
+    } else {
+        clap::ColorChoice::Never
+    };
+    let matches = Cli::command().color(colour).try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn start(mut environment: Environment, cli: Cli, ui: &Ui) -> Result<(), Error> {
+    if let Some(folder) = &cli.global.folder {
+        environment.enter(folder)?;
+    }
+    cli.command.run(&Session::new(environment, cli.global, ui.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every command shows how it is used, and what it shows is accepted by the parser.
+    #[test]
+    fn every_command_has_examples_that_parse() {
+        check_examples(&Cli::command(), "plimsoll");
+    }
+
+    fn check_examples(command: &clap::Command, path: &str) {
+        for child in command.get_subcommands() {
+            let path = format!("{path} {}", child.get_name());
+            if child.has_subcommands() {
+                check_examples(child, &path);
+                continue;
+            }
+            let help = child.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().filter_map(|line| line.trim().strip_prefix("$ ")).collect();
+            assert!(!examples.is_empty(), "{path} has no example");
+            for example in examples {
+                check_parses(example, &path);
+            }
+        }
+    }
+
+    fn check_parses(example: &str, path: &str) {
+        let own = example.split(" | ").find(|part| part.starts_with("plimsoll ")).expect(example);
+        assert!(own.starts_with(path), "{path}: {example}");
+        let words = own.split(" > ").next().unwrap().split_whitespace().map(|word| word.trim_matches('\''));
+        if let Err(error) = Cli::try_parse_from(words) {
+            panic!("{example}: {error}");
+        }
+    }
+
+    #[test]
+    fn settings_have_a_key() {
+        assert_eq!(parse_setting("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert!(parse_setting("a.b").is_err() && parse_setting("=x").is_err());
+    }
+}

@@ -1,0 +1,23 @@
+//! One file for each command: its arguments, its help, what it runs.
+
+mod completions;
+
+use clap::Subcommand;
+
+use crate::error::Error;
+use crate::session::Session;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Completions(completions::Arguments),
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(&self, session: &Session) -> Result<(), Error> {
+        match self {
+            Self::Completions(arguments) => arguments.run(session),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The world outside: environment variables, clock, working folder, home, terminals. This is the
+//! only module that asks for them; everything else is handed an [`Environment`].
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::error::Error;
+
+/// What the process was started with, read once.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Variables whose name and value are UTF-8.
+    pub variables: BTreeMap<String, String>,
+    /// When the process was started.
+    pub now: Timestamp,
+    /// The folder relative paths start from.
+    pub folder: PathBuf,
+    /// Whether standard output is a terminal.
+    pub stdout_is_terminal: bool,
+    /// Whether standard error is a terminal.
+    pub stderr_is_terminal: bool,
+    /// Whether standard input is a terminal.
+    pub stdin_is_terminal: bool,
+}
+
+impl Environment {
+    /// Reads the world.
+    #[allow(clippy::disallowed_methods, reason = "the one place that may")]
+    pub fn read() -> Self {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self {
+            variables,
+            now: Timestamp::now(),
+            folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            stdout_is_terminal: std::io::stdout().is_terminal(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
+        }
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Makes `folder` the working folder, as if the process had been started there.
+    pub fn enter(&mut self, folder: &Path) -> Result<(), Error> {
+        let cannot = |source| Error::file("enter", folder, source);
+        std::env::set_current_dir(folder).map_err(cannot)?;
+        self.folder = std::env::current_dir().map_err(cannot)?;
+        Ok(())
+    }
+
+    /// Returns the home folder, where there is one.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.variable("HOME").map(PathBuf::from)
+    }
+
+    /// Returns the folder for state: `$PLIMSOLL_ROOT`, else `plimsoll` in the XDG data folder.
+    ///
+    /// Source: XDG Base Directory Specification 0.8, "Environment variables": relative values are ignored.
+    pub fn state_folder(&self) -> Option<PathBuf> {
+        if let Some(root) = self.variable("PLIMSOLL_ROOT") {
+            return Some(self.folder.join(root));
+        }
+        let data = self.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = data.or_else(|| self.home().map(|home| home.join(".local/share")))?;
+        Some(data.join("plimsoll"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(variables: &[(&str, &str)], expected: Option<&str>) {
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment = Environment {
+            variables,
+            now: Timestamp::UNIX_EPOCH,
+            folder: "/project".into(),
+            stdout_is_terminal: false,
+            stderr_is_terminal: false,
+            stdin_is_terminal: false,
+        };
+        assert_eq!(environment.state_folder().as_deref(), expected.map(Path::new));
+    }
+
+    #[test]
+    fn state_folder_by_order_of_precedence() {
+        check(&[("PLIMSOLL_ROOT", "/p"), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")], Some("/p"));
+        check(&[("PLIMSOLL_ROOT", "state")], Some("/project/state"));
+        check(&[("PLIMSOLL_ROOT", ""), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")], Some("/x/plimsoll"));
+        check(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")], Some("/h/.local/share/plimsoll"));
+        check(&[], None);
+    }
+}

@@ -1,0 +1,168 @@
+//! What can go wrong, seen from the command line: who is to blame, what to try, and the exit code.
+//! The rooms below say what happened; only this module decides what it means to whoever called.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use store::StoreError;
+
+/// Exit codes; a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Everything asked for is done.
+    Done = 0,
+    /// The thing asked for failed: a build step, a suite, an image that is not there.
+    Failed = 1,
+    /// The command line, the configuration or an input file is wrong.
+    Usage = 2,
+    /// Another image than the expected one: digest mismatch, stale revision.
+    WrongImage = 4,
+    /// A remote failed after its retries.
+    Remote = 5,
+    /// Credentials or permissions do not allow it.
+    NotAllowed = 6,
+    /// A defect of ours.
+    Defect = 70,
+    /// SIGINT.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line says something that cannot be done.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to write instead.
+        hint: Option<String>,
+    },
+    /// A file or folder that was named on the command line.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// `read`, `write`, `enter`, ...
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Images at rest, here or in a registry.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nobody reads our output any more; not worth a message.
+    #[error("standard output is closed")]
+    OutputClosed,
+    /// A signal ended the command in good order.
+    #[error("stopped")]
+    Stopped(Code),
+}
+
+impl Error {
+    /// Returns a usage error without a hint.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// Returns the error of a file named on the command line.
+    pub fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File { action, path: path.to_owned(), source }
+    }
+
+    /// Returns the exit code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Usage { .. } => Code::Usage,
+            Self::File { source, .. } => code_of_file(source),
+            Self::Store(error) => code_of_store(error),
+            Self::OutputClosed => Code::Done,
+            Self::Stopped(code) => *code,
+        }
+    }
+
+    /// Returns what to try, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::Store(error) => hint_of_store(error),
+            _ => None,
+        }
+    }
+
+    /// Whether there is something to tell; a closed pipe and a signal speak for themselves.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::OutputClosed | Self::Stopped(_))
+    }
+}
+
+fn code_of_file(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Code::Usage,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::NotAllowed,
+        _ => Code::Failed,
+    }
+}
+
+fn code_of_store(error: &StoreError) -> Code {
+    match error {
+        StoreError::NotFound { .. } => Code::Failed,
+        StoreError::Corrupt { .. } => Code::WrongImage,
+        StoreError::Denied { .. } => Code::NotAllowed,
+        StoreError::Unreachable { transient: true, .. } => Code::Remote,
+        StoreError::Unreachable { source, .. } => match source.downcast_ref::<io::Error>() {
+            Some(local) if local.kind() == io::ErrorKind::PermissionDenied => Code::NotAllowed,
+            Some(_) => Code::Failed,
+            None => Code::Remote,
+        },
+    }
+}
+
+fn hint_of_store(error: &StoreError) -> Option<String> {
+    let StoreError::Unreachable { source, .. } = error else { return None };
+    let source = source.downcast_ref::<io::Error>()?;
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space, or put the store elsewhere with --root DIR".to_owned())
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some("name a folder that you may write to with --root DIR".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: impl Into<Error>, expected: Code) {
+        assert_eq!(error.into().code(), expected);
+    }
+
+    fn unreachable(
+        transient: bool,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StoreError {
+        StoreError::Unreachable { action: "read", what: "x".into(), transient, source: source.into() }
+    }
+
+    #[test]
+    fn codes_tell_local_from_remote_and_ours_from_theirs() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        check(StoreError::NotFound { what: "x".into() }, Code::Failed);
+        check(StoreError::Corrupt { what: "x".into(), reason: "y".into() }, Code::WrongImage);
+        check(StoreError::Denied { what: "x".into(), reason: "y".into() }, Code::NotAllowed);
+        check(unreachable(true, "503"), Code::Remote);
+        check(unreachable(false, "400"), Code::Remote);
+        check(unreachable(false, full()), Code::Failed);
+        check(unreachable(false, io::Error::from(io::ErrorKind::PermissionDenied)), Code::NotAllowed);
+        check(Error::file("read", Path::new("x"), io::ErrorKind::NotFound.into()), Code::Usage);
+        assert!(Error::from(unreachable(false, full())).hint().unwrap().contains("--root"));
+    }
+}

@@ -1,0 +1,67 @@
+//! Runs the binary in a folder of its own with an environment of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder with a project and a store, gone when dropped.
+pub struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    /// Makes the folder.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Returns the path of `name` in the project.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("project").join(name)
+    }
+
+    /// Returns the binary with words separated by white space as its arguments.
+    pub fn command(&self, line: &str) -> Command {
+        let project = self.path("");
+        std::fs::create_dir_all(&project).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        command.args(line.split_whitespace());
+        command.current_dir(project).env_clear().env("HOME", self.folder.path().join("home"));
+        command.env("PLIMSOLL_ROOT", self.folder.path().join("root")).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary and returns what a user sees, with digests, times and this folder masked.
+    pub fn see(&self, line: &str) -> String {
+        self.shown(&self.command(line).output().unwrap())
+    }
+
+    fn shown(&self, output: &Output) -> String {
+        let mut text = match output.status.code() {
+            Some(code) => format!("exit code: {code}\n"),
+            None => format!("{}\n", output.status),
+        };
+        for (name, content) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+            if !content.is_empty() {
+                text.push_str(&format!("--- {name}\n{}", String::from_utf8_lossy(content)));
+            }
+        }
+        mask(&text, self.folder.path())
+    }
+}
+
+fn mask(text: &str, folder: &Path) -> String {
+    text.replace(folder.to_str().unwrap(), "[DIR]").lines().map(mask_line).collect::<Vec<_>>().join("\n")
+}
+
+/// Replaces `sha256:` and 64 digits by `[DIGEST]`.
+fn mask_line(line: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("sha256:") {
+        let digits = after.bytes().take_while(u8::is_ascii_hexdigit).count();
+        masked.push_str(before);
+        masked.push_str(if digits == 64 { "[DIGEST]" } else { "sha256:" });
+        rest = if digits == 64 { &after[64..] } else { after };
+    }
+    masked + rest
+}
