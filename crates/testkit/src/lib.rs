@@ -1,1 +1,10 @@
-//! .
+//! What tests share, and nothing else: git repositories with fixed dates, tiny images, and a reader
+//! of our own source files for the tests that hold the architecture (`tests/floors.rs`).
+//!
+//! Everything here panics with a message where it cannot do its work, because a test is the only
+//! caller. Fake remotes live beside the protocol they speak, in the crate that owns the protocol.
+
+pub mod git;
+pub mod image;
+pub mod source;
+pub mod tar;
