@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, its help, what it runs.
 
 mod completions;
+mod init;
 
 use clap::Subcommand;
 
@@ -10,6 +11,7 @@ use crate::session::Session;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Init(init::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -17,6 +19,7 @@ impl Command {
     /// Runs the command.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match self {
+            Self::Init(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }
     }

@@ -3,3 +3,4 @@
 mod run;
 
 mod basics;
+mod init;

@@ -19,6 +19,18 @@ impl Scene {
         self.folder.path().join("project").join(name)
     }
 
+    /// Writes a file of the project, with the folders it lies in.
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Returns the text of a file of the project.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
     /// Returns the binary with words separated by white space as its arguments.
     pub fn command(&self, line: &str) -> Command {
         let project = self.path("");

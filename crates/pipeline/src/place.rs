@@ -1,0 +1,200 @@
+//! Places an image can be read from and written to, as they are written on a command line.
+//!
+//! | text | place |
+//! |---|---|
+//! | `local/debian:12`, `ghcr.io/acme/api@sha256:...` | local store or registry |
+//! | `oci:DIR[:TAG]`, `oci:DIR@sha256:...` | image layout in a folder |
+//! | `oci-archive:FILE[:REF]` | image layout in a tar |
+//! | `docker-archive:FILE[:REF]` | what `docker save` writes |
+//! | `docker-daemon:REF` | the image store of a Docker daemon |
+//!
+//! The prefixes are skopeo's. As there, the path ends at the first colon.
+//!
+//! Source: containers-transports(5).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use oci::{Digest, Reference, Tag};
+
+/// Where an image lies or is to lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A registry, or the local store.
+    Name(Reference),
+    /// An image layout in a folder.
+    Layout {
+        /// The folder.
+        folder: PathBuf,
+        /// Which image of it; `None` is the only one.
+        image: Option<Selector>,
+    },
+    /// Images in a tar.
+    Archive {
+        /// How it is laid out.
+        format: ArchiveFormat,
+        /// The tar.
+        file: PathBuf,
+        /// Which image of it, or the name it is to get; `None` is the only one.
+        reference: Option<Reference>,
+    },
+    /// The image store of a Docker daemon.
+    Daemon(Reference),
+}
+
+/// Which image of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The one with this name.
+    Tag(Tag),
+    /// The one with this digest.
+    Digest(Digest),
+}
+
+/// How images lie in a tar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// `manifest.json` beside layers, as `docker save` writes.
+    Docker,
+    /// An image layout.
+    Oci,
+}
+
+impl ArchiveFormat {
+    /// Returns the prefix of a place.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker-archive",
+            Self::Oci => "oci-archive",
+        }
+    }
+}
+
+/// A text is not a place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a place for an image: {reason}")]
+pub struct InvalidPlace {
+    /// What was given.
+    pub text: String,
+    /// Which rule it breaks.
+    pub reason: String,
+}
+
+impl FromStr for Place {
+    type Err = InvalidPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+        let invalid = |reason: String| InvalidPlace { text: text.to_owned(), reason };
+        let (prefix, rest) = text.split_once(':').unwrap_or(("", text));
+        match prefix {
+            "oci" => layout(rest).map_err(invalid),
+            "oci-archive" => archive(ArchiveFormat::Oci, rest).map_err(invalid),
+            "docker-archive" => archive(ArchiveFormat::Docker, rest).map_err(invalid),
+            "docker-daemon" => rest.parse().map(Self::Daemon).map_err(|error| invalid(of_reference(error))),
+            "docker" => name(rest.trim_start_matches('/')).map_err(invalid),
+            _ => name(text).map_err(invalid),
+        }
+    }
+}
+
+fn name(text: &str) -> Result<Place, String> {
+    text.parse().map(Place::Name).map_err(of_reference)
+}
+
+fn layout(rest: &str) -> Result<Place, String> {
+    let (folder, image) = if let Some((folder, digest)) = rest.split_once("@sha") {
+        let digest = format!("sha{digest}").parse().map_err(|error: oci::InvalidDigest| error.to_string())?;
+        (folder, Some(Selector::Digest(digest)))
+    } else if let Some((folder, tag)) = rest.split_once(':') {
+        let tag = tag.parse().map_err(|error: oci::InvalidTag| error.to_string())?;
+        (folder, Some(Selector::Tag(tag)))
+    } else {
+        (rest, None)
+    };
+    if folder.is_empty() {
+        return Err("the folder is missing; write oci:DIR or oci:DIR:TAG".to_owned());
+    }
+    Ok(Place::Layout { folder: folder.into(), image })
+}
+
+fn archive(format: ArchiveFormat, rest: &str) -> Result<Place, String> {
+    let (file, reference) = match rest.split_once(':') {
+        Some((file, reference)) => (file, Some(reference.parse().map_err(of_reference)?)),
+        None => (rest, None),
+    };
+    if file.is_empty() {
+        return Err(format!("the file is missing; write {}:FILE", format.as_str()));
+    }
+    Ok(Place::Archive { format, file: file.into(), reference })
+}
+
+fn of_reference(error: oci::InvalidReference) -> String {
+    error.reason
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(reference) => reference.fmt(f),
+            Self::Layout { folder, image: None } => write!(f, "oci:{}", folder.display()),
+            Self::Layout { folder, image: Some(Selector::Tag(tag)) } => {
+                write!(f, "oci:{}:{tag}", folder.display())
+            }
+            Self::Layout { folder, image: Some(Selector::Digest(digest)) } => {
+                write!(f, "oci:{}@{digest}", folder.display())
+            }
+            Self::Archive { format, file, reference } => {
+                write!(f, "{}:{}", format.as_str(), file.display())?;
+                reference.as_ref().map_or(Ok(()), |reference| write!(f, ":{reference}"))
+            }
+            Self::Daemon(reference) => write!(f, "docker-daemon:{reference}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(text.parse::<Place>().map(|place| place.to_string()), Ok(expected.to_owned()));
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, reason: &str) {
+        let error = text.parse::<Place>().unwrap_err();
+        assert!(error.reason.contains(reason), "{text}: {error}");
+    }
+
+    #[test]
+    fn names() {
+        check("debian:12", "docker.io/library/debian:12");
+        check("docker://debian:12", "docker.io/library/debian:12");
+        check("local/debian", "local/debian");
+        check("localhost:5000/a:b", "localhost:5000/a:b");
+        check_refused("Acme/api", "lower case");
+    }
+
+    #[test]
+    fn layouts() {
+        let digest = Digest::of(b"x");
+        check("oci:out", "oci:out");
+        check("oci:/a/b:v1", "oci:/a/b:v1");
+        check(&format!("oci:/a/b@{digest}"), &format!("oci:/a/b@{digest}"));
+        check_refused("oci:", "folder is missing");
+        check_refused("oci:a:b:c", "tag");
+        check_refused("oci:a@sha256:1", "digest");
+    }
+
+    #[test]
+    fn archives_and_daemons() {
+        check("docker-archive:a.tar", "docker-archive:a.tar");
+        check("docker-archive:/x/a.tar:api:local", "docker-archive:/x/a.tar:docker.io/library/api:local");
+        check("oci-archive:a.tar:localhost:1/b:c", "oci-archive:a.tar:localhost:1/b:c");
+        check("docker-daemon:api:local", "docker-daemon:docker.io/library/api:local");
+        check_refused("oci-archive::x", "file is missing");
+        check_refused("docker-daemon:", "empty");
+    }
+}
