@@ -14,6 +14,12 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use oci::{Descriptor, Digest, Document, Tag};
 
+pub mod check;
+pub mod layout;
+
+pub use check::CheckedReader;
+pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
+
 /// Content by digest.
 pub trait BlobStore: Send + Sync {
     /// Returns the size in bytes of the blob, or `None` where the store does not have it.
@@ -78,13 +84,15 @@ pub enum Put {
     Present,
     /// The content was transferred.
     Written,
-    /// The content was linked from another repository of the same store, without moving bytes.
+    /// The content was linked from another repository, or from a store on the same file system,
+    /// without moving bytes.
     Mounted,
 }
 
 /// Open content of known size.
 pub struct Blob {
     size: u64,
+    verified_as: Option<Digest>,
     source: Source,
 }
 
@@ -100,20 +108,37 @@ pub enum Source {
 }
 
 impl Blob {
-    /// Returns a blob of `size` bytes from `source`.
+    /// Returns a blob of `size` bytes from `source`. A store that takes it computes the digest itself.
     pub fn new(size: u64, source: Source) -> Self {
-        Self { size, source }
+        Self { size, verified_as: None, source }
+    }
+
+    /// Returns a blob whose bytes were checked against `digest`, or check themselves while they are
+    /// read; a store that takes it does not hash them again.
+    pub fn verified(digest: Digest, size: u64, source: Source) -> Self {
+        Self { size, verified_as: Some(digest), source }
+    }
+
+    /// Returns a blob that checks `reader` against digest and size while it is read.
+    pub fn checked(digest: Digest, size: u64, reader: impl Read + Send + 'static) -> Self {
+        let reader = CheckedReader::new(reader, digest, size);
+        Self::verified(digest, size, Source::Stream(Box::new(reader)))
     }
 
     /// Returns a blob of bytes in memory.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { size: bytes.len() as u64, source: Source::Bytes(bytes) }
+        Self::new(bytes.len() as u64, Source::Bytes(bytes))
     }
 
     /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Returns the digest the bytes are known to have, or to be checked against while they are read.
+    pub fn verified_as(&self) -> Option<Digest> {
+        self.verified_as
     }
 
     /// Returns where the bytes come from.

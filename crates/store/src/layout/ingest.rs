@@ -1,0 +1,148 @@
+//! Writing a blob whose digest is known only at its end.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+
+use oci::{Algorithm, Digest, Hasher};
+
+use super::stamp::Stamp;
+use super::{LayoutStore, TemporaryFile, durable};
+use crate::check::Mismatch;
+use crate::{Put, StoreError};
+
+/// A blob being written. Nothing of it is visible before [`Ingest::commit`], and nothing of it is
+/// left when it is dropped.
+pub struct Ingest {
+    store: LayoutStore,
+    temporary: TemporaryFile,
+    hasher: Option<Hasher>,
+    written: u64,
+}
+
+/// What a write to a temporary file of the store ran into; the payload of the [`io::Error`].
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to the store at {root}, nothing of this blob was kept")]
+pub struct IngestError {
+    /// The store.
+    pub root: String,
+    /// What happened.
+    #[source]
+    pub source: io::Error,
+}
+
+impl LayoutStore {
+    /// Starts writing a blob.
+    ///
+    /// # Errors
+    /// `Unreachable` where no file can be made.
+    pub fn ingest(&self) -> Result<Ingest, StoreError> {
+        let folder = self.path("temporary");
+        let temporary = TemporaryFile::create(&folder)
+            .map_err(|source| StoreError::io("make a file in", folder.display().to_string(), source))?;
+        Ok(Ingest { store: self.clone(), temporary, hasher: None, written: 0 })
+    }
+}
+
+impl Ingest {
+    /// Has the content hashed while it is written, for [`Ingest::commit_checked`]. To be called
+    /// before the first byte.
+    pub fn hashing(self, algorithm: Algorithm) -> Self {
+        debug_assert_eq!(self.written, 0, "what was written already would be missing from the hash");
+        Self { hasher: Some(Hasher::new(algorithm)), ..self }
+    }
+
+    /// Returns how many bytes were written so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes the content visible as `digest`, trusting the writer, who hashed it in the same pass.
+    ///
+    /// # Errors
+    /// `Corrupt` where the number of bytes is not `size`; `Unreachable`, such as for a full disk.
+    /// Nothing is kept then.
+    pub fn commit(self, digest: &Digest, size: u64) -> Result<Put, StoreError> {
+        let store = self.store.clone();
+        let failed = |source| StoreError::io("write", store.what(digest), source);
+        let stamp = Stamp::of(self.temporary.file()).map_err(failed)?;
+        if stamp.size != size {
+            return Err(mismatch(digest, Mismatch::Size { expected: size, found: stamp.size }));
+        }
+        if store.has_intact(digest, size)? {
+            return Ok(Put::Present);
+        }
+        durable::make_folder(&store.blob_folder(digest))?;
+        stamp.put_on(self.temporary.file());
+        self.temporary.persist(&store.blob_path(digest), 0o444).map_err(failed)?;
+        store.0.synced.lock().expect("no code panics while it holds this lock").remove(digest);
+        store.0.written.lock().expect("no code panics while it holds this lock").insert(*digest);
+        Ok(Put::Written)
+    }
+
+    /// Makes the content visible as `digest` where that is its digest.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is not, otherwise as for [`Ingest::commit`].
+    pub fn commit_checked(mut self, digest: &Digest, size: u64) -> Result<Put, StoreError> {
+        let found = match self.hasher.take().map(Hasher::finish) {
+            Some(found) if found.algorithm() == digest.algorithm() => found,
+            _ => self.hash_again(digest)?,
+        };
+        if self.written != size {
+            return Err(mismatch(digest, Mismatch::Size { expected: size, found: self.written }));
+        }
+        if found != *digest {
+            return Err(mismatch(digest, Mismatch::Digest { expected: *digest, found }));
+        }
+        self.commit(digest, size)
+    }
+
+    /// Returns the file, for a copy inside the kernel; such bytes are not hashed or counted.
+    pub(super) fn file(&self) -> &File {
+        self.temporary.file()
+    }
+
+    fn hash_again(&self, digest: &Digest) -> Result<Digest, StoreError> {
+        let read = || -> io::Result<Digest> {
+            let mut file = File::open(self.temporary.path())?;
+            file.rewind()?;
+            let mut hasher = Hasher::new(digest.algorithm());
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(hasher.finish()),
+                    count => hasher.update(&buffer[..count]),
+                }
+            }
+        };
+        read().map_err(|source| StoreError::io("read", self.store.what(digest), source))
+    }
+}
+
+impl Write for Ingest {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        let count = self.temporary.file().write(content).map_err(|source| {
+            let root = self.store.root().display().to_string();
+            io::Error::new(source.kind(), IngestError { root, source })
+        })?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&content[..count]);
+        }
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ingest({} bytes)", self.written)
+    }
+}
+
+fn mismatch(digest: &Digest, mismatch: Mismatch) -> StoreError {
+    StoreError::Corrupt { what: format!("blob {digest}"), reason: mismatch.to_string() }
+}

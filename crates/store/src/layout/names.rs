@@ -1,0 +1,127 @@
+//! Where the facts about a repository lie, and reading them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci::{Descriptor, Digest, Registry, Repository, Tag};
+
+use crate::StoreError;
+
+/// How many folders deep a repository may lie; a name has at most 255 characters.
+const MAX_DEPTH: usize = 128;
+
+/// The folder of one repository. Path components never start with `_`, so the three folders for
+/// facts cannot be mistaken for parts of a name.
+pub(super) struct RepositoryFolder {
+    path: PathBuf,
+}
+
+impl RepositoryFolder {
+    pub fn new(repositories: &Path, repository: &Repository) -> Self {
+        Self { path: repositories.join(repository.registry().as_str()).join(repository.path()) }
+    }
+
+    pub fn tag(&self, tag: &Tag) -> PathBuf {
+        self.path.join("_tags").join(tag.as_str())
+    }
+
+    pub fn manifest(&self, digest: &Digest) -> PathBuf {
+        self.path.join("_manifests").join(file_name(digest))
+    }
+
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.path.join("_blobs").join(file_name(digest))
+    }
+
+    /// Returns all tags in ascending order.
+    pub fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        let mut tags: Vec<Tag> =
+            file_names(&self.path.join("_tags"))?.iter().filter_map(|name| name.parse().ok()).collect();
+        tags.sort();
+        Ok(tags)
+    }
+
+    /// Returns the digests of all manifests, in ascending order.
+    pub fn manifests(&self) -> Result<Vec<Digest>, StoreError> {
+        let parse = |name: &String| name.replacen('-', ":", 1).parse().ok();
+        let mut digests: Vec<Digest> =
+            file_names(&self.path.join("_manifests"))?.iter().filter_map(parse).collect();
+        digests.sort();
+        Ok(digests)
+    }
+}
+
+/// Reads a file that holds a descriptor; `None` where there is none.
+pub(super) fn read_descriptor(path: &Path) -> Result<Option<Descriptor>, StoreError> {
+    let what = || path.display().to_string();
+    match fs::read(path) {
+        Ok(raw) => serde_json::from_slice(&raw).map(Some).map_err(|error| {
+            let reason = format!("it is not a descriptor ({error}); remove it and tag again");
+            StoreError::Corrupt { what: what(), reason }
+        }),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(source) => Err(StoreError::io("read", what(), source)),
+    }
+}
+
+/// Removes a file; `false` where there was none.
+pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(source) => Err(StoreError::io("remove", path.display().to_string(), source)),
+    }
+}
+
+/// Returns the repositories below `root`, in ascending order.
+pub(super) fn repositories(root: &Path) -> Result<Vec<Repository>, StoreError> {
+    let mut found = Vec::new();
+    for registry in file_names(root)? {
+        if let Ok(name) = registry.parse::<Registry>() {
+            walk(&root.join(&registry), &name, "", 0, &mut found)?;
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn walk(
+    folder: &Path,
+    registry: &Registry,
+    path: &str,
+    depth: usize,
+    found: &mut Vec<Repository>,
+) -> Result<(), StoreError> {
+    let names = file_names(folder)?;
+    if names.iter().any(|name| name == "_tags" || name == "_manifests") {
+        found.extend(Repository::new(registry.clone(), path).ok());
+    }
+    for name in names.iter().filter(|name| !name.starts_with('_') && depth < MAX_DEPTH) {
+        let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+        walk(&folder.join(name), registry, &below, depth + 1, found)?;
+    }
+    Ok(())
+}
+
+fn file_names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let failed = |source| StoreError::io("read", folder.display().to_string(), source);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(source) => return Err(failed(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().as_str(), digest.hex())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

@@ -1,0 +1,372 @@
+//! One repository of the local store.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+
+use oci::manifest::MAX_DOCUMENT_BYTES;
+use oci::{Descriptor, Digest, Document, MediaType, Repository, Tag};
+
+use super::index::Change;
+use super::names::{self, RepositoryFolder};
+use super::{LayoutStore, durable};
+use crate::{Blob, BlobStore, ImageStore, Put, StoreError};
+
+/// A repository of a [`LayoutStore`].
+pub struct LayoutRepository {
+    store: LayoutStore,
+    repository: Repository,
+    folder: RepositoryFolder,
+    options: RepositoryOptions,
+}
+
+/// How strict a view of a repository is. The default is what programs on this machine want; a
+/// registry server, whose clients must not reach each other's content, asks for more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepositoryOptions {
+    /// Which blobs count as present.
+    pub reach: Reach,
+    /// What an index needs.
+    pub children: Children,
+}
+
+/// Which blobs count as present in a repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Every blob of the store, so that content is never stored or moved twice.
+    #[default]
+    Store,
+    /// Only those that were put or mounted into the repository.
+    Repository,
+}
+
+/// What an index needs before it may be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Children {
+    /// All its children.
+    #[default]
+    Required,
+    /// Nothing: distribution-spec v1.1 lets a client push an index of which it has only a part.
+    Sparse,
+}
+
+impl LayoutRepository {
+    pub(super) fn new(store: LayoutStore, repository: Repository, options: RepositoryOptions) -> Self {
+        let folder = RepositoryFolder::new(&store.path("repositories"), &repository);
+        Self { store, repository, folder, options }
+    }
+
+    /// Returns the repository's name.
+    pub fn name(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Returns the store it is part of.
+    pub fn store(&self) -> &LayoutStore {
+        &self.store
+    }
+
+    /// Returns the manifests and indexes of the repository, ascending by digest.
+    ///
+    /// # Errors
+    /// `Corrupt` where the file about one cannot be read.
+    pub fn manifests(&self) -> Result<Vec<Descriptor>, StoreError> {
+        let mut found = Vec::new();
+        for digest in self.folder.manifests()? {
+            found.extend(names::read_descriptor(&self.folder.manifest(&digest))?);
+        }
+        Ok(found)
+    }
+
+    /// Whether the blob was put or mounted into this very repository, and is still there.
+    ///
+    /// # Errors
+    /// `Unreachable` where the folder cannot be read.
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(exists(&self.folder.blob(digest))? && self.store.blob_size(digest)?.is_some())
+    }
+
+    /// Makes a blob of `from` a blob of this repository too, without moving bytes; `false` where
+    /// `from` does not have it.
+    ///
+    /// # Errors
+    /// `Unreachable` where the fact cannot be written.
+    pub fn mount_blob(&self, digest: &Digest, from: &Self) -> Result<bool, StoreError> {
+        let there = from.has_blob(digest)?;
+        if there {
+            self.mark_blob(digest)?;
+        }
+        Ok(there)
+    }
+
+    /// Notes that a blob which was committed to the store belongs to this repository.
+    ///
+    /// # Errors
+    /// `NotFound` where the store does not have the blob.
+    pub fn adopt_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        match self.store.blob_size(digest)? {
+            Some(_) => self.mark_blob(digest),
+            None => Err(StoreError::NotFound { what: self.store.what(digest) }),
+        }
+    }
+
+    /// Takes the blob out of the repository; the content stays until garbage collection.
+    ///
+    /// # Errors
+    /// `NotFound` where the repository does not have it.
+    pub fn delete_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        if names::remove(&self.folder.blob(digest))? {
+            return Ok(());
+        }
+        Err(StoreError::NotFound { what: format!("blob {digest} of {}", self.repository) })
+    }
+
+    /// Makes `tag` point to `document` where it does not exist yet or points there already.
+    ///
+    /// # Errors
+    /// `Denied`, naming both digests, where it points elsewhere.
+    pub fn tag_immutable(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
+        self.put_document(document)?;
+        self.write_tag(tag, document, Immutable::Yes)
+    }
+
+    fn write_tag(&self, tag: &Tag, document: &Document, immutable: Immutable) -> Result<(), StoreError> {
+        let path = self.folder.tag(tag);
+        let target = document.descriptor();
+        let mut change = Change::begin(&self.store)?;
+        match names::read_descriptor(&path) {
+            Ok(Some(old)) if old.digest == target.digest => {}
+            Ok(Some(old)) if immutable == Immutable::Yes => {
+                change.finish()?;
+                let reason = format!("it is immutable and points to {}, not {}", old.digest, target.digest);
+                return Err(StoreError::Denied { what: self.what_tag(tag), reason });
+            }
+            // A tag file that cannot be read is repaired by being written.
+            Ok(_) | Err(StoreError::Corrupt { .. }) => self.store.write_file(&path, &to_json(target))?,
+            Err(error) => return Err(error),
+        }
+        change.set(&self.repository, tag, Some(target));
+        change.finish()
+    }
+
+    /// Returns the blobs and manifests that `document` needs and the store has, and refuses it
+    /// where one is missing.
+    fn needed(&self, document: &Document) -> Result<Vec<Descriptor>, StoreError> {
+        let mut present = Vec::new();
+        let mut require = |child: &Descriptor, absent_is_fine: bool| {
+            let have =
+                if is_document(child) { self.has_child(child)? } else { self.blob_size(&child.digest)? };
+            match have {
+                Some(size) if size == child.size => present.push(child.clone()),
+                Some(size) => return Err(self.wrong_size(document, child, size)),
+                None if absent_is_fine => {}
+                None => return Err(self.missing(document, child)),
+            }
+            Ok(())
+        };
+        if let Some(manifest) = document.as_image() {
+            manifest.blobs().try_for_each(|blob| require(blob, lies_elsewhere(blob)))?;
+        }
+        if let Some(index) = document.as_index() {
+            let sparse = self.options.children == Children::Sparse;
+            index.manifests.iter().try_for_each(|child| require(child, sparse || lies_elsewhere(child)))?;
+        }
+        Ok(present)
+    }
+
+    fn has_child(&self, child: &Descriptor) -> Result<Option<u64>, StoreError> {
+        let member = exists(&self.folder.manifest(&child.digest))?;
+        match (self.options.reach, member) {
+            (Reach::Repository, false) => Ok(None),
+            _ => self.store.blob_size(&child.digest),
+        }
+    }
+
+    /// Writes the document's bytes as a blob that survives a crash.
+    fn write_content(&self, document: &Document) -> Result<(), StoreError> {
+        let content = Blob::from_bytes(document.raw().clone());
+        self.store.put_blob(document.descriptor(), content)?;
+        self.store.sync_blobs(&[document.digest()])
+    }
+
+    /// Notes that what the document is made of belongs to this repository, and syncs these notes.
+    fn adopt(&self, children: &[Descriptor]) -> Result<(), StoreError> {
+        for child in children {
+            let path = self.folder.manifest(&child.digest);
+            if !is_document(child) {
+                self.mark_blob(&child.digest)?;
+            } else if !exists(&path)? {
+                let plain = Descriptor::new(child.media_type.clone(), child.digest, child.size);
+                self.store.write_file(&path, &to_json(&plain))?;
+            }
+        }
+        match children.iter().find(|child| !is_document(child)) {
+            Some(blob) => durable::sync_folder(blob_folder(&self.folder.blob(&blob.digest))),
+            None => Ok(()),
+        }
+    }
+
+    fn mark_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.folder.blob(digest);
+        let failed = |source| StoreError::io("write", path.display().to_string(), source);
+        if exists(&path)? {
+            return Ok(());
+        }
+        durable::make_folder(blob_folder(&path))?;
+        OpenOptions::new().create(true).append(true).open(&path).map(|_| ()).map_err(failed)
+    }
+
+    fn has_document(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(exists(&self.folder.manifest(digest))? && self.store.blob_size(digest)?.is_some())
+    }
+
+    fn what_tag(&self, tag: &Tag) -> String {
+        format!("tag {}:{tag} in the store at {}", self.repository, self.store.root().display())
+    }
+
+    fn what_document(&self, digest: &Digest) -> String {
+        format!("manifest {}@{digest} in the store at {}", self.repository, self.store.root().display())
+    }
+
+    fn missing(&self, document: &Document, child: &Descriptor) -> StoreError {
+        let parent = document.digest();
+        StoreError::NotFound { what: format!("{} of manifest {parent}", describe(child, &self.repository)) }
+    }
+
+    fn wrong_size(&self, document: &Document, child: &Descriptor, found: u64) -> StoreError {
+        let what = format!("{} of manifest {}", describe(child, &self.repository), document.digest());
+        StoreError::Corrupt { what, reason: format!("expected {} bytes, found {found}", child.size) }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Immutable {
+    Yes,
+    No,
+}
+
+impl BlobStore for LayoutRepository {
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        match self.options.reach {
+            Reach::Repository if !exists(&self.folder.blob(digest))? => Ok(None),
+            _ => self.store.blob_size(digest),
+        }
+    }
+
+    fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
+        match self.blob_size(digest)? {
+            Some(_) => self.store.open_blob(digest),
+            None => Err(StoreError::NotFound { what: format!("blob {digest} of {}", self.repository) }),
+        }
+    }
+
+    fn put_blob(&self, descriptor: &Descriptor, content: Blob) -> Result<Put, StoreError> {
+        let member = exists(&self.folder.blob(&descriptor.digest))?;
+        let put = self.store.put_blob(descriptor, content)?;
+        self.mark_blob(&descriptor.digest)?;
+        Ok(if put == Put::Present && !member { Put::Mounted } else { put })
+    }
+}
+
+impl ImageStore for LayoutRepository {
+    fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        names::read_descriptor(&self.folder.tag(tag))?
+            .ok_or_else(|| StoreError::NotFound { what: self.what_tag(tag) })
+    }
+
+    fn document(&self, digest: &Digest) -> Result<Document, StoreError> {
+        let known = names::read_descriptor(&self.folder.manifest(digest))?
+            .ok_or_else(|| StoreError::NotFound { what: self.what_document(digest) })?;
+        let raw = self.store.read_blob(digest, MAX_DOCUMENT_BYTES)?;
+        Document::parse(raw, Some(&known.media_type)).map_err(|error| StoreError::Corrupt {
+            what: self.what_document(digest),
+            reason: error.to_string(),
+        })
+    }
+
+    fn put_document(&self, document: &Document) -> Result<(), StoreError> {
+        let needed = self.needed(document)?;
+        let digests: Vec<Digest> = needed.iter().map(|child| child.digest).collect();
+        if self.has_document(&document.digest())? {
+            // What it needs was made durable before its name was written; only repairs are new.
+            return self.store.sync_written(&digests);
+        }
+        self.store.sync_blobs(&digests)?;
+        self.write_content(document)?;
+        self.adopt(&needed)?;
+        self.store.write_file(&self.folder.manifest(&document.digest()), &to_json(document.descriptor()))
+    }
+
+    fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
+        self.put_document(document)?;
+        self.write_tag(tag, document, Immutable::No)
+    }
+
+    fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
+        let mut change = Change::begin(&self.store)?;
+        let removed = names::remove(&self.folder.tag(tag))?;
+        change.set(&self.repository, tag, None);
+        change.finish()?;
+        if removed { Ok(()) } else { Err(StoreError::NotFound { what: self.what_tag(tag) }) }
+    }
+
+    fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.folder.tags()
+    }
+
+    fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {
+        let mut change = Change::begin(&self.store)?;
+        for tag in self.folder.tags()? {
+            let target = names::read_descriptor(&self.folder.tag(&tag))?;
+            if target.is_some_and(|target| target.digest == *digest) {
+                names::remove(&self.folder.tag(&tag))?;
+                change.set(&self.repository, &tag, None);
+            }
+        }
+        let removed = names::remove(&self.folder.manifest(digest))?;
+        change.finish()?;
+        if removed { Ok(()) } else { Err(StoreError::NotFound { what: self.what_document(digest) }) }
+    }
+}
+
+impl std::fmt::Debug for LayoutRepository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LayoutRepository({} in {})", self.repository, self.store.root().display())
+    }
+}
+
+/// Whether the content may be absent: it is to be had elsewhere, or may not be distributed.
+fn lies_elsewhere(child: &Descriptor) -> bool {
+    let foreign = matches!(
+        child.media_type,
+        MediaType::DockerForeignLayerGzip | MediaType::OciNondistributableLayerGzip
+    );
+    foreign || !child.urls.is_empty() || child.media_type.as_str().contains(".nondistributable.")
+}
+
+fn is_document(child: &Descriptor) -> bool {
+    child.media_type.is_manifest() || child.media_type.is_index()
+}
+
+fn describe(child: &Descriptor, repository: &Repository) -> String {
+    let kind = if is_document(child) { "manifest" } else { "blob" };
+    format!("{kind} {} ({}) in {repository}, part", child.digest, child.media_type)
+}
+
+fn blob_folder(mark: &Path) -> &Path {
+    mark.parent().expect("marks lie in a folder of their repository")
+}
+
+fn to_json(descriptor: &Descriptor) -> Vec<u8> {
+    serde_json::to_vec(descriptor).expect("a descriptor has only string keys")
+}
+
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(source) => Err(StoreError::io("read", path.display().to_string(), source)),
+    }
+}
