@@ -69,6 +69,11 @@ impl Digest {
         hex
     }
 
+    /// Returns a digest from a raw hash; `None` where it has not the length of the algorithm.
+    pub fn from_bytes(algorithm: Algorithm, hash: &[u8]) -> Option<Self> {
+        (hash.len() == algorithm.byte_len()).then(|| Self::from_hash(algorithm, hash))
+    }
+
     /// Returns the raw hash.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.algorithm.byte_len()]
@@ -236,8 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn raw_hashes_must_have_the_length_of_their_algorithm() {
+        let digest = Digest::of(b"a");
+        assert_eq!(Digest::from_bytes(Algorithm::Sha256, digest.as_bytes()), Some(digest));
+        assert_eq!(Digest::from_bytes(Algorithm::Sha512, digest.as_bytes()), None);
+    }
+
+    #[test]
     fn refuses_what_is_no_digest() {
-        for text in ["", "sha256:", "sha256:abc", "md5:00", &EMPTY.to_uppercase(), &EMPTY[7..], "sha256:../x"] {
+        for text in ["", "sha256:", "sha256:abc", "md5:00", &EMPTY.to_uppercase(), &EMPTY[7..], "sha256:../x"]
+        {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
         let wrong = format!("{}g", &EMPTY[..EMPTY.len() - 1]);

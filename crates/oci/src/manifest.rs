@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_read() {
-        let refused = |text: &'static str| Document::parse(Bytes::from_static(text.as_bytes()), None).unwrap_err();
+        let refused =
+            |text: &'static str| Document::parse(Bytes::from_static(text.as_bytes()), None).unwrap_err();
         assert!(matches!(refused("<html>"), InvalidDocument::Json { .. }));
         assert!(matches!(refused(r#"{"schemaVersion":1}"#), InvalidDocument::Unsupported { .. }));
         assert!(matches!(refused(r#"{"mediaType":"text/html"}"#), InvalidDocument::Unsupported { .. }));

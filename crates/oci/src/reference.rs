@@ -65,7 +65,9 @@ impl FromStr for Registry {
                 address.parse::<std::net::Ipv6Addr>().map_err(|_| invalid("the IPv6 address is not one"))?;
                 let port = match rest {
                     "" => None,
-                    rest => Some(rest.strip_prefix(':').ok_or_else(|| invalid("after ] only :PORT may follow"))?),
+                    rest => {
+                        Some(rest.strip_prefix(':').ok_or_else(|| invalid("after ] only :PORT may follow"))?)
+                    }
                 };
                 (None, port)
             }
@@ -74,7 +76,8 @@ impl FromStr for Registry {
                 None => (Some(text), None),
             },
         };
-        if port.is_some_and(|port| port.parse::<u16>().is_err() || !port.bytes().all(|b| b.is_ascii_digit())) {
+        if port.is_some_and(|port| port.parse::<u16>().is_err() || !port.bytes().all(|b| b.is_ascii_digit()))
+        {
             return Err(invalid("the port is not a number from 0 to 65535"));
         }
         let component = |part: &str| {
