@@ -5,6 +5,20 @@
 //!
 //! Source: image-spec v1.1, layer.md; POSIX.1-2001 pax; the overlayfs documentation of Linux.
 
+pub mod compress;
 pub mod entry;
+mod error;
+pub mod index;
+pub mod observe;
+mod path;
+pub mod tar;
+mod whiteout;
+pub mod write;
 
+pub use compress::{Compressor, Settings, compressor, decompress};
 pub use entry::{Entry, Kind, LayerPath};
+pub use error::LayerError;
+pub use index::LayerIndex;
+pub use observe::{Observed, Observer, Tap};
+pub use tar::{TarReader, TarWriter};
+pub use write::{LayerWriter, Written};

@@ -1,0 +1,359 @@
+//! The file index of a layer: what is in it, without its bytes; and its form on disk.
+//!
+//! | part | is |
+//! |---|---|
+//! | first line | JSON: `schema`, `diff_id`, `size`, `entries` (their number) |
+//! | the rest | one zstd frame with a checksum: the entries one after the other |
+//!
+//! An entry is the number of bytes its path shares with the path before, the rest of the path, a byte
+//! for the kind, mode, owner, group, time, then what the kind needs and the extended attributes.
+//! Numbers are LEB128, signed ones zigzag; texts are a length and bytes.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+
+use oci::{Algorithm, DiffId, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, Kind};
+use crate::error::LayerError;
+use crate::path::MAX_PATH_BYTES;
+
+const SCHEMA: &str = "plimsoll.layer-index/1";
+const ZSTD_LEVEL: i32 = 1;
+const BUFFER_BYTES: usize = 64 << 10;
+const MAX_FIRST_LINE_BYTES: u64 = 4096;
+/// Larger than any layer that the decoder of tars accepts.
+const MAX_BODY_BYTES: u64 = 2 << 30;
+const MAX_TEXT_BYTES: u64 = 2 << 20;
+
+/// All entries of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerIndex {
+    /// Which layer.
+    pub diff_id: DiffId,
+    /// The size of the uncompressed tar in bytes.
+    pub size: u64,
+    /// The entries in the order of the tar; a path may occur more than once.
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FirstLine {
+    schema: String,
+    diff_id: DiffId,
+    size: u64,
+    entries: u64,
+}
+
+impl LayerIndex {
+    /// Writes the index. The bytes depend on the index alone.
+    ///
+    /// # Errors
+    /// `Stream` where `output` fails.
+    pub fn write_to(&self, mut output: impl Write) -> Result<(), LayerError> {
+        let first = FirstLine {
+            schema: SCHEMA.to_owned(),
+            diff_id: self.diff_id,
+            size: self.size,
+            entries: self.entries.len() as u64,
+        };
+        let mut head = serde_json::to_vec(&first).expect("numbers and texts are JSON");
+        head.push(b'\n');
+        output.write_all(&head).map_err(LayerError::write)?;
+        self.write_body(output).map_err(LayerError::write)
+    }
+
+    fn write_body(&self, output: impl Write) -> std::io::Result<()> {
+        let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL)?;
+        encoder.include_checksum(true)?;
+        let mut bytes = Vec::with_capacity(256);
+        let mut before: &[u8] = &[];
+        for entry in &self.entries {
+            bytes.clear();
+            put_entry(&mut bytes, before, entry);
+            encoder.write_all(&bytes)?;
+            before = &entry.path;
+        }
+        encoder.finish()?.flush()
+    }
+
+    /// Reads an index that [`Self::write_to`] wrote.
+    ///
+    /// # Errors
+    /// `Index` where the bytes are not one, or of a version we do not know; `Stream` where `input`
+    /// fails. The index can be made again from the layer.
+    pub fn read_from(input: impl Read) -> Result<Self, LayerError> {
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+        let first = read_first_line(&mut input)?;
+        let mut body = Vec::new();
+        let decoder = zstd::Decoder::with_buffer(input).map_err(LayerError::read)?;
+        let limit = MAX_BODY_BYTES;
+        let count =
+            decoder.take(limit).read_to_end(&mut body).map_err(|error| damaged(&error.to_string()))?;
+        if count as u64 == limit {
+            return Err(damaged("it is larger than any layer"));
+        }
+        let entries = read_entries(&body, first.entries)?;
+        Ok(Self { diff_id: first.diff_id, size: first.size, entries })
+    }
+}
+
+fn damaged(reason: &str) -> LayerError {
+    LayerError::Index { reason: reason.to_owned() }
+}
+
+fn read_first_line(input: &mut impl BufRead) -> Result<FirstLine, LayerError> {
+    let mut line = Vec::with_capacity(192);
+    input.take(MAX_FIRST_LINE_BYTES).read_until(b'\n', &mut line).map_err(LayerError::read)?;
+    let first: FirstLine = serde_json::from_slice(&line).map_err(|error| damaged(&error.to_string()))?;
+    if first.schema != SCHEMA {
+        return Err(damaged(&format!("its schema is {:?}, not {SCHEMA:?}", first.schema)));
+    }
+    Ok(first)
+}
+
+fn read_entries(body: &[u8], count: u64) -> Result<Vec<Entry>, LayerError> {
+    let mut cursor = Cursor(body);
+    // An entry has at least seven bytes: a lying count cannot make us reserve more than the body.
+    let mut entries: Vec<Entry> = Vec::with_capacity(count.min(body.len() as u64 / 7) as usize);
+    while !cursor.0.is_empty() {
+        let before = entries.last().map_or(&[][..], |entry| &entry.path);
+        let entry =
+            cursor.entry(before).ok_or_else(|| damaged(&format!("entry {} is broken", entries.len())))?;
+        entries.push(entry);
+    }
+    if entries.len() as u64 != count {
+        return Err(damaged(&format!("it has {} entries instead of {count}", entries.len())));
+    }
+    Ok(entries)
+}
+
+fn put_entry(bytes: &mut Vec<u8>, before: &[u8], entry: &Entry) {
+    let shared = before.iter().zip(&entry.path).take_while(|(left, right)| left == right).count();
+    put_number(bytes, shared as u64);
+    put_text(bytes, &entry.path[shared..]);
+    put_kind(bytes, &entry.kind);
+    put_number(bytes, u64::from(entry.mode));
+    put_number(bytes, u64::from(entry.uid));
+    put_number(bytes, u64::from(entry.gid));
+    put_number(bytes, ((entry.mtime << 1) ^ (entry.mtime >> 63)).cast_unsigned());
+    put_number(bytes, entry.xattrs.len() as u64);
+    for (name, value) in &entry.xattrs {
+        put_text(bytes, name);
+        put_text(bytes, value);
+    }
+}
+
+fn put_kind(bytes: &mut Vec<u8>, kind: &Kind) {
+    match kind {
+        Kind::File { size, digest, offset } => {
+            bytes.push(match digest.map(|digest| digest.algorithm()) {
+                None => b'f',
+                Some(Algorithm::Sha256) => b'F',
+                Some(Algorithm::Sha512) => b'G',
+            });
+            put_number(bytes, *size);
+            put_number(bytes, *offset);
+            bytes.extend_from_slice(digest.as_ref().map_or(&[], Digest::as_bytes));
+        }
+        Kind::Directory => bytes.push(b'd'),
+        Kind::Symlink(target) => {
+            bytes.push(b'l');
+            put_text(bytes, target);
+        }
+        Kind::Hardlink(target) => {
+            bytes.push(b'h');
+            put_text(bytes, target);
+        }
+        Kind::CharDevice { major, minor } => {
+            bytes.push(b'c');
+            put_number(bytes, u64::from(*major));
+            put_number(bytes, u64::from(*minor));
+        }
+        Kind::BlockDevice { major, minor } => {
+            bytes.push(b'b');
+            put_number(bytes, u64::from(*major));
+            put_number(bytes, u64::from(*minor));
+        }
+        Kind::Fifo => bytes.push(b'p'),
+        Kind::Whiteout => bytes.push(b'w'),
+        Kind::Opaque => bytes.push(b'o'),
+    }
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    put_number(bytes, text.len() as u64);
+    bytes.extend_from_slice(text);
+}
+
+fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// What is left to read; every method gives `None` where it is broken.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn entry(&mut self, before: &[u8]) -> Option<Entry> {
+        let shared = before.get(..usize::try_from(self.number()?).ok()?)?;
+        let rest = self.text()?;
+        let mut path = Vec::with_capacity(shared.len() + rest.len());
+        path.extend_from_slice(shared);
+        path.extend_from_slice(rest);
+        if path.len() > MAX_PATH_BYTES {
+            return None;
+        }
+        let kind = self.kind()?;
+        let (mode, uid, gid) = (self.small()?, self.small()?, self.small()?);
+        let time = self.number()?;
+        let mtime = (time >> 1).cast_signed() ^ -(time & 1).cast_signed();
+        Some(Entry { path, kind, mode, uid, gid, mtime, xattrs: self.xattrs()? })
+    }
+
+    fn kind(&mut self) -> Option<Kind> {
+        Some(match self.bytes(1)?[0] {
+            b'f' => self.file(None)?,
+            b'F' => self.file(Some(Algorithm::Sha256))?,
+            b'G' => self.file(Some(Algorithm::Sha512))?,
+            b'd' => Kind::Directory,
+            b'l' => Kind::Symlink(self.text()?.to_vec()),
+            b'h' => Kind::Hardlink(self.text()?.to_vec()),
+            b'c' => Kind::CharDevice { major: self.small()?, minor: self.small()? },
+            b'b' => Kind::BlockDevice { major: self.small()?, minor: self.small()? },
+            b'p' => Kind::Fifo,
+            b'w' => Kind::Whiteout,
+            b'o' => Kind::Opaque,
+            _ => return None,
+        })
+    }
+
+    fn file(&mut self, algorithm: Option<Algorithm>) -> Option<Kind> {
+        let (size, offset) = (self.number()?, self.number()?);
+        let digest = match algorithm {
+            None => None,
+            Some(algorithm) => Some(self.digest(algorithm)?),
+        };
+        Some(Kind::File { size, digest, offset })
+    }
+
+    fn digest(&mut self, algorithm: Algorithm) -> Option<Digest> {
+        let count = if algorithm == Algorithm::Sha256 { 32 } else { 64 };
+        Digest::from_bytes(algorithm, self.bytes(count)?)
+    }
+
+    fn xattrs(&mut self) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let mut xattrs = BTreeMap::new();
+        for _ in 0..self.number()? {
+            xattrs.insert(self.text()?.to_vec(), self.text()?.to_vec());
+        }
+        Some(xattrs)
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let count = self.number()?;
+        if count > MAX_TEXT_BYTES {
+            return None;
+        }
+        self.bytes(count as usize)
+    }
+
+    fn small(&mut self) -> Option<u32> {
+        u32::try_from(self.number()?).ok()
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.bytes(1)?[0];
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> LayerIndex {
+        let mut entries = vec![
+            entry("usr", Kind::Directory),
+            entry("usr/bin", Kind::Directory),
+            entry("usr/bin/a", Kind::File { size: 5, digest: Some(Digest::of(b"12345")), offset: 1536 }),
+            entry("usr/bin/b", Kind::File { size: u64::MAX, digest: None, offset: 0 }),
+            entry("usr/bin/c", Kind::Symlink(b"/x\xff".to_vec())),
+            entry("usr/bin/d", Kind::Hardlink(b"usr/bin/a".to_vec())),
+            entry("dev/null", Kind::CharDevice { major: 1, minor: 3 }),
+            entry("dev/sda", Kind::BlockDevice { major: 8, minor: u32::MAX }),
+            entry("run/p", Kind::Fifo),
+            entry("gone", Kind::Whiteout),
+            entry("", Kind::Opaque),
+        ];
+        entries[0].xattrs.insert(b"user.x".to_vec(), vec![0, 1, 255]);
+        (entries[1].mtime, entries[2].mtime) = (i64::MIN, i64::MAX);
+        LayerIndex { diff_id: DiffId(Digest::of(b"tar")), size: 10_240, entries }
+    }
+
+    fn entry(path: &str, kind: Kind) -> Entry {
+        let (mode, uid, gid, mtime, xattrs) = (0o4755, 7, u32::MAX, 1, BTreeMap::new());
+        Entry { path: path.into(), kind, mode, uid, gid, mtime, xattrs }
+    }
+
+    fn written(index: &LayerIndex) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn an_index_comes_back_and_its_bytes_are_stable() {
+        let index = sample();
+        assert_eq!(LayerIndex::read_from(&written(&index)[..]).unwrap(), index);
+        assert_eq!(written(&index), written(&index));
+        let empty = LayerIndex { entries: Vec::new(), ..index };
+        assert_eq!(LayerIndex::read_from(&written(&empty)[..]).unwrap(), empty);
+    }
+
+    #[test]
+    fn cut_and_changed_indexes_are_refused() {
+        let bytes = written(&sample());
+        for keep in 0..bytes.len() {
+            assert!(LayerIndex::read_from(&bytes[..keep]).is_err(), "cut at {keep}");
+        }
+        let body = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in body..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(LayerIndex::read_from(&changed[..]).map_or(true, |index| index == sample()), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let text = String::from_utf8_lossy(&written(&sample())).replace("layer-index/1", "layer-index/9");
+        let message = LayerIndex::read_from(text.as_bytes()).unwrap_err().to_string();
+        assert!(message.contains("plimsoll.layer-index/9"), "{message}");
+    }
+
+    #[test]
+    fn broken_entries_never_panic() {
+        for bytes in [&[1, 0][..], &[0, 0xff, 0xff, 0xff, 0xff, 0x0f], &[0, 1, b'a', b'?'], &[0x80; 20]] {
+            assert!(read_entries(bytes, 1).is_err());
+        }
+        assert!(read_entries(&[], 1).is_err());
+    }
+}
