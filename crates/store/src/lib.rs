@@ -15,10 +15,16 @@ use bytes::Bytes;
 use oci::{Descriptor, Digest, Document, Tag};
 
 pub mod check;
+pub mod children;
+pub mod copy;
 pub mod layout;
+pub mod memory;
 
 pub use check::CheckedReader;
+pub use children::{Child, ChildKind, children};
+pub use copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image, image_for_platform};
 pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
+pub use memory::MemoryStore;
 
 /// Content by digest.
 pub trait BlobStore: Send + Sync {

@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Descriptor, Digest, Document, MediaType, Repository, Tag};
+use oci::{Descriptor, Digest, Document, Repository, Tag};
 
 use super::index::Change;
 use super::names::{self, RepositoryFolder};
 use super::{LayoutStore, durable};
+use crate::children::{Child, ChildKind, children};
 use crate::{Blob, BlobStore, ImageStore, Put, StoreError};
 
 /// A repository of a [`LayoutStore`].
@@ -151,25 +152,21 @@ impl LayoutRepository {
 
     /// Returns the blobs and manifests that `document` needs and the store has, and refuses it
     /// where one is missing.
-    fn needed(&self, document: &Document) -> Result<Vec<Descriptor>, StoreError> {
+    fn needed<'a>(&self, document: &'a Document) -> Result<Vec<Child<'a>>, StoreError> {
         let mut present = Vec::new();
-        let mut require = |child: &Descriptor, absent_is_fine: bool| {
-            let have =
-                if is_document(child) { self.has_child(child)? } else { self.blob_size(&child.digest)? };
+        let sparse = document.as_index().is_some() && self.options.children == Children::Sparse;
+        for child in children(document) {
+            let descriptor = child.descriptor;
+            let have = match child.kind {
+                ChildKind::Document => self.has_child(descriptor)?,
+                ChildKind::Blob => self.blob_size(&descriptor.digest)?,
+            };
             match have {
-                Some(size) if size == child.size => present.push(child.clone()),
+                Some(size) if size == descriptor.size => present.push(child),
                 Some(size) => return Err(self.wrong_size(document, child, size)),
-                None if absent_is_fine => {}
+                None if sparse || child.optional => {}
                 None => return Err(self.missing(document, child)),
             }
-            Ok(())
-        };
-        if let Some(manifest) = document.as_image() {
-            manifest.blobs().try_for_each(|blob| require(blob, lies_elsewhere(blob)))?;
-        }
-        if let Some(index) = document.as_index() {
-            let sparse = self.options.children == Children::Sparse;
-            index.manifests.iter().try_for_each(|child| require(child, sparse || lies_elsewhere(child)))?;
         }
         Ok(present)
     }
@@ -190,20 +187,24 @@ impl LayoutRepository {
     }
 
     /// Notes that what the document is made of belongs to this repository, and syncs these notes.
-    fn adopt(&self, children: &[Descriptor]) -> Result<(), StoreError> {
-        for child in children {
-            let path = self.folder.manifest(&child.digest);
-            if !is_document(child) {
-                self.mark_blob(&child.digest)?;
-            } else if !exists(&path)? {
-                let plain = Descriptor::new(child.media_type.clone(), child.digest, child.size);
-                self.store.write_file(&path, &to_json(&plain))?;
+    fn adopt(&self, children: &[Child<'_>]) -> Result<(), StoreError> {
+        let mut marks = None;
+        for Child { descriptor, kind, .. } in children {
+            let path = self.folder.manifest(&descriptor.digest);
+            match kind {
+                ChildKind::Blob => {
+                    self.mark_blob(&descriptor.digest)?;
+                    marks = Some(self.folder.blob(&descriptor.digest));
+                }
+                ChildKind::Document if exists(&path)? => {}
+                ChildKind::Document => {
+                    let (media_type, size) = (descriptor.media_type.clone(), descriptor.size);
+                    let plain = Descriptor::new(media_type, descriptor.digest, size);
+                    self.store.write_file(&path, &to_json(&plain))?;
+                }
             }
         }
-        match children.iter().find(|child| !is_document(child)) {
-            Some(blob) => durable::sync_folder(blob_folder(&self.folder.blob(&blob.digest))),
-            None => Ok(()),
-        }
+        marks.map_or(Ok(()), |mark| durable::sync_folder(folder_of(&mark)))
     }
 
     fn mark_blob(&self, digest: &Digest) -> Result<(), StoreError> {
@@ -212,7 +213,7 @@ impl LayoutRepository {
         if exists(&path)? {
             return Ok(());
         }
-        durable::make_folder(blob_folder(&path))?;
+        durable::make_folder(folder_of(&path))?;
         OpenOptions::new().create(true).append(true).open(&path).map(|_| ()).map_err(failed)
     }
 
@@ -228,14 +229,26 @@ impl LayoutRepository {
         format!("manifest {}@{digest} in the store at {}", self.repository, self.store.root().display())
     }
 
-    fn missing(&self, document: &Document, child: &Descriptor) -> StoreError {
-        let parent = document.digest();
-        StoreError::NotFound { what: format!("{} of manifest {parent}", describe(child, &self.repository)) }
+    fn missing(&self, document: &Document, child: Child<'_>) -> StoreError {
+        StoreError::NotFound { what: self.what_child(document, child) }
     }
 
-    fn wrong_size(&self, document: &Document, child: &Descriptor, found: u64) -> StoreError {
-        let what = format!("{} of manifest {}", describe(child, &self.repository), document.digest());
-        StoreError::Corrupt { what, reason: format!("expected {} bytes, found {found}", child.size) }
+    fn wrong_size(&self, document: &Document, child: Child<'_>, found: u64) -> StoreError {
+        let reason = format!("expected {} bytes, found {found}", child.descriptor.size);
+        StoreError::Corrupt { what: self.what_child(document, child), reason }
+    }
+
+    fn what_child(&self, document: &Document, child: Child<'_>) -> String {
+        let kind = match child.kind {
+            ChildKind::Document => "manifest",
+            ChildKind::Blob => "blob",
+        };
+        let Descriptor { digest, media_type, .. } = child.descriptor;
+        format!(
+            "{kind} {digest} ({media_type}) in {}, part of manifest {}",
+            self.repository,
+            document.digest()
+        )
     }
 }
 
@@ -286,7 +299,7 @@ impl ImageStore for LayoutRepository {
 
     fn put_document(&self, document: &Document) -> Result<(), StoreError> {
         let needed = self.needed(document)?;
-        let digests: Vec<Digest> = needed.iter().map(|child| child.digest).collect();
+        let digests: Vec<Digest> = needed.iter().map(|child| child.descriptor.digest).collect();
         if self.has_document(&document.digest())? {
             // What it needs was made durable before its name was written; only repairs are new.
             return self.store.sync_written(&digests);
@@ -335,25 +348,7 @@ impl std::fmt::Debug for LayoutRepository {
     }
 }
 
-/// Whether the content may be absent: it is to be had elsewhere, or may not be distributed.
-fn lies_elsewhere(child: &Descriptor) -> bool {
-    let foreign = matches!(
-        child.media_type,
-        MediaType::DockerForeignLayerGzip | MediaType::OciNondistributableLayerGzip
-    );
-    foreign || !child.urls.is_empty() || child.media_type.as_str().contains(".nondistributable.")
-}
-
-fn is_document(child: &Descriptor) -> bool {
-    child.media_type.is_manifest() || child.media_type.is_index()
-}
-
-fn describe(child: &Descriptor, repository: &Repository) -> String {
-    let kind = if is_document(child) { "manifest" } else { "blob" };
-    format!("{kind} {} ({}) in {repository}, part", child.digest, child.media_type)
-}
-
-fn blob_folder(mark: &Path) -> &Path {
+fn folder_of(mark: &Path) -> &Path {
     mark.parent().expect("marks lie in a folder of their repository")
 }
 
