@@ -12,6 +12,7 @@ pub mod index;
 pub mod observe;
 mod path;
 pub mod tar;
+pub mod tree;
 mod whiteout;
 pub mod write;
 
@@ -21,4 +22,5 @@ pub use error::LayerError;
 pub use index::LayerIndex;
 pub use observe::{Observed, Observer, Tap};
 pub use tar::{TarReader, TarWriter};
+pub use tree::{FollowLast, Node, Resolved, Tree};
 pub use write::{LayerWriter, Written};
