@@ -12,11 +12,15 @@
 //!
 //! Source: containers-transports(5).
 
+mod open;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use oci::{Digest, Reference, Tag};
+
+pub use open::{ImageName, Located, PlaceError, Places};
 
 /// Where an image lies or is to lie.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,204 @@
+//! From a place to the image in it.
+//!
+//! Reading a name looks into the local store first: names under `local/`, names that were built or
+//! pulled here, and digests that the store holds under whatever name. Writing goes where the name
+//! says: `local/` is the local store, everything else a registry.
+
+use std::fmt;
+
+use oci::{Descriptor, Digest, Document, Reference, Repository};
+use store::{ImageStore, LayoutRepository, LayoutStore, StoreError};
+
+use super::Place;
+
+/// What places are opened with.
+#[derive(Debug)]
+pub struct Places {
+    local: LayoutStore,
+}
+
+/// An image that was found.
+pub struct Located {
+    /// How the image is called.
+    pub name: ImageName,
+    /// Where its content is read from.
+    pub store: Box<dyn ImageStore>,
+    /// Its manifest or index.
+    pub document: Document,
+    /// The repository of the local store it lies in, where it lies there. Another than the name's
+    /// where only the digest is the same.
+    pub local: Option<Repository>,
+}
+
+/// How an image is called where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageName {
+    /// A name that can be pushed and pulled.
+    Reference(Reference),
+    /// A place without such a name.
+    Place(Place),
+}
+
+/// Why a place could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The store behind it failed or does not have the image.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// This version cannot do that with this kind of place.
+    #[error("{place} cannot be {action}: {reason}")]
+    Unsupported {
+        /// The place.
+        place: Place,
+        /// `read` or `written`.
+        action: &'static str,
+        /// What is missing, and what to use instead.
+        reason: &'static str,
+    },
+}
+
+impl Places {
+    /// Returns places over the local store.
+    pub fn new(local: LayoutStore) -> Self {
+        Self { local }
+    }
+
+    /// Returns the local store.
+    pub fn local(&self) -> &LayoutStore {
+        &self.local
+    }
+
+    /// Finds the image at `place`.
+    ///
+    /// # Errors
+    /// `Store` with `NotFound` where there is none, or where the store fails.
+    pub fn find(&self, place: &Place) -> Result<Located, PlaceError> {
+        match place {
+            Place::Name(reference) => self.find_name(reference),
+            other => Err(PlaceError::Unsupported {
+                place: other.clone(),
+                action: "read",
+                reason: "only names of the local store can",
+            }),
+        }
+    }
+
+    fn find_name(&self, reference: &Reference) -> Result<Located, PlaceError> {
+        let found = self.find_local(reference)?;
+        match found {
+            Some(found) => Ok(found),
+            None => Err(self.not_here(reference).into()),
+        }
+    }
+
+    /// Finds an image in the local store alone; `None` where it is not there.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Unreachable`, never `NotFound`.
+    pub fn find_local(&self, reference: &Reference) -> Result<Option<Located>, StoreError> {
+        let repository = self.local.repository(reference.repository());
+        let document = match (reference.digest(), reference.tag_or_latest()) {
+            (Some(digest), _) => absent_is_none(repository.document(&digest))?,
+            (None, Some(tag)) => match absent_is_none(repository.resolve(&tag))? {
+                Some(target) => Some(repository.document(&target.digest)?),
+                None => None,
+            },
+            (None, None) => None,
+        };
+        let (repository, document) = match (document, reference.digest()) {
+            (Some(document), _) => (repository, document),
+            (None, Some(digest)) => match self.holder(&digest)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+            (None, None) => return Ok(None),
+        };
+        let name = ImageName::Reference(reference.clone());
+        let local = Some(repository.name().clone());
+        Ok(Some(Located { name, store: Box::new(repository), document, local }))
+    }
+
+    /// Returns the repository that writing to `name` goes to: of the local store for `local/`, else
+    /// of a registry.
+    ///
+    /// # Errors
+    /// `Unsupported` where that is no place to write to.
+    pub fn repository(&self, name: &Repository) -> Result<Box<dyn ImageStore>, PlaceError> {
+        if name.registry().is_local() {
+            return Ok(Box::new(self.local.repository(name)));
+        }
+        Err(PlaceError::Unsupported {
+            place: Place::Name(Reference::new(name.clone())),
+            action: "written",
+            reason: "only names below local/ can",
+        })
+    }
+
+    /// Returns what says something about the image: signatures, SBOMs, test results.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Unreachable` where the store fails.
+    pub fn referrers(&self, image: &Located) -> Result<Vec<Descriptor>, PlaceError> {
+        let Some(name) = &image.local else { return Ok(Vec::new()) };
+        let repository = self.local.repository(name);
+        let mut found = Vec::new();
+        for manifest in repository.manifests()? {
+            let document = repository.document(&manifest.digest)?;
+            if document.subject().is_some_and(|subject| subject.digest == image.document.digest()) {
+                found.push(Descriptor { artifact_type: artifact_type(&document), ..manifest });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the first repository of the local store that has the manifest: the same digest is
+    /// the same image, under whatever name it came.
+    fn holder(&self, digest: &Digest) -> Result<Option<(LayoutRepository, Document)>, StoreError> {
+        for name in self.local.repositories()? {
+            let repository = self.local.repository(&name);
+            if let Some(document) = absent_is_none(repository.document(digest))? {
+                return Ok(Some((repository, document)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn not_here(&self, reference: &Reference) -> StoreError {
+        StoreError::NotFound { what: format!("{reference} in the local store at {}", self.local.root().display()) }
+    }
+}
+
+/// Source: distribution-spec v1.1, "Listing Referrers": the type of the configuration stands in.
+fn artifact_type(document: &Document) -> Option<String> {
+    match (document.as_image(), document.as_index()) {
+        (Some(manifest), _) => {
+            let own = manifest.artifact_type.clone();
+            Some(own.unwrap_or_else(|| manifest.config.media_type.to_string()))
+        }
+        (None, Some(index)) => index.artifact_type.clone(),
+        (None, None) => None,
+    }
+}
+
+fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl fmt::Debug for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Located({} is {})", self.name, self.document.digest())
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference(reference) => reference.fmt(f),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
+}
