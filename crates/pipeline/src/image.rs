@@ -27,7 +27,7 @@ pub enum ImageError {
         /// The index.
         digest: Digest,
         /// What was asked for.
-        wanted: Platform,
+        wanted: String,
         /// What there is, with commas.
         available: String,
     },
@@ -67,7 +67,8 @@ impl Image {
         let child = match (index.for_platform(&wanted), platform, &images[..]) {
             (Some(child), _, _) | (None, None, &[child]) => child,
             _ => {
-                let available: Vec<Platform> = images.iter().filter_map(|child| child.platform.clone()).collect();
+                let available: Vec<Platform> =
+                    images.iter().filter_map(|child| child.platform.clone()).collect();
                 return Err(no_platform(document.digest(), &wanted, &available));
             }
         };
@@ -160,7 +161,7 @@ fn is_config(manifest: &ImageManifest) -> bool {
 fn no_platform(digest: Digest, wanted: &Platform, available: &[Platform]) -> ImageError {
     let available: Vec<String> = available.iter().map(|platform| platform.normalized().to_string()).collect();
     let available = if available.is_empty() { "none".to_owned() } else { available.join(", ") };
-    ImageError::Platform { digest, wanted: wanted.clone(), available }
+    ImageError::Platform { digest, wanted: wanted.to_string(), available }
 }
 
 fn read_config(store: &dyn ImageStore, descriptor: &Descriptor) -> Result<ImageConfig, StoreError> {

@@ -1,3 +1,4 @@
 //! .
 pub mod image;
+pub mod import;
 pub mod place;

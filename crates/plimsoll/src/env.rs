@@ -72,6 +72,26 @@ impl Environment {
         let data = data.or_else(|| self.home().map(|home| home.join(".local/share")))?;
         Some(data.join("plimsoll"))
     }
+
+    /// Returns the file that `login` writes: Docker's, which every other tool reads too.
+    pub fn login_file(&self) -> Option<PathBuf> {
+        let folder = self.variable("DOCKER_CONFIG").map(|folder| self.folder.join(folder));
+        let folder = folder.or_else(|| self.home().map(|home| home.join(".docker")))?;
+        Some(folder.join("config.json"))
+    }
+
+    /// Returns the credential files of Docker and Podman, those that were named by variables first.
+    ///
+    /// Source: Docker's CLI reference, "Configuration files"; containers-auth.json(5).
+    pub fn credential_files(&self) -> Vec<PathBuf> {
+        let named = self.variable("REGISTRY_AUTH_FILE").map(|file| self.folder.join(file));
+        let runtime = self.variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let config = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        let config = config.or_else(|| self.home().map(|home| home.join(".config")));
+        let podman =
+            [runtime, config].into_iter().flatten().map(|folder| folder.join("containers/auth.json"));
+        named.into_iter().chain(self.login_file()).chain(podman).collect()
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use layer::LayerError;
+use pipeline::image::ImageError;
+use pipeline::import::ImportError;
+use pipeline::place::PlaceError;
 use store::StoreError;
 
 /// Exit codes; a promise to scripts.
@@ -55,6 +59,15 @@ pub enum Error {
     /// Images at rest, here or in a registry.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A place for an image.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// What lies at a place.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A root file system that is to become an image.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// Nobody reads our output any more; not worth a message.
     #[error("standard output is closed")]
     OutputClosed,
@@ -78,8 +91,17 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Usage { .. } => Code::Usage,
-            Self::File { source, .. } => code_of_file(source),
-            Self::Store(error) => code_of_store(error),
+            Self::File { source, .. } | Self::Import(ImportError::Read { source, .. }) => {
+                code_of_file(source)
+            }
+            Self::Import(ImportError::Layer { source, .. }) => code_of_layer(source),
+            Self::Import(ImportError::Empty { .. }) => Code::Failed,
+            Self::Store(error)
+            | Self::Import(ImportError::Store(error))
+            | Self::Place(PlaceError::Store(error))
+            | Self::Image(ImageError::Store(error)) => code_of_store(error),
+            Self::Place(PlaceError::Unsupported { .. }) => Code::Usage,
+            Self::Image(_) => Code::Failed,
             Self::OutputClosed => Code::Done,
             Self::Stopped(code) => *code,
         }
@@ -89,7 +111,14 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
-            Self::Store(error) => hint_of_store(error),
+            Self::Import(ImportError::Layer { source: LayerError::Stream { source, .. }, .. }) => {
+                hint_of_io(source)
+            }
+            Self::Store(error)
+            | Self::Import(ImportError::Store(error))
+            | Self::Place(PlaceError::Store(error))
+            | Self::Image(ImageError::Store(error)) => hint_of_store(error),
+            Self::Image(ImageError::Platform { .. }) => Some("choose one of them with --platform".to_owned()),
             _ => None,
         }
     }
@@ -104,6 +133,17 @@ fn code_of_file(error: &io::Error) -> Code {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => Code::Usage,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::NotAllowed,
+        _ => Code::Failed,
+    }
+}
+
+fn code_of_layer(error: &LayerError) -> Code {
+    match error {
+        LayerError::Stream { source, .. } | LayerError::File { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Code::NotAllowed
+        }
         _ => Code::Failed,
     }
 }
@@ -124,8 +164,12 @@ fn code_of_store(error: &StoreError) -> Code {
 
 fn hint_of_store(error: &StoreError) -> Option<String> {
     let StoreError::Unreachable { source, .. } = error else { return None };
-    let source = source.downcast_ref::<io::Error>()?;
-    match source.kind() {
+    hint_of_io(source.downcast_ref::<io::Error>()?)
+}
+
+/// Returns what to try where the store's disk does not play along.
+fn hint_of_io(error: &io::Error) -> Option<String> {
+    match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space, or put the store elsewhere with --root DIR".to_owned())
         }

@@ -3,6 +3,9 @@
 
 use std::path::PathBuf;
 
+use pipeline::place::Places;
+use store::LayoutStore;
+
 use crate::cli::Global;
 use crate::env::Environment;
 use crate::error::Error;
@@ -35,5 +38,15 @@ impl Session {
                 .to_owned(),
             hint: Some("name one with --root DIR or PLIMSOLL_ROOT".to_owned()),
         })
+    }
+
+    /// Opens the local store, which is made where it is not there.
+    pub fn store(&self) -> Result<LayoutStore, Error> {
+        Ok(LayoutStore::open(&self.root()?.join("store"))?)
+    }
+
+    /// Returns what places are opened with.
+    pub fn places(&self) -> Result<Places, Error> {
+        Ok(Places::new(self.store()?))
     }
 }

@@ -49,7 +49,7 @@ pub enum PlaceError {
     #[error("{place} cannot be {action}: {reason}")]
     Unsupported {
         /// The place.
-        place: Place,
+        place: String,
         /// `read` or `written`.
         action: &'static str,
         /// What is missing, and what to use instead.
@@ -76,7 +76,7 @@ impl Places {
         match place {
             Place::Name(reference) => self.find_name(reference),
             other => Err(PlaceError::Unsupported {
-                place: other.clone(),
+                place: other.to_string(),
                 action: "read",
                 reason: "only names of the local store can",
             }),
@@ -128,7 +128,7 @@ impl Places {
             return Ok(Box::new(self.local.repository(name)));
         }
         Err(PlaceError::Unsupported {
-            place: Place::Name(Reference::new(name.clone())),
+            place: name.to_string(),
             action: "written",
             reason: "only names below local/ can",
         })
@@ -164,7 +164,9 @@ impl Places {
     }
 
     fn not_here(&self, reference: &Reference) -> StoreError {
-        StoreError::NotFound { what: format!("{reference} in the local store at {}", self.local.root().display()) }
+        StoreError::NotFound {
+            what: format!("{reference} in the local store at {}", self.local.root().display()),
+        }
     }
 }
 

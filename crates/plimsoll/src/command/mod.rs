@@ -1,7 +1,13 @@
 //! One file for each command: its arguments, its help, what it runs.
 
 mod completions;
+mod digest;
+mod import;
 mod init;
+mod inspect;
+mod ls;
+mod rm;
+mod tag;
 
 use clap::Subcommand;
 
@@ -12,6 +18,12 @@ use crate::session::Session;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(init::Arguments),
+    Import(import::Arguments),
+    Inspect(inspect::Arguments),
+    Ls(ls::Arguments),
+    Digest(digest::Arguments),
+    Tag(tag::Arguments),
+    Rm(rm::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -20,6 +32,12 @@ impl Command {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match self {
             Self::Init(arguments) => arguments.run(session),
+            Self::Import(arguments) => arguments.run(session),
+            Self::Inspect(arguments) => arguments.run(session),
+            Self::Ls(arguments) => arguments.run(session),
+            Self::Digest(arguments) => arguments.run(session),
+            Self::Tag(arguments) => arguments.run(session),
+            Self::Rm(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }
     }

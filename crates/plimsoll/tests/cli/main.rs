@@ -1,6 +1,9 @@
 //! What a user sees: the real binary, its exit code, its two outputs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod run;
 
 mod basics;
+mod images;
 mod init;

@@ -20,7 +20,7 @@ impl Scene {
     }
 
     /// Writes a file of the project, with the folders it lies in.
-    pub fn write(&self, name: &str, content: &str) {
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -45,6 +45,19 @@ impl Scene {
     /// Runs the binary and returns what a user sees, with digests, times and this folder masked.
     pub fn see(&self, line: &str) -> String {
         self.shown(&self.command(line).output().unwrap())
+    }
+
+    /// Runs the binary, which must succeed, and returns its standard output.
+    #[track_caller]
+    pub fn see_raw(&self, line: &str) -> String {
+        let output = self.command(line).output().unwrap();
+        assert!(output.status.success(), "{}", self.shown(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Returns the folder of the binary's state.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
     }
 
     fn shown(&self, output: &Output) -> String {

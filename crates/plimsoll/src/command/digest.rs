@@ -1,0 +1,49 @@
+//! `digest`: what a name points to right now.
+
+use std::fmt;
+
+use oci::{Digest, Platform};
+use pipeline::image::Image;
+use pipeline::place::Place;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::session::Session;
+
+/// Prints the digest an image has
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  $ plimsoll digest local/debian:12
+  $ plimsoll digest ghcr.io/acme/api:main --platform linux/arm64")]
+pub struct Arguments {
+    /// The image
+    #[arg(value_name = "REF")]
+    image: Place,
+    /// The digest of one platform's image instead of the index
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    platform: Option<Platform>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    image: String,
+    digest: Digest,
+}
+
+impl Arguments {
+    /// Prints the digest.
+    pub fn run(&self, session: &Session) -> Result<(), Error> {
+        let found = session.places()?.find(&self.image)?;
+        let digest = match &self.platform {
+            Some(platform) => Image::open(&*found.store, &found.document, Some(platform))?.digest(),
+            None => found.document.digest(),
+        };
+        session.ui.answer("digest", &Answer { image: found.name.to_string(), digest })
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.digest)
+    }
+}

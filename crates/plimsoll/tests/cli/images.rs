@@ -1,0 +1,286 @@
+//! Images of the local store: `import`, `ls`, `digest`, `inspect`, `tag`, `rm`.
+
+use insta::assert_snapshot;
+use testkit::tar::TarBuilder;
+
+use crate::run::Scene;
+
+const IMPORT: &str = "import root.tar local/base:1 --platform linux/amd64";
+
+fn scene() -> Scene {
+    let scene = Scene::new();
+    let tar = TarBuilder::new().directory("etc").file("etc/os-release", b"ID=test\n").finish();
+    scene.write("root.tar", &tar);
+    scene
+}
+
+#[test]
+fn import_prints_the_digest() {
+    let scene = scene();
+    assert_snapshot!(scene.see(IMPORT), @"
+    exit code: 0
+    --- stdout
+    [DIGEST]
+    --- stderr
+    imported local/base:1 for linux/amd64: 2 files and folders, 2.50 KiB in 140 B
+    ");
+    let first = scene.see_raw("digest local/base:1");
+    scene.see(IMPORT);
+    assert_eq!(scene.see_raw("digest local/base:1"), first, "the same content has the same digest");
+    assert_eq!(scene.see_raw(&format!("-q {IMPORT}")), first);
+}
+
+#[test]
+fn import_sets_the_configuration() {
+    let scene = scene();
+    scene.see(&format!(
+        "{IMPORT} --cmd [\"/bin/sh\"] --env A=b --label x=y --workdir /w --user 1:2 --created 5"
+    ));
+    assert_snapshot!(scene.see("inspect local/base:1 --format json"), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.inspect/1",
+      "name": "local/base:1",
+      "digest": "[DIGEST]",
+      "media_type": "application/vnd.oci.image.manifest.v1+json",
+      "manifest_digest": "[DIGEST]",
+      "platform": "linux/amd64",
+      "platforms": [
+        "linux/amd64"
+      ],
+      "created": "1970-01-01T00:00:05Z",
+      "size": 495,
+      "config": {
+        "User": "1:2",
+        "Env": [
+          "A=b"
+        ],
+        "Cmd": [
+          "/bin/sh"
+        ],
+        "WorkingDir": "/w",
+        "Labels": {
+          "x": "y"
+        }
+      },
+      "labels": {
+        "x": "y"
+      },
+      "annotations": {},
+      "layers": [
+        {
+          "digest": "[DIGEST]",
+          "size": 140,
+          "diff_id": "[DIGEST]",
+          "media_type": "application/vnd.oci.image.layer.v1.tar+gzip"
+        }
+      ],
+      "history": [
+        {
+          "created": "1970-01-01T00:00:05Z",
+          "created_by": "plimsoll import"
+        }
+      ],
+      "referrers": []
+    }
+    "#);
+    assert_snapshot!(scene.see("inspect local/base:1"), @r#"
+    exit code: 0
+    --- stdout
+    name         local/base:1
+    digest       [DIGEST]
+    type         application/vnd.oci.image.manifest.v1+json
+    platforms    linux/amd64
+    created      1970-01-01T00:00:05Z
+    size         495 B in 1 layers
+    command      ["/bin/sh"]
+    user         1:2
+    workdir      /w
+    environment  A=b
+    labels       x=y
+    layers       [DIGEST] 140 B
+    history      plimsoll import
+    "#);
+}
+
+#[test]
+fn a_folder_is_a_root_file_system_too() {
+    let scene = Scene::new();
+    scene.write("root/bin/sh", "#!");
+    assert_snapshot!(scene.see("import root local/base --platform linux/amd64 --format json"), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.import/1",
+      "image": "local/base",
+      "digest": "[DIGEST]",
+      "platform": "linux/amd64",
+      "entries": 2,
+      "size": 124,
+      "uncompressed_size": 2560
+    }
+    --- stderr
+    imported local/base for linux/amd64: 2 files and folders, 2.50 KiB in 124 B
+    "#);
+}
+
+#[test]
+fn what_cannot_be_imported() {
+    let scene = Scene::new();
+    scene.write("text.tar", "not a tar\n".repeat(100));
+    assert_snapshot!(scene.see("import text.tar local/x"), @"
+    exit code: 1
+    --- stderr
+    error: cannot make a layer of text.tar
+      cause: damaged tar at byte 0: a number in the header is not octal
+    ");
+    assert_snapshot!(scene.see("import none.tar local/x"), @"
+    exit code: 2
+    --- stderr
+    error: cannot read none.tar
+      cause: No such file or directory (os error 2)
+    ");
+    assert_snapshot!(scene.see("import text.tar Local/X"), @r#"
+    exit code: 2
+    --- stderr
+    error: invalid value 'Local/X' for '<REF>': "Local/X" is not an image reference: a repository is lower case
+
+    For more information, try '--help'.
+    "#);
+    let digest = oci::Digest::of(b"");
+    assert_snapshot!(scene.see(&format!("import text.tar local/x@{digest}")), @"
+    exit code: 2
+    --- stderr
+    error: an image gets its digest from its content; give a name with a tag
+    ");
+}
+
+#[test]
+fn listings() {
+    let scene = scene();
+    assert_snapshot!(scene.see("ls"), @"
+    exit code: 0
+    --- stdout
+    no images
+    ");
+    scene.see(IMPORT);
+    scene.see("import root.tar ghcr.io/acme/api:main --platform linux/arm64");
+    assert_snapshot!(scene.see("ls"), @"
+    exit code: 0
+    --- stdout
+    IMAGE                  DIGEST        PLATFORMS     SIZE
+    ghcr.io/acme/api:main  4baf29b9bdea  linux/arm64  414 B
+    local/base:1           f7e196fdea1a  linux/amd64  414 B
+    ");
+    assert_snapshot!(scene.see("ls local/base --format json"), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.images/1",
+      "images": [
+        {
+          "repository": "local/base",
+          "tag": "1",
+          "digest": "[DIGEST]",
+          "platforms": [
+            "linux/amd64"
+          ],
+          "size": 414
+        }
+      ]
+    }
+    "#);
+    assert_snapshot!(scene.see("ls local/none"), @"
+    exit code: 0
+    --- stdout
+    no images
+    ");
+}
+
+#[test]
+fn tags_come_and_go() {
+    let scene = scene();
+    scene.see(IMPORT);
+    let digest = scene.see_raw("digest local/base:1");
+    let digest = digest.trim();
+    assert_snapshot!(scene.see(&format!("tag --dry-run local/base@{digest} v1")), @"
+    exit code: 0
+    --- stdout
+    would tag local/base:v1 -> [DIGEST]
+    ");
+    assert_snapshot!(scene.see(&format!("tag local/base@{digest} v1 latest")), @"
+    exit code: 0
+    --- stdout
+    local/base:v1 -> [DIGEST]
+    local/base:latest -> [DIGEST]
+    ");
+    assert_snapshot!(scene.see("rm --dry-run local/base:v1"), @"
+    exit code: 0
+    --- stdout
+    would remove local/base:v1
+    ");
+    assert_snapshot!(scene.see("rm local/base:v1 local/base"), @"
+    exit code: 0
+    --- stdout
+    removed local/base:v1
+    removed local/base
+    ");
+    assert_snapshot!(scene.see("rm local/base:v1"), @"
+    exit code: 1
+    --- stderr
+    error: tag local/base:v1 in the store at [DIR]/root/store does not exist
+    ");
+    assert_snapshot!(scene.see("tag local/base:1 v2"), @r#"
+    exit code: 2
+    --- stderr
+    error: invalid value 'local/base:1' for '<NAME@DIGEST>': "local/base:1" is not an image reference: it has no @sha256:... digest
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(scene.see(&format!("rm local/base@{digest}")), @"
+    exit code: 0
+    --- stdout
+    removed local/base@[DIGEST]
+    ");
+    assert_snapshot!(scene.see("digest local/base:1"), @"
+    exit code: 1
+    --- stderr
+    error: local/base:1 in the local store at [DIR]/root/store does not exist
+    ");
+}
+
+#[test]
+fn another_platform_than_there_is() {
+    let scene = scene();
+    scene.see(IMPORT);
+    assert_snapshot!(scene.see("inspect local/base:1 --platform linux/s390x"), @"
+    exit code: 1
+    --- stderr
+    error: [DIGEST] has no image for linux/s390x; it has linux/amd64
+    hint: choose one of them with --platform
+    ");
+}
+
+#[test]
+fn a_digest_is_found_under_any_name() {
+    let scene = scene();
+    scene.see(IMPORT);
+    let digest = scene.see_raw("digest local/base:1");
+    assert_eq!(scene.see_raw(&format!("digest 127.0.0.1:1/other@{digest}")), digest);
+}
+
+#[test]
+fn a_corrupt_blob_is_the_wrong_image() {
+    let scene = scene();
+    scene.see(IMPORT);
+    let hex = scene.see_raw("digest local/base:1").trim().replace("sha256:", "");
+    let blob = scene.root().join("store/blobs/sha256").join(hex);
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(&blob, "{}").unwrap();
+    assert_snapshot!(scene.see("inspect local/base:1"), @"
+    exit code: 4
+    --- stderr
+    error: blob [DIGEST] in the store at [DIR]/root/store is corrupt: expected [DIGEST], found [DIGEST]; moved to [DIR]/root/store/quarantine/sha256-f7e196fdea1a5bc5e1dc66ca9dd5d4729f6a0bc5769ab0657675568553054089, fetch or build it again
+    ");
+}
