@@ -1,0 +1,159 @@
+//! How a connection comes about: directly or through a proxy, plain or encrypted.
+
+use std::error::Error;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::proxy::Proxies;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Connects to the host of an address, through a tunnel where a proxy is set for it.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    direct: HttpConnector,
+    proxies: Arc<Proxies>,
+}
+
+impl Connector {
+    pub fn new(proxies: Proxies) -> Self {
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_nodelay(true);
+        direct.set_connect_timeout(Some(CONNECT_LIMIT));
+        Self { direct, proxies: Arc::new(proxies) }
+    }
+
+    /// Returns this connector with TLS for `https` addresses.
+    pub fn secured(self, authorities: &Authorities) -> Result<HttpsConnector<Self>, TlsError> {
+        Ok(HttpsConnector::from((self, authorities.client_config()?)))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let Some(proxy) = self.proxies.find(&target).cloned() else {
+            let connecting = self.direct.call(target);
+            return Box::pin(async move { Ok(connecting.await?) });
+        };
+        let connecting = self.direct.call(proxy.address.clone());
+        Box::pin(async move {
+            let mut stream = connecting.await?.into_inner();
+            tokio::time::timeout(CONNECT_LIMIT, proxy.tunnel(&mut stream, &target)).await??;
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
+/// Why encrypted connections are not possible.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file of authorities cannot be read.
+    #[error("cannot read the certificate authorities in {}", path.display())]
+    Bundle {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The file of authorities holds none.
+    #[error("there is no certificate in {}", path.display())]
+    Empty {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A certificate cannot stand as an authority.
+    #[error("a certificate in {} cannot be an authority", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// This machine trusts nobody.
+    #[error("this machine has no certificate authorities: install ca-certificates or name a bundle of them")]
+    NoAuthorities,
+    /// The cryptography refuses its own defaults.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// Who may vouch for a registry: the machine's authorities and those of one more file.
+#[derive(Debug, Default)]
+pub(crate) struct Authorities {
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Authorities {
+    /// Reads the bundle, so that a wrong one is found before anything is sent. The machine's
+    /// authorities are read with the first encrypted connection: many runs have none.
+    pub fn read(bundle: Option<&Path>) -> Result<Self, TlsError> {
+        let Some(path) = bundle else { return Ok(Self::default()) };
+        let unreadable = |source| TlsError::Bundle { path: path.to_owned(), source };
+        let own = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+        let own = own.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        if own.is_empty() {
+            return Err(TlsError::Empty { path: path.to_owned() });
+        }
+        for certificate in &own {
+            let added = RootCertStore::empty().add(certificate.clone());
+            added.map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
+        }
+        Ok(Self { own })
+    }
+
+    fn client_config(&self) -> Result<ClientConfig, TlsError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots.add_parsable_certificates(self.own.iter().cloned());
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthorities);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_is_none_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        assert!(matches!(Authorities::read(Some(&path)), Err(TlsError::Bundle { .. })));
+        std::fs::write(&path, "hello").unwrap();
+        assert!(matches!(Authorities::read(Some(&path)), Err(TlsError::Empty { .. })));
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(matches!(Authorities::read(Some(&path)), Err(TlsError::Certificate { .. })));
+    }
+}

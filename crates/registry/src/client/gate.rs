@@ -1,0 +1,99 @@
+//! How many requests a host gets at once: the one place where the client's concurrency is bounded.
+//!
+//! Uploads and all other requests pass different gates. An upload may wait for bytes that a
+//! download from the same host has to fetch again after a break; behind one gate, uploads alone
+//! could fill it and wait for each other for ever.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex};
+
+/// What kind of request wants to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// Sends the content of a blob.
+    Upload,
+    /// Everything else; passes until the head of the answer is there.
+    Exchange,
+}
+
+/// The gates of all hosts.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    width: usize,
+    gates: Mutex<HashMap<(String, Lane), Arc<Gate>>>,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    inside: Mutex<usize>,
+    left: Condvar,
+}
+
+/// The right to make a request; ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pass(Arc<Gate>);
+
+impl Gates {
+    /// Returns gates that let `width` requests of each lane pass for each host.
+    pub fn new(width: usize) -> Self {
+        Self { width: width.max(1), gates: Mutex::default() }
+    }
+
+    /// Waits until a request to `host` may be made.
+    pub fn enter(&self, host: &str, lane: Lane) -> Pass {
+        let mut gates = self.gates.lock().expect("nothing panics while it holds the lock");
+        let gate = gates.entry((host.to_owned(), lane)).or_default().clone();
+        drop(gates);
+        let inside = gate.inside.lock().expect("nothing panics while it holds the lock");
+        let mut inside = gate
+            .left
+            .wait_while(inside, |inside| *inside >= self.width)
+            .expect("nothing panics while it holds the lock");
+        *inside += 1;
+        drop(inside);
+        Pass(gate)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        *self.0.inside.lock().expect("nothing panics while it holds the lock") -= 1;
+        self.0.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_width_are_inside() {
+        let gates = Gates::new(3);
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let _pass = gates.enter("a", Lane::Upload);
+                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!((1..=3).contains(&most.into_inner()));
+    }
+
+    #[test]
+    fn lanes_and_hosts_do_not_wait_for_each_other() {
+        let gates = Gates::new(1);
+        let _passes = [
+            gates.enter("a", Lane::Upload),
+            gates.enter("a", Lane::Exchange),
+            gates.enter("b", Lane::Upload),
+        ];
+    }
+}

@@ -1,0 +1,214 @@
+//! Requests to one registry: attempts, redirects, credentials, and what an error answer says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+    WWW_AUTHENTICATE,
+};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, StatusCode, Uri};
+use oci::{Registry, Repository};
+
+use super::address::Origin;
+use super::auth::{Audience, unauthorized};
+use super::credentials::Credentials;
+use super::gate::Lane;
+use super::payload::{CHUNK_BYTES, Payload};
+use super::retry::Retry;
+use super::scope::Scope;
+use super::transport::{Patience, Reply};
+use super::{Clock, Failure, Shared};
+use crate::protocol::{Challenge, ErrorBody, retry_after};
+
+/// The longest body that is read for its JSON: token answers, pages of lists.
+pub(crate) const JSON_LIMIT: u64 = 8 << 20;
+/// The longest body of an error that is read.
+const ERROR_LIMIT: u64 = 64 << 10;
+const MAX_REDIRECTS: usize = 5;
+/// How long a host may think before it answers.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// The same after content was sent, which some hosts first copy to another place.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// One registry as the client sees it.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub shared: Arc<Shared>,
+    pub registry: Registry,
+}
+
+/// A request that can be made any number of times.
+pub(crate) struct Call<'a> {
+    pub method: Method,
+    pub address: Uri,
+    pub headers: Vec<(HeaderName, String)>,
+    pub payload: Payload,
+    /// Whose credentials are used.
+    pub repository: Option<&'a Repository>,
+    pub scope: Scope,
+    /// The statuses that are an answer; every other one is a failure.
+    pub expected: &'static [StatusCode],
+    /// For people: `push of blob sha256:... to ghcr.io/acme/api`.
+    pub what: String,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host({})", self.registry)
+    }
+}
+
+impl Host {
+    /// Returns where the registry is reached.
+    pub fn origin(&self) -> Result<Origin, Failure> {
+        Origin::of(&self.registry, self.shared.options.plain_http.contains(&self.registry))
+    }
+
+    pub fn credentials(&self) -> &Credentials {
+        &self.shared.options.credentials
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.shared.options.clock
+    }
+
+    /// Makes the request until it succeeds or the policy gives up.
+    pub fn call(&self, call: &Call<'_>) -> Result<Reply, Failure> {
+        let mut retry = self.retry(call.what.clone());
+        loop {
+            match self.attempt(call) {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => retry.again(failure)?,
+            }
+        }
+    }
+
+    /// Returns the tries of something that makes its own requests.
+    pub fn retry(&self, what: String) -> Retry<'_> {
+        let options = &self.shared.options;
+        Retry::new(&options.retry, &options.clock, &options.notice, what)
+    }
+
+    /// Makes the request once, following redirects.
+    pub fn attempt(&self, call: &Call<'_>) -> Result<Reply, Failure> {
+        let deadline = Instant::now() + self.shared.options.retry.timeout;
+        let mut address = call.address.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let reply = self.let_in(call, &address, deadline)?;
+            if call.expected.contains(&reply.status) {
+                return Ok(reply);
+            }
+            match redirect(call, &reply) {
+                None => return Err(read_error(reply, self.clock())),
+                Some(location) => address = self.origin()?.follow(&address, &location)?,
+            }
+            reply.body.discard();
+        }
+        let address = super::address::without_query(&call.address.to_string());
+        Err(Failure::Address {
+            address,
+            reason: format!("it leads through more than {MAX_REDIRECTS} redirects"),
+        })
+    }
+
+    /// Makes the request with what the host wants to see, and once more where it refuses that.
+    fn let_in(&self, call: &Call<'_>, address: &Uri, deadline: Instant) -> Result<Reply, Failure> {
+        if !self.origin()?.holds(address) {
+            return self.send(call, address, None, deadline);
+        }
+        let audience = Audience { host: self, repository: call.repository, scope: &call.scope };
+        let header = self.shared.authenticator.header(audience)?;
+        let reply = self.send(call, address, header.as_ref(), deadline)?;
+        if reply.status != StatusCode::UNAUTHORIZED {
+            return Ok(reply);
+        }
+        let challenges = reply.headers.get_all(WWW_AUTHENTICATE);
+        let mut challenges: Vec<Challenge> =
+            challenges.iter().filter_map(|header| Challenge::parse(header.to_str().ok()?)).collect();
+        challenges.sort_by_key(|challenge| *challenge == Challenge::Basic);
+        reply.body.discard();
+        let challenge = challenges.into_iter().next();
+        let header = self.shared.authenticator.renew(audience, challenge, header.as_ref())?;
+        let reply = self.send(call, address, Some(&header), deadline)?;
+        if reply.status != StatusCode::UNAUTHORIZED {
+            return Ok(reply);
+        }
+        let words = read_error(reply, self.clock());
+        Err(unauthorized(audience, &format!("it refused a fresh token or password: {words}")))
+    }
+
+    fn send(
+        &self,
+        call: &Call<'_>,
+        address: &Uri,
+        authorization: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        let mut request = Request::builder().method(call.method.clone()).uri(address);
+        for (name, value) in &call.headers {
+            request = request.header(name, value);
+        }
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        self.dispatch(request, &call.payload, deadline)
+    }
+
+    /// Sends a request that is not for the registry itself, without its credentials.
+    pub fn send_bare(&self, request: Builder, payload: &Payload) -> Result<Reply, Failure> {
+        self.dispatch(request, payload, Instant::now() + ANSWER_LIMIT)
+    }
+
+    fn dispatch(&self, request: Builder, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {
+        let mut request = request.header(USER_AGENT, &self.shared.options.user_agent);
+        let has_body =
+            request.method_ref().is_some_and(|method| *method != Method::GET && *method != Method::HEAD);
+        if has_body && payload.len() == 0 {
+            // Without it some registries answer 411.
+            request = request.header(CONTENT_LENGTH, 0);
+        }
+        let request = request.body(()).map_err(|error| Failure::protocol(error.to_string()))?;
+        let is_upload = payload.len() > CHUNK_BYTES as u64;
+        let lane = if is_upload { Lane::Upload } else { Lane::Exchange };
+        let answer = if is_upload { COMMIT_LIMIT } else { ANSWER_LIMIT };
+        let host = request.uri().authority().map_or("", |authority| authority.as_str());
+        let _pass = self.shared.gates.enter(host, lane);
+        self.shared.transport.send(request, payload, Patience { answer, deadline })
+    }
+}
+
+/// Returns where the answer sends us. Requests that change something follow only the redirects
+/// that keep method and body.
+fn redirect(call: &Call<'_>, reply: &Reply) -> Option<String> {
+    let reads = call.method == Method::GET || call.method == Method::HEAD;
+    let follows = match reply.status.as_u16() {
+        307 | 308 => true,
+        301..=303 => reads,
+        _ => false,
+    };
+    if follows { reply.header(LOCATION.as_str()).map(str::to_owned) } else { None }
+}
+
+/// Returns the failure that an error answer stands for.
+pub(crate) fn read_error(reply: Reply, clock: &Clock) -> Failure {
+    let status = reply.status;
+    let header = reply.header(RETRY_AFTER.as_str()).and_then(|text| retry_after::parse(text, clock.now()));
+    let is_html = reply.header(CONTENT_TYPE.as_str()).is_some_and(|text| text.starts_with("text/html"));
+    // An error whose words cannot be read is still an error.
+    let bytes = reply.body.all(ERROR_LIMIT).unwrap_or_default();
+    let body = ErrorBody::parse(&bytes).filter(|body| !body.errors.is_empty());
+    let text = String::from_utf8_lossy(&bytes);
+    let retry_after = header.or_else(|| retry_after::find_in(&text));
+    Failure::Status { status, body, text: first_words(&text, is_html), retry_after }
+}
+
+/// Returns the beginning of a body for people; a page of HTML is only named.
+pub(crate) fn first_words(text: &str, is_html: bool) -> String {
+    if is_html || text.trim_start().starts_with('<') {
+        return "the answer is an HTML page, as proxies and login pages send it, not a registry's".to_owned();
+    }
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(200).collect::<String>().trim().to_owned()
+}

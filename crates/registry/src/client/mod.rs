@@ -1,0 +1,198 @@
+//! The client: a repository of any registry as a store.
+//!
+//! [`Client`] owns connections, tokens and the bounds of what happens at once; a
+//! [`RemoteRepository`] is a cheap view of one repository through it. Everything blocks the
+//! calling thread. What to transfer, and several transfers side by side, belong to `store::copy`.
+//!
+//! | room | owns |
+//! |---|---|
+//! | `host` | one request: redirects, credentials, error answers |
+//! | `retry` | when it is made again |
+//! | `auth`, `token`, `credentials` | being let in |
+//! | `upload`, `download`, `manifest`, `list` | what requests mean |
+//! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
+//! | `address`, `gate` | where requests may go, and how many at once |
+//!
+//! Source: distribution-spec v1.1.
+
+mod address;
+mod auth;
+mod clock;
+mod connector;
+mod credentials;
+mod download;
+mod failure;
+mod gate;
+mod host;
+mod list;
+mod manifest;
+mod payload;
+mod proxy;
+mod repository;
+mod retry;
+mod scope;
+mod secret;
+mod token;
+mod transport;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode};
+use oci::{Registry, Repository};
+use store::StoreError;
+
+pub use clock::Clock;
+pub use connector::TlsError;
+pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
+pub use failure::Failure;
+pub use proxy::{InvalidProxy, ProxySettings};
+pub use repository::RemoteRepository;
+pub use retry::{Notice, NoticeSink, RetryPolicy};
+pub use secret::Secret;
+
+use crate::protocol::Endpoint;
+use connector::{Authorities, Connector};
+use gate::Gates;
+use host::{Call, Host};
+use payload::Payload;
+use proxy::Proxies;
+use scope::Scope;
+use transport::Transport;
+
+/// How the client reaches registries.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Who we are.
+    pub credentials: Arc<Credentials>,
+    /// Registries that are spoken to in plain HTTP. Loopback addresses always are.
+    pub plain_http: Vec<Registry>,
+    /// How often and how patiently requests are made again.
+    pub retry: RetryPolicy,
+    /// The name we give to servers.
+    pub user_agent: String,
+    /// A PEM file of certificate authorities that are trusted besides those of the machine.
+    pub authorities: Option<PathBuf>,
+    /// The proxies to use.
+    pub proxy: ProxySettings,
+    /// Told before a request is made again.
+    pub notice: NoticeSink,
+    /// Time.
+    pub clock: Clock,
+    /// A folder for content that comes as a stream and goes to a registry; a file in it has no
+    /// name and is gone with the process.
+    pub scratch: PathBuf,
+    /// How many uploads, and how many other requests, one host gets at once.
+    pub requests_per_host: usize,
+}
+
+impl ClientOptions {
+    /// Returns options for anonymous use with Docker's patience and no proxy.
+    pub fn new(clock: Clock, scratch: impl Into<PathBuf>) -> Self {
+        Self {
+            credentials: Arc::new(Credentials::anonymous()),
+            plain_http: Vec::new(),
+            retry: RetryPolicy::default(),
+            user_agent: concat!("plimsoll/", env!("CARGO_PKG_VERSION")).to_owned(),
+            authorities: None,
+            proxy: ProxySettings::default(),
+            notice: Arc::new(|_| {}),
+            clock,
+            scratch: scratch.into(),
+            requests_per_host: 6,
+        }
+    }
+}
+
+/// Why a client could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The proxy settings are wrong.
+    #[error(transparent)]
+    Proxy(#[from] InvalidProxy),
+    /// The certificate authorities are wrong.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The machine has no threads to give.
+    #[error("cannot start the threads of the registry client")]
+    Threads(#[source] std::io::Error),
+}
+
+/// What all views of a client share.
+pub(crate) struct Shared {
+    options: ClientOptions,
+    transport: Transport,
+    authenticator: auth::Authenticator,
+    gates: Gates,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+/// A client of registries. Cloning it shares connections and tokens.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// Returns a client; nothing is connected yet.
+    ///
+    /// # Errors
+    /// Proxy or certificate settings that cannot be used.
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let connector = Connector::new(Proxies::new(&options.proxy)?);
+        let authorities = Authorities::read(options.authorities.as_deref())?;
+        // One lane of uploads and one of other requests.
+        let connections = options.requests_per_host.max(1) * 2;
+        let transport = Transport::new(connector, authorities, connections).map_err(ClientError::Threads)?;
+        let gates = Gates::new(options.requests_per_host);
+        let authenticator = auth::Authenticator::default();
+        Ok(Self { shared: Arc::new(Shared { options, transport, authenticator, gates }) })
+    }
+
+    /// Returns the view of one repository. Nothing is asked of the registry yet.
+    pub fn repository(&self, repository: &Repository) -> RemoteRepository {
+        RemoteRepository::new(self.host(repository.registry()), repository.clone())
+    }
+
+    /// Asks whether `registry` is one and lets us in; this is what `login` checks with.
+    ///
+    /// # Errors
+    /// `Denied` where the credentials are refused, `Unreachable` where no registry answers.
+    pub fn ping(&self, registry: &Registry) -> Result<(), StoreError> {
+        let host = self.host(registry);
+        let answer = host.origin().and_then(|origin| {
+            host.call(&Call {
+                method: Method::GET,
+                address: origin.at(&Endpoint::Base.to_string())?,
+                headers: Vec::new(),
+                payload: Payload::empty(),
+                repository: None,
+                scope: Scope::none(),
+                expected: &[StatusCode::OK],
+                what: format!("question to {registry}"),
+            })
+        });
+        answer
+            .map(|reply| reply.body.discard())
+            .map_err(|failure| failure.into_store_error("reach", format!("the registry {registry}")))
+    }
+
+    /// Returns the repositories of `registry` in the order it gives them.
+    ///
+    /// # Errors
+    /// `Denied` or `NotFound` where the registry offers no such list, as Docker Hub and GHCR.
+    pub fn catalog(&self, registry: &Registry) -> Result<Vec<Repository>, StoreError> {
+        list::catalog(&self.host(registry))
+            .map_err(|failure| failure.into_store_error("list", format!("the repositories of {registry}")))
+    }
+
+    fn host(&self, registry: &Registry) -> Host {
+        Host { shared: self.shared.clone(), registry: registry.clone() }
+    }
+}

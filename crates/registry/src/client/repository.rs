@@ -1,0 +1,204 @@
+//! One repository of a registry as a store.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Mutex;
+
+use hyper::header::HeaderName;
+use hyper::{Method, StatusCode, Uri};
+use oci::{Descriptor, Digest, Document, Repository, Tag};
+use store::{Blob, BlobStore, ImageStore, Put, StoreError};
+
+use super::host::{Call, Host};
+use super::payload::Payload;
+use super::scope::Scope;
+use super::{Failure, download, list, manifest, upload};
+use crate::protocol::{Endpoint, ManifestName};
+
+/// A repository of a registry. All methods block; all of them may be called from several threads.
+///
+/// Transient failures were retried as the client's policy says before a method returns them.
+pub struct RemoteRepository {
+    pub(super) host: Host,
+    pub(super) repository: Repository,
+    pub(super) mount_from: Vec<Repository>,
+    /// Blobs that the registry said it does not have: they need not be asked for again before an upload.
+    pub(super) absent: Mutex<HashSet<Digest>>,
+}
+
+impl RemoteRepository {
+    pub(super) fn new(host: Host, repository: Repository) -> Self {
+        Self { host, repository, mount_from: Vec::new(), absent: Mutex::default() }
+    }
+
+    /// Returns this view with a repository whose blobs may be linked instead of sent. One of
+    /// another registry changes nothing.
+    pub fn mount_from(mut self, source: &Repository) -> Self {
+        if source.registry() == self.repository.registry() && *source != self.repository {
+            self.mount_from.push(source.clone());
+        }
+        self
+    }
+
+    /// Returns the repository's name.
+    pub fn name(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Makes `tag` point to `document` unless it points to something else already.
+    ///
+    /// # Errors
+    /// `Denied`, naming both digests, where it does. Registries have no atomic form of this:
+    /// somebody who pushes the same tag in the same moment is not noticed.
+    pub fn tag_immutable(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
+        match self.resolve(tag) {
+            Ok(found) if found.digest == document.digest() => Ok(()),
+            Ok(found) => Err(StoreError::Denied {
+                what: self.name_of_tag(tag),
+                reason: format!(
+                    "the tag is immutable and points to {}; it cannot move to {}",
+                    found.digest,
+                    document.digest()
+                ),
+            }),
+            Err(StoreError::NotFound { .. }) => self.tag(tag, document),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn name_of_blob(&self, digest: &Digest) -> String {
+        format!("blob {digest} in {}", self.repository)
+    }
+
+    fn name_of_tag(&self, tag: &Tag) -> String {
+        format!("manifest {}:{tag}", self.repository)
+    }
+
+    fn name_of_document(&self, digest: &Digest) -> String {
+        format!("manifest {}@{digest}", self.repository)
+    }
+
+    pub(super) fn address(&self, endpoint: &Endpoint) -> Result<Uri, Failure> {
+        self.host.origin()?.at(&endpoint.to_string())
+    }
+
+    /// Returns a request for `address` without headers and body.
+    pub(super) fn call(&self, method: Method, address: Uri, scope: Scope, what: String) -> Call<'_> {
+        Call {
+            method,
+            address,
+            headers: Vec::new(),
+            payload: Payload::empty(),
+            repository: Some(&self.repository),
+            scope,
+            expected: &[StatusCode::OK],
+            what,
+        }
+    }
+
+    fn delete(&self, name: ManifestName, what: &str) -> Result<(), Failure> {
+        let address = self.address(&Endpoint::Manifest(self.repository.clone(), name))?;
+        let mut call =
+            self.call(Method::DELETE, address, Scope::delete(&self.repository), format!("removal of {what}"));
+        call.expected = &[StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
+        self.host.call(&call)?.body.discard();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RemoteRepository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteRepository({})", self.repository)
+    }
+}
+
+impl BlobStore for RemoteRepository {
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let size = download::size(self, digest)
+            .map_err(|failure| failure.into_store_error("look for", self.name_of_blob(digest)))?;
+        let mut absent = self.absent.lock().expect("nothing panics while it holds the lock");
+        match size {
+            Some(_) => absent.remove(digest),
+            None => absent.insert(*digest),
+        };
+        Ok(size)
+    }
+
+    fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
+        download::open(self, digest)
+            .map_err(|failure| failure.into_store_error("pull", self.name_of_blob(digest)))
+    }
+
+    fn put_blob(&self, descriptor: &Descriptor, content: Blob) -> Result<Put, StoreError> {
+        upload::put(self, descriptor, content).map_err(|failure| {
+            let what = self.name_of_blob(&descriptor.digest);
+            match failure {
+                // The blob itself cannot be missing where it is being put: the repository is.
+                Failure::Status { status: StatusCode::NOT_FOUND, .. } => StoreError::Denied {
+                    what,
+                    reason: format!("no such repository, or no right to push to it: {failure}"),
+                },
+                failure => failure.into_store_error("push", what),
+            }
+        })
+    }
+}
+
+impl ImageStore for RemoteRepository {
+    fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        manifest::resolve(self, tag)
+            .map_err(|failure| failure.into_store_error("resolve", self.name_of_tag(tag)))
+    }
+
+    fn document(&self, digest: &Digest) -> Result<Document, StoreError> {
+        manifest::get(self, &ManifestName::Digest(*digest))
+            .map_err(|failure| failure.into_store_error("pull", self.name_of_document(digest)))
+    }
+
+    fn put_document(&self, document: &Document) -> Result<(), StoreError> {
+        let name = ManifestName::Digest(document.digest());
+        manifest::put(self, name, document)
+            .map_err(|failure| refusal(failure, self.name_of_document(&document.digest())))
+    }
+
+    fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
+        manifest::put(self, ManifestName::Tag(tag.clone()), document)
+            .map_err(|failure| refusal(failure, self.name_of_tag(tag)))
+    }
+
+    fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
+        let what = self.name_of_tag(tag);
+        self.delete(ManifestName::Tag(tag.clone()), &what)
+            .map_err(|failure| failure.into_store_error("remove", what))
+    }
+
+    fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        match list::tags(&self.host, &self.repository) {
+            Err(failure) if failure.status() == Some(StatusCode::NOT_FOUND) => Ok(Vec::new()),
+            listed => listed.map_err(|failure| {
+                failure.into_store_error("list", format!("the tags of {}", self.repository))
+            }),
+        }
+    }
+
+    fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {
+        let what = self.name_of_document(digest);
+        self.delete(ManifestName::Digest(*digest), &what)
+            .map_err(|failure| failure.into_store_error("remove", what))
+    }
+}
+
+/// A manifest that is put and answered with 404 lacks its blobs or its repository.
+fn refusal(failure: Failure, what: String) -> StoreError {
+    match failure {
+        Failure::Status { status: StatusCode::NOT_FOUND, .. } => {
+            StoreError::Denied { what, reason: failure.to_string() }
+        }
+        failure => failure.into_store_error("push", what),
+    }
+}
+
+/// Returns a header of a call.
+pub(super) fn header(name: HeaderName, value: impl Into<String>) -> (HeaderName, String) {
+    (name, value.into())
+}

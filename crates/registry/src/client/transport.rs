@@ -1,0 +1,304 @@
+//! One request and its answer over a pool of connections: where tokio and hyper are hidden.
+//!
+//! The calling thread reads the file it sends and takes the answer's body; the runtime's own
+//! threads only move bytes to and from sockets. Nothing here knows registries, retries or
+//! credentials. Must not be called from inside another runtime: it blocks.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::{self, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Failure;
+use super::connector::{Authorities, Connector, TlsError};
+use super::payload::{CHUNK_BYTES, Outgoing, Payload};
+
+/// How long a connection may move no byte.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a connection that nobody uses is kept.
+const KEEP_LIMIT: Duration = Duration::from_secs(30);
+/// Threads that move bytes; requests in flight are bounded by the gates, not by them.
+const WORKERS: usize = 2;
+/// Chunks of a file that were read and not yet sent.
+const CHUNKS_AHEAD: usize = 2;
+
+type Pool<C> = legacy::Client<C, Outgoing>;
+
+/// The connections to all hosts.
+pub(crate) struct Transport {
+    runtime: Option<Runtime>,
+    connector: Connector,
+    authorities: Authorities,
+    plain: Pool<Connector>,
+    secure: OnceLock<Result<Pool<HttpsConnector<Connector>>, Arc<TlsError>>>,
+    connections: usize,
+}
+
+/// How long parts of a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the last byte sent to the head of the answer.
+    pub answer: Duration,
+    /// When the whole request is given up.
+    pub deadline: Instant,
+}
+
+impl Transport {
+    /// Returns a transport that keeps up to `connections` idle ones to each host.
+    pub fn new(connector: Connector, authorities: Authorities, connections: usize) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("registry-client")
+            .enable_all()
+            .build()?;
+        let plain = pool(connector.clone(), connections);
+        let secure = OnceLock::new();
+        Ok(Self { runtime: Some(runtime), connector, authorities, plain, secure, connections })
+    }
+
+    /// Sends the request and returns the answer as soon as its head is there.
+    pub fn send(
+        &self,
+        request: Request<()>,
+        payload: &Payload,
+        patience: Patience,
+    ) -> Result<Reply, Failure> {
+        let host = host_of(request.uri());
+        let response = match payload {
+            Payload::Bytes(bytes) if bytes.len() <= CHUNK_BYTES => {
+                let answer = self.request(request.map(|()| Outgoing::Whole(Some(bytes.clone()))), &host)?;
+                self.answer(answer, &host, patience)?.map_err(|error| failure(error, &host))?
+            }
+            _ => self.send_chunks(request, payload, &host, patience)?,
+        };
+        let (head, incoming) = response.into_parts();
+        let body = ReplyBody {
+            handle: self.handle().clone(),
+            host,
+            deadline: patience.deadline,
+            incoming,
+            pending: None,
+        };
+        Ok(Reply { status: head.status, headers: head.headers, body })
+    }
+
+    fn send_chunks(
+        &self,
+        request: Request<()>,
+        payload: &Payload,
+        host: &str,
+        patience: Patience,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+        let body = Outgoing::Chunks { chunks, remaining: payload.len() };
+        let answer = self.request(request.map(|()| body), host)?;
+        let mut answer = AbortOnDrop(self.handle().spawn(answer));
+        self.pump(payload, &sender, &answer.0, host, patience)?;
+        drop(sender);
+        match self.answer(&mut answer.0, host, patience)? {
+            Ok(response) => response.map_err(|error| failure(error, host)),
+            Err(stopped) => Err(Failure::Broken { host: host.to_owned(), source: Box::new(stopped) }),
+        }
+    }
+
+    /// Hands chunks on until all are sent or the answer is there: a server that refuses early is
+    /// not sent the rest.
+    fn pump<T>(
+        &self,
+        payload: &Payload,
+        sender: &mpsc::Sender<Bytes>,
+        answer: &JoinHandle<T>,
+        host: &str,
+        patience: Patience,
+    ) -> Result<(), Failure> {
+        let mut done = 0;
+        while done < payload.len() && !answer.is_finished() {
+            let chunk = payload.chunk(done).map_err(|source| Failure::Local {
+                action: "read",
+                what: "the file that is sent".to_owned(),
+                source,
+            })?;
+            done += chunk.len() as u64;
+            let sent = wait(self.handle(), sender.send(chunk), host, IDLE_LIMIT, patience.deadline)?;
+            if sent.is_err() {
+                // The connection is gone; the answer says why.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn answer<F: Future>(&self, answer: F, host: &str, patience: Patience) -> Result<F::Output, Failure> {
+        wait(self.handle(), answer, host, patience.answer, patience.deadline)
+    }
+
+    fn request(&self, request: Request<Outgoing>, host: &str) -> Result<ResponseFuture, Failure> {
+        if request.uri().scheme_str() == Some("http") {
+            return Ok(self.plain.request(request));
+        }
+        let secure = self.secure.get_or_init(|| {
+            let connector = self.connector.clone().secured(&self.authorities).map_err(Arc::new)?;
+            Ok(pool(connector, self.connections))
+        });
+        match secure {
+            Ok(pool) => Ok(pool.request(request)),
+            Err(error) => Err(Failure::Connect {
+                host: host.to_owned(),
+                transient: false,
+                source: Box::new(error.clone()),
+            }),
+        }
+    }
+
+    fn handle(&self) -> &Handle {
+        self.runtime.as_ref().expect("the runtime is there until drop").handle()
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        // Waiting for the workers would hang where the last owner is itself inside a runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn pool<C>(connector: C, connections: usize) -> Pool<C>
+where
+    C: legacy::connect::Connect + Clone,
+{
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(KEEP_LIMIT)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(connections)
+        .build(connector)
+}
+
+/// Blocks the calling thread until the future is ready or its time is up.
+fn wait<F: Future>(
+    handle: &Handle,
+    future: F,
+    host: &str,
+    limit: Duration,
+    deadline: Instant,
+) -> Result<F::Output, Failure> {
+    let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
+    let waited = handle.block_on(async { tokio::time::timeout(limit, future).await });
+    waited.map_err(|_| Failure::TimedOut { host: host.to_owned(), limit })
+}
+
+fn failure(error: legacy::Error, host: &str) -> Failure {
+    let host = host.to_owned();
+    if error.is_connect() {
+        let transient = !is_certificate(&error);
+        return Failure::Connect { host, transient, source: Box::new(error) };
+    }
+    Failure::Broken { host, source: Box::new(error) }
+}
+
+/// Whether a certificate was refused somewhere down the chain, which waiting does not mend.
+fn is_certificate(error: &legacy::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = error.downcast_ref::<rustls::Error>().or(inner.and_then(|inner| inner.downcast_ref()));
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn host_of(address: &Uri) -> String {
+    address.authority().map_or_else(String::new, |authority| {
+        let host = authority.as_str();
+        host.rsplit_once('@').map_or(host, |(_, host)| host).to_owned()
+    })
+}
+
+/// An answer whose body is still on its way.
+pub(crate) struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+}
+
+/// The body of an answer, taken piece by piece.
+pub(crate) struct ReplyBody {
+    handle: Handle,
+    host: String,
+    deadline: Instant,
+    incoming: Incoming,
+    pending: Option<Bytes>,
+}
+
+impl ReplyBody {
+    /// Returns the next piece; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(piece) = self.pending.take() {
+            return Ok(Some(piece));
+        }
+        loop {
+            let frame = wait(&self.handle, self.incoming.frame(), &self.host, IDLE_LIMIT, self.deadline)?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame
+                .map_err(|error| Failure::Broken { host: self.host.clone(), source: Box::new(error) })?;
+            // What is not data are trailers, which carry nothing for us.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// Makes `piece` the next one.
+    pub fn put_back(&mut self, piece: Bytes) {
+        self.pending = Some(piece);
+    }
+
+    /// Returns the whole body, where it is no longer than `limit`.
+    pub fn all(mut self, limit: u64) -> Result<Bytes, Failure> {
+        let mut body: Vec<u8> = Vec::new();
+        while let Some(piece) = self.next()? {
+            if (body.len() + piece.len()) as u64 > limit {
+                return Err(Failure::protocol(format!("the body is longer than {limit} bytes")));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.into())
+    }
+
+    /// Reads a short rest away, so that the connection can be used again.
+    pub fn discard(self) {
+        // A connection that breaks here is simply not used again.
+        let _ = self.all(64 << 10);
+    }
+}
+
+impl Reply {
+    /// Returns a header as text; `None` where it is missing or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}

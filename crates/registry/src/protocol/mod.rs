@@ -1,0 +1,26 @@
+//! The words on the wire that client and server share: paths, error bodies, ranges, links,
+//! challenges. No I/O. Source: distribution-spec v1.1.
+
+pub mod challenge;
+pub mod endpoint;
+pub mod error;
+pub mod link;
+pub mod query;
+pub mod range;
+pub mod retry_after;
+
+pub use challenge::Challenge;
+pub use endpoint::{Endpoint, InvalidEndpoint, ManifestName};
+pub use error::{ErrorBody, ErrorCode};
+pub use range::{ByteRange, ChunkRange};
+
+/// Names the digest of the content in an answer.
+pub const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
+/// Names the upload session in an answer.
+pub const DOCKER_UPLOAD_UUID: &str = "docker-upload-uuid";
+/// Names the subject of a manifest that was put, where the server lists referrers.
+pub const OCI_SUBJECT: &str = "oci-subject";
+/// Names the filters a referrers list was reduced by.
+pub const OCI_FILTERS_APPLIED: &str = "oci-filters-applied";
+/// Tells clients that the server speaks this protocol.
+pub const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
