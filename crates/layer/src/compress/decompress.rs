@@ -43,18 +43,29 @@ pub fn decompress(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn R
     })
 }
 
+/// How a stream is compressed, told by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub enum Format {
+    /// Gzip whose members name their own length, as written by us.
     OwnGzip,
+    /// Any other gzip.
     Gzip,
+    /// Zstandard.
     Zstd,
+    /// xz.
     Xz,
+    /// bzip2.
     Bzip2,
+    /// None of these.
     Plain,
 }
 
 impl Format {
-    fn of(head: &[u8]) -> Self {
+    /// How many first bytes [`Format::of`] needs to tell all formats apart.
+    pub const HEAD_BYTES: usize = HEAD_BYTES;
+
+    /// Returns the format of a stream that begins with `head`.
+    pub fn of(head: &[u8]) -> Self {
         match head {
             _ if member_bytes(head).is_some() => Self::OwnGzip,
             [0x1f, 0x8b, ..] => Self::Gzip,

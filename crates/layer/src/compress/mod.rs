@@ -17,7 +17,7 @@ use std::io::{self, Write};
 
 use oci::Compression;
 
-pub use decompress::decompress;
+pub use decompress::{Format, decompress};
 use gzip::GzipWriter;
 
 use crate::error::LayerError;

@@ -1,6 +1,6 @@
 //! Reading a tar by pulling: the next entry, then its content.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use super::decode::{Decoder, Next};
 use super::header::{BLOCK, padding};
@@ -118,6 +118,21 @@ impl<R: Read> TarReader<R> {
             }
             self.input.consume(count);
         }
+    }
+}
+
+impl<R: Read + Seek> TarReader<R> {
+    /// Passes over what was not read of the current entry by seeking, for archives whose content is
+    /// large and of no interest now. Whether the input is long enough is not looked at: who seeks
+    /// knows its length.
+    ///
+    /// # Errors
+    /// `Stream` where the input cannot seek.
+    pub fn skip_content(&mut self) -> Result<(), LayerError> {
+        let left = std::mem::take(&mut self.content_left) + std::mem::take(&mut self.skip);
+        self.input.seek_relative(left.cast_signed()).map_err(LayerError::read)?;
+        self.position += left;
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Archives that are written, observed and read again; real archives of other programs.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::process::Command;
 
 use oci::Digest;
@@ -104,6 +104,32 @@ fn check_round_trip(entries: &[Entry]) {
         assert_eq!(pulled.path, expected.path);
         assert_eq!(*bytes, content(expected));
     }
+}
+
+#[test]
+fn seeking_over_content_gives_the_same_entries_as_reading_it() {
+    let entries = [entry("small", file(3)), entry("large", file(700_000)), entry("last", file(512))];
+    let bytes = archive(&entries);
+    let mut reader = TarReader::new(Cursor::new(&bytes));
+    let mut found = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        reader.skip_content().unwrap();
+        found.push(entry);
+    }
+    let read: Vec<Entry> = pull(&bytes).unwrap().into_iter().map(|(entry, _)| entry).collect();
+    assert_eq!(found, read);
+}
+
+#[test]
+fn content_copied_by_the_caller_makes_the_same_archive() {
+    let entries = [entry("one", file(700)), entry("two", file(0))];
+    let mut writer = TarWriter::new(Vec::new());
+    for entry in &entries {
+        writer.append_with(entry, |output| output.write_all(&content(entry))).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap(), archive(&entries));
+    let refused = TarWriter::new(Vec::new()).append_with(&entry("folder", Kind::Directory), |_| Ok(()));
+    assert!(matches!(refused, Err(LayerError::Unwritable { .. })));
 }
 
 #[test]

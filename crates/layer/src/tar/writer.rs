@@ -44,6 +44,24 @@ impl<W: Write> TarWriter<W> {
         Ok(())
     }
 
+    /// Writes the headers of a file and has `copy` write its content, for outputs into which the
+    /// kernel can copy by itself. `copy` must write exactly the size that the entry says.
+    ///
+    /// # Errors
+    /// `Unwritable` where the entry is no file or a tar cannot say what it says; `Stream` where the
+    /// output or `copy` fails. The archive is then of no use any more.
+    pub fn append_with(
+        &mut self,
+        entry: &Entry,
+        copy: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> Result<(), LayerError> {
+        let Kind::File { size, .. } = entry.kind else {
+            return Err(LayerError::unwritable(&entry.path, "only files have content"));
+        };
+        self.write_headers(entry).map_err(|failure| failure.about(entry))?;
+        copy(&mut self.output).and_then(|()| self.write_padding(size)).map_err(LayerError::write)
+    }
+
     /// Writes the end of the archive and returns the output.
     ///
     /// # Errors

@@ -1,0 +1,81 @@
+//! `/dev` of a sandbox: the few devices every program may use, terminals, shared memory.
+//!
+//! Source: runtime-spec, config-linux.md, "Default Devices"; "Default Filesystems".
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, chmod, makedev, mknodat};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount_bind};
+
+use super::surroundings::{Tree, failed};
+use crate::sandbox::error::SandboxError;
+
+/// Name, major and minor number.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const LINKS: [(&str, &str); 6] = [
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+];
+/// The group of terminals in every distribution.
+const TERMINAL_GROUP: u32 = 5;
+
+/// Mounts `/dev` and what lies below it.
+pub(super) fn mount(tree: &Tree, user_namespace: bool) -> Result<(), SandboxError> {
+    // Without the sticky bit: with it, root inside may not open a device of another owner for writing.
+    let dev = tree.kernel_mount(
+        "tmpfs",
+        "/dev",
+        MountFlags::NOSUID | MountFlags::STRICTATIME,
+        "mode=755,size=65536k",
+    )?;
+    for (name, major, minor) in DEVICES {
+        let path = dev.join(name);
+        make_device(&path, major, minor).map_err(|errno| failed(&format!("/dev/{name}"), &path, errno))?;
+    }
+    for (name, target) in LINKS {
+        symlink(target, dev.join(name)).map_err(|error| failed("a link", dev.join(name), error))?;
+    }
+    terminals(tree, user_namespace)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    tree.kernel_mount("tmpfs", "/dev/shm", flags, "mode=1777,size=65536k")?;
+    // Message queues are an option of the kernel.
+    match tree.kernel_mount("mqueue", "/dev/mqueue", flags, "") {
+        Err(SandboxError::Mount { source, .. }) if source.errno != Some(Errno::NODEV.raw_os_error()) => {
+            Err(failed("mqueue", "/dev/mqueue", source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a device, or, in a user namespace, where that is not allowed, shows the machine's.
+fn make_device(path: &Path, major: u32, minor: u32) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(0o666);
+    match mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(major, minor)) {
+        // The umask does not apply to what a program expects of a device.
+        Ok(()) => chmod(path, mode),
+        Err(Errno::PERM) => {
+            mknodat(CWD, path, FileType::RegularFile, mode, 0)?;
+            let name = path.file_name().expect("a device has a name");
+            mount_bind(Path::new("/dev").join(name), path)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+fn terminals(tree: &Tree, user_namespace: bool) -> Result<(), SandboxError> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let options = "newinstance,ptmxmode=0666,mode=0620";
+    let with_group = format!("{options},gid={TERMINAL_GROUP}");
+    match tree.kernel_mount("devpts", "/dev/pts", flags, &with_group) {
+        // A user namespace may not know the group.
+        Err(_) if user_namespace => tree.kernel_mount("devpts", "/dev/pts", flags, options).map(drop),
+        mounted => mounted.map(drop),
+    }
+}

@@ -1,0 +1,111 @@
+//! The first process inside: prepares the root file system, starts the command, reaps what it leaves.
+
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, kill_process, set_dumpable_behavior,
+    set_parent_process_death_signal, wait,
+};
+use rustix::thread::UnshareFlags;
+
+use super::{Purpose, execute, overlay, surroundings};
+use crate::sandbox::channel::Channel;
+use crate::sandbox::command::Status;
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::message::{Job, Report};
+use crate::sandbox::system;
+
+/// What init takes over from the supervisor.
+pub(super) struct Inside<'a> {
+    pub(super) job: &'a Job,
+    pub(super) purpose: Purpose,
+    /// The command's standard input.
+    pub(super) input: Option<OwnedFd>,
+    /// Whether this runs in a user namespace.
+    pub(super) user_namespace: bool,
+    /// Where to report to.
+    pub(super) reports: Channel,
+    /// Gives one byte as long as the supervisor lives.
+    pub(super) gate: PipeReader,
+}
+
+/// Runs the inside of a sandbox; returns the exit code of this process, which nobody looks at.
+pub(super) fn run(inside: Inside<'_>) -> i32 {
+    let ended = match live(&inside) {
+        Ok(status) => inside.reports.send(&Report::Ended(status.into())),
+        Err(error) => inside.reports.send(&Report::Failed(error)),
+    };
+    i32::from(ended.is_err())
+}
+
+fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
+    attach(inside).map_err(|error| SandboxError::setup("start the first process", error))?;
+    system::unshare(UnshareFlags::NEWNS)
+        .map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
+    let root = overlay::mount(&inside.job.root, &inside.job.command.mounts, inside.user_namespace)?;
+    surroundings::mount(&root, inside.job, inside.user_namespace)?;
+    overlay::enter(&root, &inside.job.root)?;
+    rustix::system::sethostname(inside.job.command.hostname.as_bytes())
+        .map_err(|errno| SandboxError::setup("name the machine", errno))?;
+    if inside.purpose == Purpose::Rehearse {
+        return Ok(Status::Code(0));
+    }
+    start_and_reap(inside)
+}
+
+/// Ties this process to the supervisor: it dies with it, and holds none of its files.
+fn attach(inside: &Inside<'_>) -> io::Result<()> {
+    let mut kept = vec![inside.reports.as_fd(), inside.gate.as_fd()];
+    kept.extend(inside.input.as_ref().map(AsFd::as_fd));
+    system::close_all_but(&kept)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The supervisor may have died before the line above; then the gate was never opened.
+    (&inside.gate).read_exact(&mut [0])?;
+    // The command must not reach this binary, or the caller's files, through /proc/1.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+fn start_and_reap(inside: &Inside<'_>) -> Result<Status, SandboxError> {
+    let failed = |error: io::Error| SandboxError::setup("start the command", error);
+    system::hold_signals().map_err(failed)?;
+    // Closed by the kernel at the moment the program replaces the copy of this process.
+    let (mut running, starting) = io::pipe().map_err(failed)?;
+    let command = system::fork(|| {
+        let error = execute::become_command(&inside.job.command, inside.input.as_ref());
+        let _ = inside.reports.send(&Report::Failed(error));
+        127
+    })
+    .map_err(failed)?;
+    drop(starting);
+    running.read(&mut [0]).map_err(failed)?;
+    let _ = inside.reports.send(&Report::Started);
+    Ok(reap_until_end(command))
+}
+
+/// Passes signals on to the command and reaps every process, until the command itself ends.
+fn reap_until_end(command: Pid) -> Status {
+    loop {
+        let signal = system::next_signal();
+        if signal != Signal::CHILD.as_raw() {
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                let _ = kill_process(command, signal);
+            }
+            continue;
+        }
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if pid == command {
+                return ended(status);
+            }
+        }
+    }
+}
+
+fn ended(status: WaitStatus) -> Status {
+    match status.terminating_signal() {
+        Some(signal) => Status::Signal(signal),
+        None => Status::Code(status.exit_status().unwrap_or(0)),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a command may do: Docker's default capabilities, resource limits, its user.
+//!
+//! Source: moby, daemon/pkg/oci/caps/defaults.go; capabilities(7), "Transformation of capabilities during execve()".
+
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::account::Account;
+use crate::sandbox::command::Limits;
+use crate::sandbox::error::SandboxError;
+
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Takes from this process every capability a command in Docker has not. Those that are left become
+/// effective when a program of root's is started.
+pub(super) fn drop_capabilities() -> Result<(), SandboxError> {
+    let failed = |errno: Errno| SandboxError::setup("drop capabilities", errno);
+    let _ = clear_ambient_capability_set();
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last one this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    let mut sets = capabilities(None).map_err(failed)?;
+    sets.inheritable = CapabilitySet::empty();
+    set_capabilities(None, sets).map_err(failed)
+}
+
+/// Becomes the user of the command, for good.
+pub(super) fn become_user(account: &Account) -> Result<(), SandboxError> {
+    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    let groups: Vec<_> = account.groups.iter().copied().map(Gid::from_raw).collect();
+    match set_thread_groups(&groups) {
+        // With a single id mapped, the kernel forbids it, and there are no groups to be in.
+        Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+        Err(errno) => return Err(SandboxError::setup("join the user's groups", errno)),
+    }
+    let changed = set_thread_res_gid(gid, gid, gid).and_then(|()| set_thread_res_uid(uid, uid, uid));
+    changed.map_err(|errno| match errno {
+        Errno::INVAL => SandboxError::UnmappedUser { uid: account.uid, gid: account.gid },
+        errno => SandboxError::setup("become the user of the command", errno),
+    })
+}
+
+/// Sets resource limits, lowering what may not be given.
+pub(super) fn limit_resources(limits: &Limits) {
+    let open_files = limits.open_files.map_or((1024, 524_288), |files| (files, files));
+    limit(Resource::Nofile, open_files.0, open_files.1);
+    // A core file would end in the layer, and differ from run to run.
+    limit(Resource::Core, 0, u64::MAX);
+    for (resource, most) in [(Resource::Nproc, limits.processes), (Resource::Fsize, limits.file_size)] {
+        if let Some(most) = most {
+            limit(resource, most, most);
+        }
+    }
+}
+
+fn limit(resource: Resource, current: u64, maximum: u64) {
+    let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let maximum = maximum.min(allowed);
+    let wanted = |value: u64| (value != u64::MAX).then_some(value);
+    // Lowering is always allowed, so this cannot fail; and a limit is no reason to refuse a step.
+    let _ = setrlimit(resource, Rlimit { current: wanted(current.min(maximum)), maximum: wanted(maximum) });
+}

@@ -1,0 +1,88 @@
+//! What the outer process asks of the sandbox process, and what that one reports.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, RootFs, Status};
+use super::error::SandboxError;
+
+/// What a new sandbox process is to do. The files that come with it are named by `files`, in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) files: Vec<Role>,
+    pub(super) task: Task,
+}
+
+/// What a file that comes with a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Role {
+    /// The user namespace to enter.
+    UserNamespace,
+    /// The command's standard input.
+    Input,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Run a command to its end.
+    Run(Job),
+    /// Make every part of the sandbox, without starting the command.
+    Rehearse(Job),
+    /// Make a user namespace and hand it over.
+    MakeUserNamespace(Mapping),
+}
+
+/// Who gives ids to a new user namespace.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Mapping {
+    /// The new process: its own user becomes root, and there is no other.
+    OwnId,
+    /// The caller, with the help of set-uid programs.
+    FromOutside,
+}
+
+/// A command and what it runs on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) root: RootFs,
+    pub(super) command: Command,
+}
+
+/// What the outer process says while the task goes on. When it goes away, everything is killed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Pass a signal to the command.
+    Signal(i32),
+    /// Kill the command and all it started.
+    Kill,
+    /// The ids are there.
+    Continue,
+}
+
+/// What the sandbox process says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// The user namespace comes with this; nothing follows.
+    UserNamespace,
+    /// The user namespace is made and has no ids yet.
+    WaitsForIds,
+    /// The command's program runs.
+    Started,
+    /// It will not come to that; nothing follows.
+    Failed(SandboxError),
+    /// The command ended; nothing follows.
+    Ended(Ended),
+}
+
+/// How a command ended, as seen by the sandbox process.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Ended {
+    pub(super) status: Status,
+    pub(super) timed_out: bool,
+    pub(super) out_of_memory: bool,
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Self {
+        Self { status, timed_out: false, out_of_memory: false }
+    }
+}

@@ -1,0 +1,179 @@
+//! Which kind of isolation this machine allows, found by trying, with the reason in words.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::thread::CapabilitySet;
+
+use super::command::{Command, RootFs};
+use super::error::SandboxError;
+use super::message::Job;
+use super::subordinate::SubordinateIds;
+use super::{Sandbox, Task, launch};
+
+/// How commands are isolated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// By root, without a user namespace: every owner and device is possible.
+    Root,
+    /// By an ordinary user in a user namespace with subordinate ids: every owner is possible.
+    UserSubordinate(SubordinateIds),
+    /// By an ordinary user in a user namespace with one id: owners of files are recorded beside them.
+    UserSingle,
+}
+
+/// What [`probe`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The best kind of isolation that works.
+    pub mode: Mode,
+    /// Why it is this one, and why no better one.
+    pub reason: String,
+}
+
+/// Finds the best kind of isolation by rehearsing a sandbox in a temporary folder below `folder`, where
+/// root file systems are going to lie.
+///
+/// # Errors
+/// [`SandboxError::Unavailable`] names what forbids each kind and how to allow it.
+pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
+    let mut reasons = Vec::new();
+    let mut last_error = None;
+    for (mode, why) in candidates(&mut reasons) {
+        match rehearse(program, folder, mode.clone()) {
+            Ok(()) => {
+                reasons.push(why);
+                return Ok(Probe { mode, reason: reasons.join("; ") });
+            }
+            Err(error) => {
+                reasons.push(format!("not {}: {}", mode.name(), with_sources(&error)));
+                last_error = Some(error);
+            }
+        }
+    }
+    let remedy = remedy(Path::new("/proc"), last_error.as_ref());
+    Err(SandboxError::Unavailable { reason: reasons.join("; "), remedy })
+}
+
+impl Mode {
+    /// Returns whether commands run in a user namespace.
+    pub fn has_user_namespace(&self) -> bool {
+        *self != Self::Root
+    }
+
+    /// Returns the kind as a phrase.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Root => "root without a user namespace",
+            Self::UserSubordinate(_) => "a user namespace with subordinate ids",
+            Self::UserSingle => "a user namespace with a single id",
+        }
+    }
+}
+
+/// Lists what is worth trying, best first, with the reason for each; what is not is said in `reasons`.
+fn candidates(reasons: &mut Vec<String>) -> Vec<(Mode, String)> {
+    let mut candidates = Vec::new();
+    if rustix::process::geteuid().is_root() {
+        match rustix::thread::capabilities(None) {
+            Ok(sets) if sets.effective.contains(CapabilitySet::SYS_ADMIN) => {
+                candidates.push((Mode::Root, "root with CAP_SYS_ADMIN".to_owned()));
+            }
+            _ => reasons.push("root without CAP_SYS_ADMIN".to_owned()),
+        }
+    }
+    match SubordinateIds::of_this_user() {
+        Ok(ids) => {
+            let why = format!("ordinary user with {} subordinate ids", ids.count());
+            candidates.push((Mode::UserSubordinate(ids), why));
+        }
+        Err(missing) => reasons.push(missing),
+    }
+    candidates.push((Mode::UserSingle, "ordinary user with a single id".to_owned()));
+    candidates
+}
+
+/// Makes and leaves a sandbox of every part but the command.
+fn rehearse(program: &Path, folder: &Path, mode: Mode) -> Result<(), SandboxError> {
+    let sandbox = Sandbox::new(program.to_owned(), mode)?;
+    let unusable =
+        |error: std::io::Error| SandboxError::RootFs { path: folder.to_owned(), source: error.into() };
+    let place = tempfile::Builder::new().prefix("rehearsal").tempdir_in(folder).map_err(unusable)?;
+    let mut root = RootFs::default();
+    for (name, path) in [("upper", &mut root.upper), ("work", &mut root.work)] {
+        *path = place.path().join(name);
+        fs::create_dir(&*path).map_err(unusable)?;
+    }
+    let job = Job { root, command: Command::new(&[]) };
+    let launched = launch::launch(&sandbox.program, Task::Rehearse(job), &sandbox.namespace_file())?;
+    Sandbox::outcome(launched.pump(&mut |_, _| {})?).map(drop)
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error} ({})", with_sources(source)),
+        None => error.to_string(),
+    }
+}
+
+/// Names the setting that forbids user namespaces, as far as `/proc` (given for the tests' sake) tells.
+fn remedy(proc: &Path, error: Option<&SandboxError>) -> String {
+    let setting =
+        |name: &str| fs::read_to_string(proc.join("sys").join(name)).unwrap_or_default().trim().to_owned();
+    let or_root = "or run as root";
+    if setting("user/max_user_namespaces") == "0" {
+        return format!("allow user namespaces (sysctl -w user.max_user_namespaces=15000) {or_root}");
+    }
+    if setting("kernel/unprivileged_userns_clone") == "0" {
+        return format!("allow user namespaces (sysctl -w kernel.unprivileged_userns_clone=1) {or_root}");
+    }
+    if setting("kernel/apparmor_restrict_unprivileged_userns") == "1" {
+        return format!(
+            "let AppArmor allow user namespaces (sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a \
+             profile with `userns,` for this program) {or_root} (sudo)"
+        );
+    }
+    if matches!(error, Some(SandboxError::Mount { what, .. }) if what == "proc") {
+        return "the container hides parts of /proc: start it with --security-opt systempaths=unconfined \
+                (Kubernetes: procMount: Unmasked), or privileged"
+            .to_owned();
+    }
+    let status = fs::read_to_string(proc.join("self/status")).unwrap_or_default();
+    if status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])) {
+        return "the container's seccomp profile is the likely reason: start it with --security-opt \
+                seccomp=unconfined (Kubernetes: hostUsers: false and a profile that allows unshare and mount), \
+                or as root with CAP_SYS_ADMIN"
+            .to_owned();
+    }
+    "run as root, or where user namespaces are allowed".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(settings: &[(&str, &str)], error: Option<SandboxError>, expected: &str) {
+        let proc = tempfile::tempdir().unwrap();
+        for (name, value) in settings {
+            let path = proc.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, value).unwrap();
+        }
+        let remedy = remedy(proc.path(), error.as_ref());
+        assert!(remedy.contains(expected), "{remedy}");
+    }
+
+    #[test]
+    fn the_setting_that_forbids_is_named() {
+        check(&[("sys/user/max_user_namespaces", "0\n")], None, "user.max_user_namespaces=");
+        check(&[("sys/kernel/unprivileged_userns_clone", "0\n")], None, "kernel.unprivileged_userns_clone=1");
+        let apparmor = "sys/kernel/apparmor_restrict_unprivileged_userns";
+        check(&[(apparmor, "1\n")], None, "kernel.apparmor_restrict_unprivileged_userns=0");
+        check(&[("self/status", "Name:\tx\nSeccomp:\t2\n")], None, "seccomp=unconfined");
+        let source = rustix::io::Errno::PERM.into();
+        let masked = SandboxError::Mount { what: "proc".into(), target: "/proc".into(), source };
+        check(&[("self/status", "Seccomp:\t2\n")], Some(masked), "systempaths=unconfined");
+        check(&[(apparmor, "0\n")], None, "run as root");
+    }
+}

@@ -1,0 +1,154 @@
+//! A root file system of busybox, and running commands on it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use builder::sandbox::{Command, Exit, OutputStream, RootFs, Sandbox, SandboxError, probe};
+use tempfile::TempDir;
+
+/// Where distributions put the static busybox.
+const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox", "/bin/busybox.static"];
+
+const APPLETS: &str = "adduser awk cat chmod chown cp cut dd df echo env false find free grep head hostname \
+    httpd id ip kill ln ls mkdir mkfifo mknod mount mv nc nproc printenv ps pwd readlink rm rmdir sed seq sh \
+    sleep sort stat su sync tail test touch tr true ulimit uname wc wget";
+
+/// A place for one sandbox, removed with the value.
+pub struct Room {
+    pub sandbox: Sandbox,
+    pub root: RootFs,
+    folder: TempDir,
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub exit: Exit,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Room {
+    /// A room on the busybox image; `None`, with a word about it, where this machine cannot have one.
+    pub fn new() -> Option<Self> {
+        let image = image()?;
+        let mut room = Self::empty()?;
+        room.root.lowers.push(image.to_owned());
+        Some(room)
+    }
+
+    /// A room with no layers at all.
+    pub fn empty() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let [upper, work] = ["upper", "work"].map(|name| {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        });
+        let root = RootFs { lowers: Vec::new(), upper, work, read_only: false };
+        let program = Path::new(env!("CARGO_BIN_EXE_sandbox-runner"));
+        match probe(program, folder.path()) {
+            Err(error) => skip(&error.to_string()),
+            Ok(found) => {
+                let sandbox = Sandbox::new(program.to_owned(), found.mode).unwrap();
+                Some(Self { sandbox, root, folder })
+            }
+        }
+    }
+
+    /// A new folder of this room.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// Puts what the last command changed below the next one, as the engine does between steps.
+    pub fn next_step(&mut self) {
+        let upper = self.folder(&format!("upper{}", self.root.lowers.len()));
+        self.root.lowers.push(std::mem::replace(&mut self.root.upper, upper));
+    }
+
+    pub fn run(&self, command: &Command) -> Result<Ran, SandboxError> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let exit = self.sandbox.run(&self.root, command, &mut |stream, bytes| match stream {
+            OutputStream::Stdout => stdout.extend_from_slice(bytes),
+            OutputStream::Stderr => stderr.extend_from_slice(bytes),
+        })?;
+        let left: Vec<_> = fs::read_dir(&self.root.work).unwrap().collect();
+        assert!(left.is_empty(), "the work folder is not empty afterwards: {left:?}");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Ran { exit, stdout: text(stdout), stderr: text(stderr) })
+    }
+
+    /// Runs a script that must succeed and returns what it wrote to standard output.
+    #[track_caller]
+    pub fn script(&self, script: &str) -> String {
+        let ran = self.run(&shell(script)).unwrap();
+        assert!(ran.exit.success(), "{script}: {} {}", ran.exit, ran.stderr);
+        ran.stdout
+    }
+
+    /// What lies in the upper folder, sorted, as relative paths.
+    pub fn changed(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        list(&self.root.upper, &self.root.upper, &mut found);
+        found.sort();
+        found
+    }
+}
+
+/// A script for the image's shell, with a search path.
+pub fn shell(script: &str) -> Command {
+    let mut command = Command::new(&["/bin/sh", "-c", script]);
+    command.environment.push(("PATH".to_owned(), "/bin".to_owned()));
+    command
+}
+
+/// Says why a test did not test.
+pub fn skip<T>(reason: &str) -> Option<T> {
+    eprintln!("skipped: {reason}");
+    None
+}
+
+fn list(root: &Path, folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        found.push(path.strip_prefix(root).unwrap().display().to_string());
+        if path.symlink_metadata().unwrap().is_dir() {
+            list(root, &path, found);
+        }
+    }
+}
+
+/// The image's only layer, made once per run of the tests.
+fn image() -> Option<&'static Path> {
+    static IMAGE: OnceLock<Option<TempDir>> = OnceLock::new();
+    let made = IMAGE.get_or_init(|| {
+        let busybox = BUSYBOX.iter().find(|path| Path::new(path).exists())?;
+        Some(make_image(Path::new(busybox)))
+    });
+    made.as_ref().map(TempDir::path).or_else(|| skip("no static busybox on this machine"))
+}
+
+fn make_image(busybox: &Path) -> TempDir {
+    let image = tempfile::tempdir().unwrap();
+    let at = |path: &str| image.path().join(path);
+    for folder in ["bin", "etc", "root", "tmp", "var", "srv/app"] {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    fs::copy(busybox, at("bin/busybox")).unwrap();
+    for applet in APPLETS.split_whitespace() {
+        symlink("busybox", at("bin").join(applet)).unwrap();
+    }
+    symlink("/run", at("var/run")).unwrap();
+    fs::write(at("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv/app:/bin/sh\n").unwrap();
+    fs::write(at("etc/group"), "root:x:0:\napp:x:1001:\nwheel:x:10:root,app\n").unwrap();
+    fs::write(at("etc/motd"), "welcome\n").unwrap();
+    let open = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    fs::set_permissions(image.path(), open(0o755)).unwrap();
+    fs::set_permissions(at("tmp"), open(0o1777)).unwrap();
+    image
+}
