@@ -1,4 +1,18 @@
-//! .
+//! What happens to an image, from the event to the ledger: event -> identity -> plan -> build ->
+//! hand-over -> push -> suites. Each stage decides in a pure function and acts in a thin one.
+//!
+//! This crate composes the rooms below it; what knows a CI host is `forge`'s, what prints is the
+//! binary's.
+
+pub mod configuration;
+pub mod event;
+pub mod git;
+pub mod identity;
 pub mod image;
 pub mod import;
+pub mod ledger;
 pub mod place;
+pub mod plan;
+pub mod progress;
+mod suggest;
+pub mod text;

@@ -1,0 +1,417 @@
+//! Templates of tags, labels and cache locations: `{branch|slug}-{sha}`.
+//!
+//! | field | gives |
+//! |---|---|
+//! | `pr` `branch` `tag` `default` `run` `service` | the name or number, where the event has one |
+//! | `sha` `sha:long` | the commit, cut at `short-sha` digits, or whole |
+//! | `version` `major` `minor` `patch` | of the git tag, in rules with `parse = "semver"` |
+//! | `date:FORMAT` | strftime, in UTC |
+//! | `image` | repository of the service; cache locations only |
+//!
+//! Filters follow after `|`, in order: `slug`, `lower`, `trunc:N` (at most N characters), `hash:N` (first N digits
+//! of the SHA-256). `{{` and `}}` are braces. Nothing is escaped.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use super::slug::slug;
+
+/// A text with fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Placeholder { field: Field, filters: Vec<Filter> },
+}
+
+/// What a placeholder stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Number of the pull request.
+    PullRequest,
+    /// First digits of the commit.
+    Sha,
+    /// The whole commit id.
+    LongSha,
+    /// Branch.
+    Branch,
+    /// Git tag.
+    Tag,
+    /// The whole version of the git tag.
+    Version,
+    /// Its first number.
+    Major,
+    /// Its second number.
+    Minor,
+    /// Its third number.
+    Patch,
+    /// Date and time in a format of strftime.
+    Date(String),
+    /// Name of the service.
+    Service,
+    /// Identifier of the CI run.
+    Run,
+    /// The default branch.
+    Default,
+    /// Repository of the service.
+    Image,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filter {
+    Slug,
+    Lower,
+    Truncate(usize),
+    Hash(usize),
+}
+
+/// A template gave nothing; the reason is for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nothing(pub String);
+
+impl Template {
+    /// Returns the template as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the fields, in order; a field may come several times.
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Placeholder { field, .. } => Some(field),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// Returns the pieces of text between the fields.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Literal(text) => Some(text.as_str()),
+            Part::Placeholder { .. } => None,
+        })
+    }
+
+    /// Returns the text with every field replaced by `value(field)`, at most `max_length` bytes
+    /// long: slugs are cut until the rest fits, and trimmed of dashes after the cut.
+    ///
+    /// # Errors
+    /// [`Nothing`] where a field is empty, or where it does not fit even without slugs.
+    pub fn render(
+        &self,
+        max_length: usize,
+        mut value: impl FnMut(&Field) -> Result<String, Nothing>,
+    ) -> Result<String, Nothing> {
+        let mut pieces = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            pieces.push(match part {
+                Part::Literal(text) => Piece { text: text.clone(), elastic: false },
+                Part::Placeholder { field, filters } => Piece::of(field, filters, value(field)?)?,
+            });
+        }
+        fit(&mut pieces, max_length)?;
+        Ok(pieces.into_iter().map(|piece| piece.text).collect())
+    }
+}
+
+/// A rendered part; what is elastic may be cut.
+struct Piece {
+    text: String,
+    elastic: bool,
+}
+
+impl Piece {
+    fn of(field: &Field, filters: &[Filter], value: String) -> Result<Self, Nothing> {
+        if value.is_empty() {
+            return Err(Nothing(format!("{{{field}}} is empty")));
+        }
+        let text = filters.iter().fold(value, |text, filter| filter.apply(text));
+        if text.is_empty() {
+            return Err(Nothing(format!("{{{field}}} is empty: no character of it may stand in a tag")));
+        }
+        let elastic =
+            filters.contains(&Filter::Slug) && !filters.iter().any(|f| matches!(f, Filter::Hash(_)));
+        Ok(Self { text, elastic })
+    }
+}
+
+impl Filter {
+    fn apply(self, text: String) -> String {
+        match self {
+            Self::Slug => slug(&text),
+            Self::Lower => text.to_lowercase(),
+            Self::Truncate(count) => match text.char_indices().nth(count) {
+                Some((end, _)) => text[..end].trim_end_matches('-').to_owned(),
+                None => text,
+            },
+            Self::Hash(count) => oci::Digest::of(text.as_bytes()).short(count),
+        }
+    }
+}
+
+/// Cuts the longest elastic piece until all pieces together have at most `max_length` bytes.
+fn fit(pieces: &mut [Piece], max_length: usize) -> Result<(), Nothing> {
+    loop {
+        let length: usize = pieces.iter().map(|piece| piece.text.len()).sum();
+        if length <= max_length {
+            return Ok(());
+        }
+        let too_long = || Nothing(format!("it has {length} characters, and {max_length} are allowed"));
+        let longest = pieces.iter_mut().filter(|piece| piece.elastic).max_by_key(|piece| piece.text.len());
+        let longest = longest.ok_or_else(too_long)?;
+        let keep = longest.text.len().saturating_sub(length - max_length);
+        longest.text.truncate(keep);
+        longest.text.truncate(longest.text.trim_end_matches('-').len());
+        if longest.text.is_empty() {
+            return Err(Nothing(format!("nothing of a name would be left within {max_length} characters")));
+        }
+    }
+}
+
+/// A string is no template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a template: {reason}")]
+pub struct InvalidTemplate {
+    /// What was given, cut at 200 characters.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl FromStr for Template {
+    type Err = InvalidTemplate;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTemplate> {
+        let parts = parse_parts(text)
+            .map_err(|reason| InvalidTemplate { text: text.chars().take(200).collect(), reason })?;
+        Ok(Self { text: text.to_owned(), parts })
+    }
+}
+
+fn parse_parts(text: &str) -> Result<Vec<Part>, String> {
+    let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
+    while let Some(at) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            literal.push_str(brace);
+            rest = after;
+        } else if brace == "}" {
+            return Err("a } has no {; a brace as such is }}".to_owned());
+        } else {
+            let (inside, after) = rest.split_once('}').ok_or("a { has no }; a brace as such is {{")?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal)));
+            }
+            parts.push(parse_placeholder(inside)?);
+            rest = after;
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Literal(literal));
+    }
+    Ok(parts)
+}
+
+fn parse_placeholder(inside: &str) -> Result<Part, String> {
+    let mut words = inside.split('|');
+    let field = words.next().expect("split gives at least one piece").trim();
+    let filters = words.map(|word| parse_filter(word.trim())).collect::<Result<_, _>>()?;
+    Ok(Part::Placeholder { field: parse_field(field)?, filters })
+}
+
+const FIELDS: [&str; 14] = [
+    "pr",
+    "sha",
+    "sha:long",
+    "branch",
+    "tag",
+    "version",
+    "major",
+    "minor",
+    "patch",
+    "date:%Y%m%d",
+    "service",
+    "run",
+    "default",
+    "image",
+];
+
+fn parse_field(word: &str) -> Result<Field, String> {
+    Ok(match word {
+        "pr" => Field::PullRequest,
+        "sha" => Field::Sha,
+        "sha:long" => Field::LongSha,
+        "branch" => Field::Branch,
+        "tag" => Field::Tag,
+        "version" => Field::Version,
+        "major" => Field::Major,
+        "minor" => Field::Minor,
+        "patch" => Field::Patch,
+        "service" => Field::Service,
+        "run" => Field::Run,
+        "default" => Field::Default,
+        "image" => Field::Image,
+        _ => match word.strip_prefix("date:") {
+            Some(format) => {
+                format_date(format, Timestamp::UNIX_EPOCH)?;
+                Field::Date(format.to_owned())
+            }
+            None => {
+                let hint = crate::suggest::closest(word, FIELDS);
+                let known = || format!("known fields are {}", FIELDS.join(", "));
+                let hint = hint.map_or_else(known, |hint| format!("did you mean {{{hint}}}?"));
+                return Err(format!("there is no field {word:?}; {hint}"));
+            }
+        },
+    })
+}
+
+fn parse_filter(word: &str) -> Result<Filter, String> {
+    let (name, number) = word.split_once(':').unwrap_or((word, ""));
+    let count = || match number.parse::<usize>() {
+        Ok(count @ 1..=128) => Ok(count),
+        _ => Err(format!("{name} takes a number from 1 to 128, such as {name}:8")),
+    };
+    match (name, number) {
+        ("slug", "") => Ok(Filter::Slug),
+        ("lower", "") => Ok(Filter::Lower),
+        ("trunc", _) => Ok(Filter::Truncate(count()?)),
+        ("hash", _) => Ok(Filter::Hash(count()?.min(64))),
+        _ => {
+            let hint = crate::suggest::did_you_mean(name, ["slug", "lower", "trunc", "hash"]);
+            Err(format!("there is no filter {word:?}, only slug, lower, trunc:N and hash:N{hint}"))
+        }
+    }
+}
+
+/// Returns `time` in UTC in a format of strftime.
+pub(crate) fn format_date(format: &str, time: Timestamp) -> Result<String, String> {
+    if format.is_empty() {
+        return Err("date: takes a format of strftime, such as {date:%Y%m%d}".to_owned());
+    }
+    jiff::fmt::strtime::format(format, &time.to_zoned(jiff::tz::TimeZone::UTC))
+        .map_err(|error| format!("{format:?} is not a format of strftime: {error}"))
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PullRequest => "pr",
+            Self::Sha => "sha",
+            Self::LongSha => "sha:long",
+            Self::Branch => "branch",
+            Self::Tag => "tag",
+            Self::Version => "version",
+            Self::Major => "major",
+            Self::Minor => "minor",
+            Self::Patch => "patch",
+            Self::Date(format) => return write!(f, "date:{format}"),
+            Self::Service => "service",
+            Self::Run => "run",
+            Self::Default => "default",
+            Self::Image => "image",
+        })
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+crate::text::written_as_text!(Template, "Text with fields such as {branch|slug} and {sha}");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(template: &str, branch: &str, expected: &str) {
+        assert_eq!(render(template, branch, 128).as_deref(), Ok(expected));
+    }
+
+    #[track_caller]
+    fn check_refused(template: &str, reason: &str) {
+        let error = template.parse::<Template>().unwrap_err();
+        assert!(error.reason.contains(reason), "{template}: {}", error.reason);
+    }
+
+    fn render(template: &str, branch: &str, max_length: usize) -> Result<String, Nothing> {
+        template.parse::<Template>().unwrap().render(max_length, |field| match field {
+            Field::Branch => Ok(branch.to_owned()),
+            Field::Sha => Ok("abc1234".to_owned()),
+            Field::Date(format) => Ok(format_date(format, Timestamp::UNIX_EPOCH).unwrap()),
+            _ => Ok(String::new()),
+        })
+    }
+
+    #[test]
+    fn fields_and_filters() {
+        check("{branch|slug}-{sha}", "feature/Add_New-Feature", "feature-add-new-feature-abc1234");
+        check("x-{branch|lower}", "Main", "x-main");
+        check("{branch|slug|trunc:4}", "abc/def", "abc");
+        check("{branch|hash:8}", "main", "0d6e4079");
+        check("{date:%Y%m%d-%H%M%S}", "", "19700101-000000");
+        check("{{{branch}}}", "x", "{x}");
+        check("it's {branch} & more", "a<b", "it's a<b & more");
+        check("", "", "");
+    }
+
+    #[test]
+    fn empty_fields_give_nothing() {
+        assert_eq!(render("{tag}", "x", 128), Err(Nothing("{tag} is empty".to_owned())));
+        assert!(render("{branch|slug}", "日本", 128).unwrap_err().0.contains("no character"));
+    }
+
+    #[test]
+    fn slugs_are_cut_so_that_the_suffix_fits() {
+        let tag = render("{branch|slug}-{sha}", &"a".repeat(10_000), 128).unwrap();
+        assert_eq!(tag, format!("{}-abc1234", "a".repeat(120)));
+        let dash_at_the_cut = format!("{}/{}", "a".repeat(119), "b".repeat(20));
+        let tag = render("{branch|slug}-{sha}", &dash_at_the_cut, 128).unwrap();
+        assert_eq!(tag, format!("{}-abc1234", "a".repeat(119)));
+        assert_eq!(render("{branch|slug}-{sha}", "abcdef", 10).unwrap(), "ab-abc1234");
+        assert!(render("{branch|slug}-{sha}", "abcdef", 8).is_err());
+        assert!(render("{branch}-{sha}", &"a".repeat(200), 128).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        check_refused("{brnch}", "did you mean {branch}?");
+        check_refused("{colour}", "known fields are pr, sha");
+        check_refused("{branch|slugg}", "did you mean slug?");
+        check_refused("{branch|trunc}", "takes a number");
+        check_refused("{branch|trunc:0}", "from 1 to 128");
+        check_refused("{branch", "a { has no }");
+        check_refused("branch}", "a } has no {");
+        check_refused("{date}", "no field");
+        check_refused("{date:}", "format of strftime");
+        check_refused("{date:%Q%!}", "strftime");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_keeps_to_the_length(
+            template in r"[{}|a-z:%\-]{0,20}|(\{(branch|sha)(\|slug)?\}-?){1,3}", branch in any::<String>(), max in 0_usize..140
+        ) {
+            if let Ok(template) = template.parse::<Template>() {
+                prop_assert_eq!(template.to_string().parse::<Template>(), Ok(template.clone()));
+                if let Ok(text) = template.render(max, |_| Ok(branch.clone())) {
+                    prop_assert!(text.len() <= max);
+                }
+            }
+        }
+    }
+}
