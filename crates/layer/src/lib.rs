@@ -5,22 +5,28 @@
 //!
 //! Source: image-spec v1.1, layer.md; POSIX.1-2001 pax; the overlayfs documentation of Linux.
 
+pub mod apply;
 pub mod compress;
 pub mod entry;
 mod error;
 pub mod index;
 pub mod observe;
+mod overlay;
 mod path;
+#[cfg(test)]
+mod sample;
 pub mod tar;
 pub mod tree;
 mod whiteout;
 pub mod write;
 
+pub use apply::{Applied, ApplyOptions, Devices, Owners, Problem, Whiteouts, apply};
 pub use compress::{Compressor, Settings, compressor, decompress};
 pub use entry::{Entry, Kind, LayerPath};
 pub use error::LayerError;
 pub use index::LayerIndex;
 pub use observe::{Observed, Observer, Tap};
+pub use overlay::OverlayAttributes;
 pub use tar::{TarReader, TarWriter};
 pub use tree::{FollowLast, Node, Resolved, Tree};
 pub use write::{LayerWriter, Written};

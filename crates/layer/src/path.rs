@@ -60,6 +60,12 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> LayerPath {
     path
 }
 
+/// Returns the components of a path, last first, without the ones that mean nothing.
+pub(crate) fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    names.rev().map(<[u8]>::to_vec).collect()
+}
+
 /// Returns a path of a layer as one of the system, for messages and for joining to a folder.
 pub(crate) fn shown_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::entry::{Entry, Kind, LayerPath};
 use crate::error::{LayerError, shown};
 use crate::index::LayerIndex;
-use crate::path::{join, split};
+use crate::path::{components, join, split};
 
 /// As many links are followed for one path, as in `filepath-securejoin` and containerd.
 pub(crate) const MAX_LINKS: usize = 255;
@@ -106,13 +106,26 @@ impl Tree {
         let layer = self.layers.len() as u32;
         self.layers.push(Arc::clone(&index));
         let mut merge = Merge { tree: self, layer, last_folder: None };
-        // Whiteouts are about the layers below, wherever in the tar they stand.
-        for entry in &index.entries {
-            merge.hide(entry);
+        // Both are about the layers below, wherever in the tar they stand.
+        for entry in index.entries.iter().filter(|entry| entry.kind == Kind::Whiteout) {
+            merge.hide(&entry.path);
+        }
+        let opaque = index.entries.iter().filter(|entry| entry.kind == Kind::Opaque);
+        let mut opaque: Vec<_> = opaque.map(|entry| &entry.path).collect();
+        // Outer folders first: an inner one is this layer's own, even where nothing else names it.
+        opaque.sort();
+        opaque.retain(|path| !merge.clear(path));
+        for path in opaque {
+            merge.folder(path);
         }
         for (at, entry) in index.entries.iter().enumerate() {
             merge.place(entry, Source::Entry { layer, at: at as u32 });
         }
+    }
+
+    /// Returns the entry of folders that no entry names.
+    pub(crate) fn implied_folder() -> &'static Entry {
+        &IMPLIED
     }
 
     /// Returns the number of layers.
@@ -224,12 +237,6 @@ impl Slot {
     }
 }
 
-/// Returns the components of a path, last first, without the ones that mean nothing.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    let names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
-    names.rev().map(<[u8]>::to_vec).collect()
-}
-
 /// One layer on its way into the tree.
 struct Merge<'a> {
     tree: &'a mut Tree,
@@ -239,29 +246,24 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    fn hide(&mut self, entry: &Entry) {
-        match entry.kind {
-            Kind::Whiteout => {
-                let Some((parent, name)) = split(&entry.path) else { return };
-                if let Some(folder) = self.existing_folder(parent) {
-                    self.remove(folder, name);
-                }
-            }
-            Kind::Opaque => {
-                if let Some(folder) = self.existing_folder(&entry.path) {
-                    self.last_folder = None;
-                    self.slot(folder).children.clear();
-                }
-            }
-            _ => {}
+    fn hide(&mut self, path: &[u8]) {
+        let Some((parent, name)) = split(path) else { return };
+        if let Some(folder) = self.existing_folder(parent) {
+            self.remove(folder, name);
         }
+    }
+
+    /// Hides what a folder holds. Says whether there is such a folder.
+    fn clear(&mut self, path: &[u8]) -> bool {
+        let Some(folder) = self.existing_folder(path) else { return false };
+        self.last_folder = None;
+        self.slot(folder).children.clear();
+        true
     }
 
     fn place(&mut self, entry: &Entry, source: Source) {
         match &entry.kind {
-            Kind::Whiteout => {}
-            // The folder exists in this layer even where nothing else names it.
-            Kind::Opaque => _ = self.folder(&entry.path),
+            Kind::Whiteout | Kind::Opaque => {}
             kind => {
                 let Some((parent, name)) = split(&entry.path) else {
                     let root = self.slot(ROOT);
@@ -396,29 +398,12 @@ mod tests {
     use oci::{DiffId, Digest};
 
     use super::*;
+    use crate::sample;
 
-    /// Makes a layer of a notation such as `etc/ a=text b->target c=>a -gone !opaque`.
     fn layer(text: &str) -> Arc<LayerIndex> {
-        let entries = text.split_whitespace().map(|word| {
-            let (path, kind) = if let Some((path, target)) = word.split_once("->") {
-                (path, Kind::Symlink(target.into()))
-            } else if let Some((path, target)) = word.split_once("=>") {
-                (path, Kind::Hardlink(target.into()))
-            } else if let Some((path, text)) = word.split_once('=') {
-                let digest = Some(Digest::of(text.as_bytes()));
-                (path, Kind::File { size: text.len() as u64, digest, offset: 0 })
-            } else if let Some(path) = word.strip_prefix('-') {
-                (path, Kind::Whiteout)
-            } else if let Some(path) = word.strip_prefix('!') {
-                (path, Kind::Opaque)
-            } else {
-                (word.trim_end_matches('/'), Kind::Directory)
-            };
-            let (mode, mtime, xattrs) = (0o700, 1, BTreeMap::new());
-            Entry { path: path.into(), kind, mode, uid: 0, gid: 0, mtime, xattrs }
-        });
         let diff_id = DiffId(Digest::of(text.as_bytes()));
-        Arc::new(LayerIndex { diff_id, size: 0, entries: entries.collect() })
+        let entries = sample::entries(text).into_iter().map(|(entry, _)| entry).collect();
+        Arc::new(LayerIndex { diff_id, size: 0, entries })
     }
 
     fn tree(layers: &[&str]) -> Tree {

@@ -156,11 +156,36 @@ impl<R: Read> Read for Content<'_, R> {
         }
         let count = reader.input.read(&mut buffer[..wanted])?;
         if count == 0 {
-            let reason = format!("the archive breaks off at byte {}", reader.position);
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+            return Err(content_broken_off(reader.position));
         }
         reader.position += count as u64;
         reader.content_left -= count as u64;
         Ok(count)
     }
+}
+
+impl<R: Read> BufRead for Content<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let reader = &mut *self.0;
+        if reader.content_left == 0 {
+            return Ok(&[]);
+        }
+        let position = reader.position;
+        let bytes = reader.input.fill_buf()?;
+        if bytes.is_empty() {
+            return Err(content_broken_off(position));
+        }
+        let count = reader.content_left.min(bytes.len() as u64) as usize;
+        Ok(&bytes[..count])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.input.consume(count);
+        self.0.position += count as u64;
+        self.0.content_left -= count as u64;
+    }
+}
+
+fn content_broken_off(position: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("the archive breaks off at byte {position}"))
 }
