@@ -21,6 +21,7 @@ const LARGEST_BODY: usize = 64 << 20;
 const MOST_FILES: usize = 128;
 
 /// One end of the conversation.
+#[derive(Debug)]
 pub(super) struct Channel {
     socket: UnixStream,
 }
@@ -34,6 +35,10 @@ impl Channel {
 
     pub(super) fn from_descriptor(descriptor: OwnedFd) -> Self {
         Self { socket: UnixStream::from(descriptor) }
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()? })
     }
 
     pub(super) fn into_descriptor(self) -> OwnedFd {

@@ -71,6 +71,11 @@ impl Process {
         self.channel.send(order).map_err(|_| self.lost())
     }
 
+    /// Returns a second way to [`tell`](Self::tell), for while another thread listens.
+    pub(super) fn orders(&self) -> io::Result<Channel> {
+        self.channel.try_clone()
+    }
+
     pub(super) fn id(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -92,9 +97,13 @@ impl Drop for Process {
 }
 
 impl Launched {
-    /// Gives every byte of the command's output to `output` until both streams end, and returns the last
-    /// thing the sandbox said.
-    pub(super) fn pump(self, output: &mut dyn FnMut(OutputStream, &[u8])) -> Result<Report, SandboxError> {
+    /// Gives every byte of the command's output to `output` until both streams end, every report to
+    /// `listener`, and returns the last one.
+    pub(super) fn pump(
+        self,
+        output: &mut dyn FnMut(OutputStream, &[u8]),
+        listener: &mut dyn FnMut(&Report, Vec<OwnedFd>),
+    ) -> Result<Report, SandboxError> {
         let mut process = self.process;
         let mut last = None;
         let mut streams =
@@ -113,7 +122,10 @@ impl Launched {
             }
             if reported {
                 match process.channel.receive::<Report>() {
-                    Ok(Some((received, _))) => last = Some(received),
+                    Ok(Some((report, files))) => {
+                        listener(&report, files);
+                        last = Some(report);
+                    }
                     Ok(None) | Err(_) => listening = false,
                 }
             }

@@ -1,9 +1,12 @@
 //! What the outer process asks of the sandbox process, and what that one reports.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::command::{Command, RootFs, Status};
+use super::command::{Command, Exit, RootFs, Status};
 use super::error::SandboxError;
+use super::service::Check;
 
 /// What a new sandbox process is to do. The files that come with it are named by `files`, in order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,8 +20,12 @@ pub(super) struct Request {
 pub(super) enum Role {
     /// The user namespace to enter.
     UserNamespace,
+    /// The network namespace to enter.
+    NetworkNamespace,
     /// The command's standard input.
     Input,
+    /// The outer end of a port.
+    Listener(u16),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +52,16 @@ pub(super) enum Mapping {
 pub(super) struct Job {
     pub(super) root: RootFs,
     pub(super) command: Command,
+    /// Set for a command that keeps running.
+    pub(super) service: Option<ServiceJob>,
+}
+
+/// What the sandbox process does for a service.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ServiceJob {
+    /// Ports whose listening sockets come with the request.
+    pub(super) relayed: Vec<u16>,
+    pub(super) check: Option<Check>,
 }
 
 /// What the outer process says while the task goes on. When it goes away, everything is killed.
@@ -65,8 +82,16 @@ pub(super) enum Report {
     UserNamespace,
     /// The user namespace is made and has no ids yet.
     WaitsForIds,
-    /// The command's program runs.
+    /// The service's network namespace comes with this.
+    Network,
+    /// The command's program runs. From inside, its mount namespace comes with this.
     Started,
+    /// The service's health check succeeded once.
+    Healthy,
+    /// It has failed too often, the last time for this reason.
+    Unhealthy(String),
+    /// It fails for this reason; said again when the reason changes.
+    NotHealthyYet(String),
     /// It will not come to that; nothing follows.
     Failed(SandboxError),
     /// The command ended; nothing follows.
@@ -79,6 +104,13 @@ pub(super) struct Ended {
     pub(super) status: Status,
     pub(super) timed_out: bool,
     pub(super) out_of_memory: bool,
+}
+
+impl Ended {
+    pub(super) fn after(self, duration: Duration) -> Exit {
+        let Self { status, timed_out, out_of_memory } = self;
+        Exit { status, out_of_memory, timed_out, duration }
+    }
 }
 
 impl From<Status> for Ended {

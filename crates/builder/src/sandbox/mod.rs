@@ -22,6 +22,7 @@ mod inside;
 mod launch;
 mod message;
 mod probe;
+mod service;
 mod subordinate;
 mod system;
 mod user_namespace;
@@ -35,6 +36,7 @@ use std::time::Instant;
 pub use command::{Command, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
 pub use error::{Cause, SandboxError};
 pub use probe::{Mode, Probe, probe};
+pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
 pub use subordinate::SubordinateIds;
 
 use message::{Ended, Job, Report, Role, Task};
@@ -90,15 +92,10 @@ impl Sandbox {
         let input = command.stdin.as_deref().map(memory_file).transpose()?;
         let mut files = self.namespace_file();
         files.extend(input.iter().map(|file| (Role::Input, file.as_fd())));
-        let task = Task::Run(Job { root: root.clone(), command: command.clone() });
+        let task = Task::Run(Job { root: root.clone(), command: command.clone(), service: None });
         let launched = launch::launch(&self.program, task, &files)?;
-        let ended = Self::outcome(launched.pump(output)?)?;
-        Ok(Exit {
-            status: ended.status,
-            timed_out: ended.timed_out,
-            out_of_memory: ended.out_of_memory,
-            duration: started.elapsed(),
-        })
+        let last = launched.pump(output, &mut |_, _| {})?;
+        Self::outcome(last).map(|ended| ended.after(started.elapsed()))
     }
 
     /// What goes with every request, so that the new process enters the right users.

@@ -104,9 +104,9 @@ fn rehearse(program: &Path, folder: &Path, mode: Mode) -> Result<(), SandboxErro
         *path = place.path().join(name);
         fs::create_dir(&*path).map_err(unusable)?;
     }
-    let job = Job { root, command: Command::new(&[]) };
+    let job = Job { root, command: Command::new(&[]), service: None };
     let launched = launch::launch(&sandbox.program, Task::Rehearse(job), &sandbox.namespace_file())?;
-    Sandbox::outcome(launched.pump(&mut |_, _| {})?).map(drop)
+    Sandbox::outcome(launched.pump(&mut |_, _| {}, &mut |_, _| {})?).map(drop)
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {

@@ -8,3 +8,4 @@
 mod commands;
 mod files;
 mod rooms;
+mod services;

@@ -58,6 +58,13 @@ impl Room {
         }
     }
 
+    /// A room like this one, on the same layers.
+    pub fn another(&self) -> Self {
+        let mut room = Self::empty().expect("there is one already");
+        room.root.lowers.clone_from(&self.root.lowers);
+        room
+    }
+
     /// A new folder of this room.
     pub fn folder(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);

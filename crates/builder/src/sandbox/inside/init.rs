@@ -1,5 +1,6 @@
 //! The first process inside: prepares the root file system, starts the command, reaps what it leaves.
 
+use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -41,8 +42,8 @@ pub(super) fn run(inside: Inside<'_>) -> i32 {
 
 fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     attach(inside).map_err(|error| SandboxError::setup("start the first process", error))?;
-    system::unshare(UnshareFlags::NEWNS)
-        .map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
+    let mounts =
+        make_mount_namespace().map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
     let root = overlay::mount(&inside.job.root, &inside.job.command.mounts, inside.user_namespace)?;
     surroundings::mount(&root, inside.job, inside.user_namespace)?;
     overlay::enter(&root, &inside.job.root)?;
@@ -51,7 +52,13 @@ fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     if inside.purpose == Purpose::Rehearse {
         return Ok(Status::Code(0));
     }
-    start_and_reap(inside)
+    start_and_reap(inside, &mounts)
+}
+
+/// Returns the file of the new namespace, for those who enter it later.
+fn make_mount_namespace() -> io::Result<File> {
+    system::unshare(UnshareFlags::NEWNS)?;
+    File::open("/proc/self/ns/mnt")
 }
 
 /// Ties this process to the supervisor: it dies with it, and holds none of its files.
@@ -68,7 +75,7 @@ fn attach(inside: &Inside<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn start_and_reap(inside: &Inside<'_>) -> Result<Status, SandboxError> {
+fn start_and_reap(inside: &Inside<'_>, mounts: &File) -> Result<Status, SandboxError> {
     let failed = |error: io::Error| SandboxError::setup("start the command", error);
     system::hold_signals().map_err(failed)?;
     // Closed by the kernel at the moment the program replaces the copy of this process.
@@ -81,7 +88,7 @@ fn start_and_reap(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     .map_err(failed)?;
     drop(starting);
     running.read(&mut [0]).map_err(failed)?;
-    let _ = inside.reports.send(&Report::Started);
+    let _ = inside.reports.send_with(&Report::Started, &[mounts.as_fd()]);
     Ok(reap_until_end(command))
 }
 

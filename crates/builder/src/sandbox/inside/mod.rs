@@ -12,15 +12,18 @@
 mod account;
 mod devices;
 mod execute;
+mod health;
 mod ids;
 mod init;
 mod overlay;
 mod privileges;
 mod program;
+mod relay;
 mod skeleton;
 mod supervisor;
 mod surroundings;
 mod target;
+mod watch;
 
 use std::os::fd::OwnedFd;
 

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
-use rustix::process::{Resource, Rlimit, chdir, getrlimit, pivot_root, setrlimit};
+use rustix::process::{chdir, pivot_root};
 
+use super::privileges;
 use super::skeleton::{Skeleton, copy_attributes};
 use crate::sandbox::command::{Mount, RootFs};
 use crate::sandbox::error::{Cause, SandboxError};
@@ -34,7 +35,8 @@ const ROOT: &str = "root";
 pub(super) fn mount(root: &RootFs, mounts: &[Mount], user_namespace: bool) -> Result<PathBuf, SandboxError> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(|errno| SandboxError::setup("detach the mounts", errno))?;
-    raise_open_files();
+    // Two hundred layers are two hundred open files; the usual limit for them is 1024.
+    privileges::raise_open_files();
     for name in [OVERLAY, SKELETON, ROOT] {
         let path = root.work.join(name);
         fs::create_dir(&path).map_err(|error| unusable(&path, error))?;
@@ -138,12 +140,6 @@ fn join_for_looking(
 fn open_layer(path: &Path) -> Result<OwnedFd, SandboxError> {
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| unusable(path, errno))
-}
-
-/// Two hundred layers are two hundred open files; the usual limit for them is 1024.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn unusable(path: &Path, source: impl Into<Cause>) -> SandboxError {

@@ -80,6 +80,12 @@ pub(super) fn limit_resources(limits: &Limits) {
     }
 }
 
+/// Lets a process of the sandbox itself have as many open files as it may.
+pub(super) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 fn limit(resource: Resource, current: u64, maximum: u64) {
     let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let maximum = maximum.min(allowed);
