@@ -5,6 +5,7 @@
 //! binary's.
 
 pub mod configuration;
+pub mod copy;
 pub mod event;
 pub mod git;
 pub mod identity;

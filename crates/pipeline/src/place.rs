@@ -20,7 +20,7 @@ use std::str::FromStr;
 
 use oci::{Digest, Reference, Tag};
 
-pub use open::{ImageName, Located, PlaceError, Places};
+pub use open::{Connect, ImageName, Located, PlaceError, Places, Reach};
 
 /// Where an image lies or is to lie.
 #[derive(Clone, Debug, PartialEq, Eq)]

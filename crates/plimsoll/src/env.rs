@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use registry::client::{Clock, ProxySettings};
 
 use crate::error::Error;
 
@@ -71,6 +72,26 @@ impl Environment {
         let data = self.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let data = data.or_else(|| self.home().map(|home| home.join(".local/share")))?;
         Some(data.join("plimsoll"))
+    }
+
+    /// Returns the clock, for what takes long enough that `now` grows old.
+    pub fn clock(&self) -> Clock {
+        Clock::new(Timestamp::now)
+    }
+
+    /// Returns the proxies of the usual variables. `HTTP_PROXY` in capitals is not read where the
+    /// process answers a web request: there anybody sets it, with a header.
+    pub fn proxies(&self) -> ProxySettings {
+        let either =
+            |name: &str| self.variable(&name.to_lowercase()).or(self.variable(name)).map(str::to_owned);
+        let in_web_server = self.variable("REQUEST_METHOD").is_some();
+        let http =
+            if in_web_server { self.variable("http_proxy").map(str::to_owned) } else { either("HTTP_PROXY") };
+        ProxySettings {
+            http: http.or_else(|| either("ALL_PROXY")),
+            https: either("HTTPS_PROXY").or_else(|| either("ALL_PROXY")),
+            no_proxy: either("NO_PROXY").unwrap_or_default(),
+        }
     }
 
     /// Returns the file that `login` writes: Docker's, which every other tool reads too.

@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use layer::LayerError;
+use pipeline::copy::CopyError;
 use pipeline::image::ImageError;
 use pipeline::import::ImportError;
 use pipeline::place::PlaceError;
+use registry::client::{ClientError, CredentialError};
 use store::StoreError;
 
 /// Exit codes; a promise to scripts.
@@ -65,15 +67,34 @@ pub enum Error {
     /// What lies at a place.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// An image on its way.
+    #[error(transparent)]
+    Copy(CopyError),
     /// A root file system that is to become an image.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// Credentials for registries.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The client of registries cannot work as it is set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Nobody reads our output any more; not worth a message.
     #[error("standard output is closed")]
     OutputClosed,
     /// A signal ended the command in good order.
     #[error("stopped")]
     Stopped(Code),
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Place(error) => Self::Place(error),
+            CopyError::Image(error) => Self::Image(error),
+            other @ CopyError::OtherDigest { .. } => Self::Copy(other),
+        }
+    }
 }
 
 impl Error {
@@ -100,7 +121,13 @@ impl Error {
             | Self::Import(ImportError::Store(error))
             | Self::Place(PlaceError::Store(error))
             | Self::Image(ImageError::Store(error)) => code_of_store(error),
-            Self::Place(PlaceError::Unsupported { .. }) => Code::Usage,
+            Self::Place(PlaceError::Unsupported { .. } | PlaceError::Offline { .. }) => Code::Usage,
+            Self::Place(PlaceError::Client(_)) | Self::Client(_) => Code::Usage,
+            Self::Copy(_) => Code::WrongImage,
+            Self::Credential(error) | Self::Place(PlaceError::Credential(error)) => match error {
+                CredentialError::Invalid { .. } => Code::Usage,
+                CredentialError::File { .. } | CredentialError::Helper { .. } => Code::NotAllowed,
+            },
             Self::Image(_) => Code::Failed,
             Self::OutputClosed => Code::Done,
             Self::Stopped(code) => *code,
@@ -118,6 +145,7 @@ impl Error {
             | Self::Import(ImportError::Store(error))
             | Self::Place(PlaceError::Store(error))
             | Self::Image(ImageError::Store(error)) => hint_of_store(error),
+            Self::Place(PlaceError::Offline { .. }) => Some("leave out --offline".to_owned()),
             Self::Image(ImageError::Platform { .. }) => Some("choose one of them with --platform".to_owned()),
             _ => None,
         }

@@ -17,6 +17,10 @@ use crate::env::Environment;
 use crate::error::Code;
 
 fn main() -> ExitCode {
+    // Before anything else: as a sandbox the process must have one thread and nothing open.
+    if let Some(code) = builder::sandbox::enter_if_asked(std::env::args_os()) {
+        return ExitCode::from(code.clamp(0, 255) as u8);
+    }
     std::panic::set_hook(Box::new(|panic| {
         ui::report_defect(panic);
         end(Code::Defect)

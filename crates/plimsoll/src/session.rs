@@ -1,15 +1,18 @@
 //! What one run of the binary works with: the environment, the global flags, the printer, and the
 //! places that follow from them.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use pipeline::place::Places;
+use pipeline::place::{Places, Reach};
+use registry::client::{ClientOptions, CredentialError, Credentials, Notice};
 use store::LayoutStore;
 
 use crate::cli::Global;
 use crate::env::Environment;
 use crate::error::Error;
-use crate::ui::Ui;
+use crate::ui::{Ui, quantity};
 
 /// What every command is handed.
 #[derive(Debug)]
@@ -47,6 +50,49 @@ impl Session {
 
     /// Returns what places are opened with.
     pub fn places(&self) -> Result<Places, Error> {
-        Ok(Places::new(self.store()?))
+        let reach = if self.global.offline { Reach::Loopback } else { Reach::Everywhere };
+        let options = self.client_options()?;
+        let environment = self.environment.clone();
+        let connect = move || {
+            let credentials = Arc::new(credentials(&environment)?);
+            Ok(ClientOptions { credentials, ..options.clone() })
+        };
+        Ok(Places::new(self.store()?, reach, Box::new(connect)))
     }
+
+    /// Returns how registries are reached, without credentials.
+    pub fn client_options(&self) -> Result<ClientOptions, Error> {
+        let ui = self.ui.clone();
+        Ok(ClientOptions {
+            plain_http: self.global.insecure_registry.clone(),
+            authorities: self.environment.variable("SSL_CERT_FILE").map(PathBuf::from),
+            proxy: self.environment.proxies(),
+            notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
+            ..ClientOptions::new(self.environment.clock(), self.scratch()?)
+        })
+    }
+
+    /// Returns the folder for files that do not outlive the process.
+    fn scratch(&self) -> Result<PathBuf, Error> {
+        let folder = self.root()?.join("scratch");
+        std::fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", &folder, source))?;
+        Ok(folder)
+    }
+}
+
+/// Returns who we are to registries.
+///
+/// # Errors
+/// A credential file that is there and cannot be used.
+pub fn credentials(environment: &Environment) -> Result<Credentials, CredentialError> {
+    let helpers = environment.variable("PATH").map(OsStr::new);
+    Credentials::from_files(&environment.credential_files(), helpers)
+}
+
+fn retry_message(notice: &Notice) -> String {
+    let Notice { attempt, attempts, what, reason, wait } = notice;
+    format!(
+        "{what}: attempt {attempt} of {attempts} failed: {reason}; next one in {}",
+        quantity::duration(*wait)
+    )
 }

@@ -5,16 +5,33 @@
 //! says: `local/` is the local store, everything else a registry.
 
 use std::fmt;
+use std::sync::OnceLock;
 
-use oci::{Descriptor, Digest, Document, Reference, Repository};
+use oci::{Descriptor, Digest, Document, Reference, Registry, Repository};
+use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
 use store::{ImageStore, LayoutRepository, LayoutStore, StoreError};
 
 use super::Place;
 
 /// What places are opened with.
-#[derive(Debug)]
 pub struct Places {
     local: LayoutStore,
+    reach: Reach,
+    connect: Connect,
+    /// Made when a registry is first needed: it reads credential files and starts threads.
+    client: OnceLock<Client>,
+}
+
+/// Says how registries are reached, when one is first needed.
+pub type Connect = Box<dyn Fn() -> Result<ClientOptions, CredentialError> + Send + Sync>;
+
+/// Which registries may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All.
+    Everywhere,
+    /// Those on this machine.
+    Loopback,
 }
 
 /// An image that was found.
@@ -45,6 +62,18 @@ pub enum PlaceError {
     /// The store behind it failed or does not have the image.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The client of registries cannot work as it is set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Nobody knows who we are.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// It would have to come from, or go to, another machine.
+    #[error("{registry} is on another machine, and only this one may be asked")]
+    Offline {
+        /// The registry.
+        registry: Registry,
+    },
     /// This version cannot do that with this kind of place.
     #[error("{place} cannot be {action}: {reason}")]
     Unsupported {
@@ -58,14 +87,38 @@ pub enum PlaceError {
 }
 
 impl Places {
-    /// Returns places over the local store.
-    pub fn new(local: LayoutStore) -> Self {
-        Self { local }
+    /// Returns places over the local store and the registries that `reach` allows.
+    pub fn new(local: LayoutStore, reach: Reach, connect: Connect) -> Self {
+        Self { local, reach, connect, client: OnceLock::new() }
     }
 
     /// Returns the local store.
     pub fn local(&self) -> &LayoutStore {
         &self.local
+    }
+
+    /// Returns the client of registries.
+    ///
+    /// # Errors
+    /// `Client` or `Credential` where its settings cannot be used.
+    pub fn client(&self) -> Result<&Client, PlaceError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new((self.connect)()?)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Returns a repository of a registry.
+    ///
+    /// # Errors
+    /// `Offline` where it must not be asked. Nothing is asked of it yet.
+    pub fn remote(&self, name: &Repository) -> Result<RemoteRepository, PlaceError> {
+        let registry = name.registry();
+        if self.reach == Reach::Loopback && !registry.is_loopback() {
+            return Err(PlaceError::Offline { registry: registry.clone() });
+        }
+        Ok(self.client()?.repository(name))
     }
 
     /// Finds the image at `place`.
@@ -74,7 +127,11 @@ impl Places {
     /// `Store` with `NotFound` where there is none, or where the store fails.
     pub fn find(&self, place: &Place) -> Result<Located, PlaceError> {
         match place {
-            Place::Name(reference) => self.find_name(reference),
+            Place::Name(reference) => match self.find_local(reference)? {
+                Some(found) => Ok(found),
+                None if reference.repository().registry().is_local() => Err(self.not_here(reference).into()),
+                None => self.find_remote(reference),
+            },
             other => Err(PlaceError::Unsupported {
                 place: other.to_string(),
                 action: "read",
@@ -83,12 +140,20 @@ impl Places {
         }
     }
 
-    fn find_name(&self, reference: &Reference) -> Result<Located, PlaceError> {
-        let found = self.find_local(reference)?;
-        match found {
-            Some(found) => Ok(found),
-            None => Err(self.not_here(reference).into()),
-        }
+    /// Finds an image in its registry, whatever the local store has.
+    ///
+    /// # Errors
+    /// `Offline`, or what the registry answers.
+    pub fn find_remote(&self, reference: &Reference) -> Result<Located, PlaceError> {
+        let repository = self.remote(reference.repository())?;
+        let digest = match (reference.digest(), reference.tag_or_latest()) {
+            (Some(digest), _) => digest,
+            (None, Some(tag)) => repository.resolve(&tag)?.digest,
+            (None, None) => unreachable!("without a digest the tag is latest"),
+        };
+        let document = repository.document(&digest)?;
+        let name = ImageName::Reference(reference.clone());
+        Ok(Located { name, store: Box::new(repository), document, local: None })
     }
 
     /// Finds an image in the local store alone; `None` where it is not there.
@@ -122,24 +187,21 @@ impl Places {
     /// of a registry.
     ///
     /// # Errors
-    /// `Unsupported` where that is no place to write to.
+    /// `Offline` where that must not be asked. Nothing is asked of a registry yet.
     pub fn repository(&self, name: &Repository) -> Result<Box<dyn ImageStore>, PlaceError> {
         if name.registry().is_local() {
             return Ok(Box::new(self.local.repository(name)));
         }
-        Err(PlaceError::Unsupported {
-            place: name.to_string(),
-            action: "written",
-            reason: "only names below local/ can",
-        })
+        Ok(Box::new(self.remote(name)?))
     }
 
-    /// Returns what says something about the image: signatures, SBOMs, test results.
+    /// Returns what says something about the image: signatures, SBOMs, test results. `None` where the
+    /// place cannot be asked.
     ///
     /// # Errors
     /// `Corrupt` or `Unreachable` where the store fails.
-    pub fn referrers(&self, image: &Located) -> Result<Vec<Descriptor>, PlaceError> {
-        let Some(name) = &image.local else { return Ok(Vec::new()) };
+    pub fn referrers(&self, image: &Located) -> Result<Option<Vec<Descriptor>>, PlaceError> {
+        let Some(name) = &image.local else { return Ok(None) };
         let repository = self.local.repository(name);
         let mut found = Vec::new();
         for manifest in repository.manifests()? {
@@ -148,7 +210,7 @@ impl Places {
                 found.push(Descriptor { artifact_type: artifact_type(&document), ..manifest });
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Returns the first repository of the local store that has the manifest: the same digest is
@@ -187,6 +249,22 @@ fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreEr
         Ok(value) => Ok(Some(value)),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+impl ImageName {
+    /// Returns the repository, where the name has one.
+    pub fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Reference(reference) => Some(reference.repository()),
+            Self::Place(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Places({:?}, {:?})", self.local, self.reach)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use oci::{Annotations, DiffId, Digest, History, MediaType, Platform, RuntimeConfig};
+use oci::{Annotations, Descriptor, DiffId, Digest, History, MediaType, Platform, RuntimeConfig};
 use pipeline::image::{self, Image};
 use pipeline::place::{Located, Place};
 use serde::Serialize;
@@ -47,7 +47,9 @@ struct Inspection {
     annotations: Annotations,
     layers: Vec<Layer>,
     history: Vec<History>,
-    referrers: Vec<Referrer>,
+    /// Absent where the place cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrers: Option<Vec<Referrer>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,6 +68,12 @@ struct Referrer {
     size: u64,
 }
 
+impl From<Descriptor> for Referrer {
+    fn from(found: Descriptor) -> Self {
+        Self { digest: found.digest, artifact_type: found.artifact_type, size: found.size }
+    }
+}
+
 impl Arguments {
     /// Shows the image.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
@@ -75,17 +83,13 @@ impl Arguments {
             return session.ui.bytes(found.document.raw());
         }
         let image = Image::open(&*found.store, &found.document, self.platform.as_ref())?;
-        let referrers = places.referrers(&found)?.into_iter().map(|referrer| Referrer {
-            digest: referrer.digest,
-            artifact_type: referrer.artifact_type,
-            size: referrer.size,
-        });
-        let inspection = inspection(&found, &image, referrers.collect())?;
-        session.ui.answer("inspect", &inspection)
+        let referrers = places.referrers(&found)?;
+        let referrers = referrers.map(|found| found.into_iter().map(Referrer::from).collect());
+        session.ui.answer("inspect", &inspection(&found, &image, referrers)?)
     }
 }
 
-fn inspection(found: &Located, image: &Image, referrers: Vec<Referrer>) -> Result<Inspection, Error> {
+fn inspection(found: &Located, image: &Image, referrers: Option<Vec<Referrer>>) -> Result<Inspection, Error> {
     let platforms = image::platforms(&*found.store, &found.document)?;
     let manifest = image.manifest();
     let diff_ids = image.config.rootfs.diff_ids.iter().copied().map(Some).chain(std::iter::repeat(None));
@@ -139,7 +143,7 @@ impl fmt::Display for Inspection {
             self.layers.iter().map(|layer| format!("{} {}", layer.digest, quantity::size(layer.size))),
         )?;
         list(f, "history", self.history.iter().filter_map(|step| step.created_by.clone()))?;
-        list(f, "referrers", self.referrers.iter().map(referrer_line))
+        list(f, "referrers", self.referrers.iter().flatten().map(referrer_line))
     }
 }
 

@@ -1,11 +1,15 @@
 //! One file for each command: its arguments, its help, what it runs.
 
 mod completions;
+mod copy;
 mod digest;
 mod import;
 mod init;
 mod inspect;
+mod login;
 mod ls;
+mod pull;
+mod push;
 mod rm;
 mod tag;
 
@@ -22,8 +26,13 @@ pub enum Command {
     Inspect(inspect::Arguments),
     Ls(ls::Arguments),
     Digest(digest::Arguments),
+    Push(push::Arguments),
+    Pull(pull::Arguments),
+    Copy(copy::Arguments),
     Tag(tag::Arguments),
     Rm(rm::Arguments),
+    Login(login::Login),
+    Logout(login::Logout),
     Completions(completions::Arguments),
 }
 
@@ -36,8 +45,13 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(session),
             Self::Ls(arguments) => arguments.run(session),
             Self::Digest(arguments) => arguments.run(session),
+            Self::Push(arguments) => arguments.run(session),
+            Self::Pull(arguments) => arguments.run(session),
+            Self::Copy(arguments) => arguments.run(session),
             Self::Tag(arguments) => arguments.run(session),
             Self::Rm(arguments) => arguments.run(session),
+            Self::Login(arguments) => arguments.run(session),
+            Self::Logout(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }
     }

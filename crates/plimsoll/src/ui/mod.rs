@@ -2,9 +2,11 @@
 //! standard error. Colour never carries meaning alone.
 
 pub mod log;
+pub mod prompt;
 pub mod quantity;
 pub mod style;
 pub mod table;
+pub mod transfer;
 pub mod usage;
 
 use std::ffi::OsString;
@@ -101,6 +103,12 @@ impl Ui {
         if self.verbosity >= Verbosity::Normal {
             self.line(&format!("{} {message}", self.messages.warning("warning:")));
         }
+    }
+
+    /// Prints an event of the stream that `--progress json` asks for.
+    pub fn event<T: Serialize>(&self, event: &T) {
+        let document = Schema { schema: "plimsoll.progress/1".to_owned(), value: event };
+        self.line(&serde_json::to_string(&document).expect("events have only string keys"));
     }
 
     /// Prints an error, its causes and what to try; as JSON where results are JSON.

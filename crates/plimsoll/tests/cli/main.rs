@@ -5,5 +5,6 @@
 mod run;
 
 mod basics;
+mod copy;
 mod images;
 mod init;

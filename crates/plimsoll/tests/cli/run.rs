@@ -60,7 +60,8 @@ impl Scene {
         self.folder.path().join("root")
     }
 
-    fn shown(&self, output: &Output) -> String {
+    /// Returns what a user saw.
+    pub fn shown(&self, output: &Output) -> String {
         let mut text = match output.status.code() {
             Some(code) => format!("exit code: {code}\n"),
             None => format!("{}\n", output.status),

@@ -1,0 +1,137 @@
+//! `copy`, `push`, `pull`, `login`, `logout`.
+
+use insta::assert_snapshot;
+use testkit::tar::TarBuilder;
+
+use crate::run::Scene;
+
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.write("root.tar", TarBuilder::new().file("a", b"1").finish());
+    scene.see("import root.tar local/base:1 --platform linux/amd64");
+    scene
+}
+
+#[test]
+fn within_the_local_store_no_bytes_move() {
+    let scene = scene();
+    assert_snapshot!(scene.see("copy --dry-run local/base:1 local/other:2"), @"
+    exit code: 0
+    --- stdout
+    would copy [DIGEST] to local/other:2
+    ");
+    assert_snapshot!(scene.see("copy local/base:1 local/other:2"), @"
+    exit code: 0
+    --- stdout
+    local/other:2 is [DIGEST]: 0 blobs copied, 0 B; 2 were there
+    --- stderr
+    local/other:2: 2 blobs, 366 B
+    ");
+    assert_snapshot!(scene.see("copy local/base:1 local/other:2 --format json"), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.copy/1",
+      "source": "local/base:1",
+      "image": "local/other:2",
+      "digest": "[DIGEST]",
+      "blobs_moved": 0,
+      "blobs_present": 2,
+      "blobs_mounted": 0,
+      "bytes_moved": 0,
+      "dry_run": false
+    }
+    --- stderr
+    local/other:2: 2 blobs, 366 B
+    "#);
+    assert_eq!(scene.see_raw("digest local/other:2"), scene.see_raw("digest local/base:1"));
+}
+
+#[test]
+fn what_cannot_be_copied() {
+    let scene = scene();
+    let digest = oci::Digest::of(b"");
+    assert_snapshot!(scene.see(&format!("copy local/base:1 local/other@{digest}")), @"
+    exit code: 4
+    --- stderr
+    error: [DIGEST] would be stored as [DIGEST]
+    ");
+    assert_snapshot!(scene.see("copy local/none local/other"), @"
+    exit code: 1
+    --- stderr
+    error: local/none in the local store at [DIR]/root/store does not exist
+    ");
+    assert_snapshot!(scene.see("copy local/base:1 local/x --platform linux/s390x"), @"
+    exit code: 1
+    --- stderr
+    error: [DIGEST] has no image for linux/s390x; it has linux/amd64
+    hint: choose one of them with --platform
+    ");
+    assert_snapshot!(scene.see("push local/base:1"), @"
+    exit code: 2
+    --- stderr
+    error: local/base:1 names no registry to push to
+    hint: name one: plimsoll copy local/base:1 REGISTRY/PATH:TAG
+    ");
+    assert_snapshot!(scene.see("push ghcr.io/acme/none"), @"
+    exit code: 1
+    --- stderr
+    error: ghcr.io/acme/none in the local store at [DIR]/root/store does not exist
+    ");
+    assert_snapshot!(scene.see("pull local/base:1"), @"
+    exit code: 2
+    --- stderr
+    error: local/base:1 is in the local store already, if it is anywhere
+    ");
+}
+
+#[test]
+fn offline_asks_no_other_machine() {
+    let scene = scene();
+    assert_snapshot!(scene.see("pull --offline ghcr.io/acme/api:1"), @"
+    exit code: 2
+    --- stderr
+    error: ghcr.io is on another machine, and only this one may be asked
+    hint: leave out --offline
+    ");
+    assert_snapshot!(scene.see("copy --offline local/base:1 ghcr.io/acme/api:1"), @"
+    exit code: 2
+    --- stderr
+    error: ghcr.io is on another machine, and only this one may be asked
+    hint: leave out --offline
+    ");
+}
+
+#[test]
+fn login_wants_a_name_and_a_password() {
+    let scene = scene();
+    assert_snapshot!(scene.see("login ghcr.io"), @"
+    exit code: 2
+    --- stderr
+    error: cannot ask for user name: standard input is not a terminal
+    hint: give it on the command line, the password with --password-stdin
+    ");
+    assert_snapshot!(scene.see("login ghcr.io -u x --password-stdin"), @"
+    exit code: 2
+    --- stderr
+    error: neither user name nor password may be empty
+    ");
+    assert_snapshot!(scene.see("logout ghcr.io"), @"
+    exit code: 0
+    --- stdout
+    there are no credentials for ghcr.io in [DIR]/home/.docker/config.json
+    ");
+}
+
+#[test]
+fn a_credential_file_that_is_broken_is_named() {
+    let scene = scene();
+    scene.write("docker/config.json", "{\"auths\": 5}");
+    let folder = scene.path("docker");
+    let output = scene.command("pull 127.0.0.1:1/x").env("DOCKER_CONFIG", folder).output().unwrap();
+    assert_snapshot!(scene.shown(&output), @"
+    exit code: 2
+    --- stderr
+    error: the credential file [DIR]/project/docker/config.json is not valid: line 1 column 11: Data error
+    ");
+}
