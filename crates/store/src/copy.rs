@@ -4,23 +4,13 @@
 //! parallelism. Retrying single requests is the registry client's, tags are the caller's: they move
 //! last, when everything else is where it should be.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use oci::{Descriptor, Digest, Document, Platform};
+use oci::{Descriptor, Platform};
 
-use crate::children::{ChildKind, children};
+use crate::graph::{Graph, Part};
 use crate::{ImageStore, Put, StoreError};
-
-/// How deep indexes may lie in indexes.
-const MAX_DEPTH: usize = 8;
-
-/// How many documents one image may consist of.
-const MAX_DOCUMENTS: usize = 10_000;
-
-/// The annotation by which BuildKit's attestation manifests name the image they speak of.
-const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// What to copy and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,8 +87,7 @@ pub fn copy_image(
     options: &CopyOptions,
     observe: &(dyn Fn(CopyEvent<'_>) + Sync),
 ) -> Result<Copied, StoreError> {
-    let mut graph = Graph::default();
-    graph.add(source, descriptor, &options.platforms, 0)?;
+    let graph = Graph::of(source, descriptor, &options.platforms)?;
     let mut blobs: Vec<Part> = graph.blobs.into_values().collect();
     // The largest first: the end of a copy is then many small blobs side by side, not one large one.
     blobs.sort_by_key(|part| std::cmp::Reverse(part.descriptor.size));
@@ -112,92 +101,6 @@ pub fn copy_image(
         observe(CopyEvent::DocumentDone(document.descriptor()));
     }
     Ok(copied)
-}
-
-/// Returns the manifest for `platform` that `descriptor` leads to: the child of an index, or the
-/// manifest itself where it is one.
-///
-/// # Errors
-/// `NotFound`, naming the platforms there are, where the index has none for `platform`.
-pub fn image_for_platform(
-    source: &dyn ImageStore,
-    descriptor: &Descriptor,
-    platform: &Platform,
-) -> Result<Document, StoreError> {
-    let mut document = source.document(&descriptor.digest)?;
-    for _ in 0..MAX_DEPTH {
-        let Some(index) = document.as_index() else { return Ok(document) };
-        let Some(child) = index.for_platform(platform) else { return Err(no_platform(&document, platform)) };
-        document = source.document(&child.digest)?;
-    }
-    Err(too_deep(descriptor))
-}
-
-/// The documents and blobs of an image.
-#[derive(Default)]
-struct Graph {
-    /// Children before parents.
-    documents: Vec<Document>,
-    seen: BTreeSet<Digest>,
-    blobs: BTreeMap<Digest, Part>,
-}
-
-struct Part {
-    descriptor: Descriptor,
-    optional: bool,
-}
-
-impl Graph {
-    fn add(
-        &mut self,
-        source: &dyn ImageStore,
-        descriptor: &Descriptor,
-        platforms: &Platforms,
-        depth: usize,
-    ) -> Result<(), StoreError> {
-        if depth > MAX_DEPTH || self.seen.len() >= MAX_DOCUMENTS {
-            return Err(too_deep(descriptor));
-        }
-        if !self.seen.insert(descriptor.digest) {
-            return Ok(());
-        }
-        let document = source.document(&descriptor.digest)?;
-        let wanted = wanted(&document, platforms)?;
-        for child in children(&document) {
-            match child.kind {
-                ChildKind::Document
-                    if wanted.as_ref().is_none_or(|set| set.contains(&child.descriptor.digest)) =>
-                {
-                    self.add(source, child.descriptor, platforms, depth + 1)?;
-                }
-                ChildKind::Document => {}
-                ChildKind::Blob => {
-                    let part = Part { descriptor: child.descriptor.clone(), optional: child.optional };
-                    self.blobs.entry(part.descriptor.digest).or_insert(part);
-                }
-            }
-        }
-        self.documents.push(document);
-        Ok(())
-    }
-}
-
-/// Returns the children of an index that the platforms ask for; `None` where all are wanted.
-fn wanted(document: &Document, platforms: &Platforms) -> Result<Option<BTreeSet<Digest>>, StoreError> {
-    let (Some(index), Platforms::Only(platforms)) = (document.as_index(), platforms) else { return Ok(None) };
-    let mut wanted = BTreeSet::new();
-    for platform in platforms {
-        let child = index.for_platform(platform).ok_or_else(|| no_platform(document, platform))?;
-        wanted.insert(child.digest);
-    }
-    let attested = |child: &&Descriptor| {
-        let about = child.annotations.get(ATTESTED).and_then(|text| text.parse().ok());
-        about.is_some_and(|digest: Digest| wanted.contains(&digest))
-    };
-    let attestations: Vec<Digest> =
-        index.manifests.iter().filter(attested).map(|child| child.digest).collect();
-    wanted.extend(attestations);
-    Ok(Some(wanted))
 }
 
 fn copy_blobs(
@@ -272,20 +175,6 @@ impl Copied {
             None => {}
         }
     }
-}
-
-fn no_platform(index: &Document, platform: &Platform) -> StoreError {
-    let manifests = index.as_index().map(|index| index.manifests.as_slice()).unwrap_or_default();
-    let there: Vec<String> =
-        manifests.iter().filter_map(|child| child.platform.as_ref()).map(Platform::to_string).collect();
-    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-    StoreError::NotFound { what: format!("platform {platform} in index {} (it has {there})", index.digest()) }
-}
-
-fn too_deep(descriptor: &Descriptor) -> StoreError {
-    let reason =
-        format!("its indexes are nested deeper than {MAX_DEPTH} or list over {MAX_DOCUMENTS} manifests");
-    StoreError::Corrupt { what: format!("manifest {}", descriptor.digest), reason }
 }
 
 #[cfg(test)]

@@ -14,15 +14,22 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use oci::{Descriptor, Digest, Document, Tag};
 
+pub mod archive;
 pub mod check;
 pub mod children;
 pub mod copy;
+mod graph;
 pub mod layout;
 pub mod memory;
 
+pub use archive::{
+    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ArchivedImage, ArchivedName, save_to_path,
+    write_archive,
+};
 pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
-pub use copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image, image_for_platform};
+pub use copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image};
+pub use graph::image_for_platform;
 pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
 pub use memory::MemoryStore;
 
@@ -98,6 +105,8 @@ pub enum Put {
 /// Open content of known size.
 pub struct Blob {
     size: u64,
+    /// Bytes of a file that were not read yet; the file may go on behind the blob.
+    left: u64,
     verified_as: Option<Digest>,
     source: Source,
 }
@@ -116,13 +125,13 @@ pub enum Source {
 impl Blob {
     /// Returns a blob of `size` bytes from `source`. A store that takes it computes the digest itself.
     pub fn new(size: u64, source: Source) -> Self {
-        Self { size, verified_as: None, source }
+        Self { size, left: size, verified_as: None, source }
     }
 
     /// Returns a blob whose bytes were checked against `digest`, or check themselves while they are
     /// read; a store that takes it does not hash them again.
     pub fn verified(digest: Digest, size: u64, source: Source) -> Self {
-        Self { size, verified_as: Some(digest), source }
+        Self { size, left: size, verified_as: Some(digest), source }
     }
 
     /// Returns a blob that checks `reader` against digest and size while it is read.
@@ -156,7 +165,12 @@ impl Blob {
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
-            Source::File(file) => file.read(buffer),
+            Source::File(file) => {
+                let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                let count = file.read(&mut buffer[..wanted])?;
+                self.left -= count as u64;
+                Ok(count)
+            }
             Source::Bytes(bytes) => {
                 let count = bytes.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&bytes.split_to(count));

@@ -1,9 +1,10 @@
 //! Order, counting and errors of a copy.
 
-use oci::{ImageIndex, ImageManifest, MediaType};
+use oci::{Digest, Document, ImageIndex, ImageManifest, MediaType};
 
 use super::*;
-use crate::{Blob, LayoutStore, MemoryStore};
+use crate::graph::ATTESTED;
+use crate::{Blob, LayoutStore, MemoryStore, image_for_platform};
 
 fn put(store: &dyn ImageStore, media_type: MediaType, content: &'static str) -> Descriptor {
     let descriptor = Descriptor::of(media_type, content.as_bytes());

@@ -1,0 +1,132 @@
+//! Everything an image consists of, found by following links from its manifest or index.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci::{Descriptor, Digest, Document, Platform};
+
+use crate::children::{ChildKind, children};
+use crate::copy::Platforms;
+use crate::{ImageStore, StoreError};
+
+/// How deep indexes may lie in indexes.
+const MAX_DEPTH: usize = 8;
+
+/// How many documents one image may consist of.
+const MAX_DOCUMENTS: usize = 10_000;
+
+/// The annotation by which BuildKit's attestation manifests name the image they speak of.
+pub(crate) const ATTESTED: &str = "vnd.docker.reference.digest";
+
+/// Returns the manifest for `platform` that `descriptor` leads to: the child of an index, or the
+/// manifest itself where it is one.
+///
+/// # Errors
+/// `NotFound`, naming the platforms there are, where the index has none for `platform`.
+pub fn image_for_platform(
+    source: &dyn ImageStore,
+    descriptor: &Descriptor,
+    platform: &Platform,
+) -> Result<Document, StoreError> {
+    let mut document = source.document(&descriptor.digest)?;
+    for _ in 0..MAX_DEPTH {
+        let Some(index) = document.as_index() else { return Ok(document) };
+        let Some(child) = index.for_platform(platform) else { return Err(no_platform(&document, platform)) };
+        document = source.document(&child.digest)?;
+    }
+    Err(too_deep(descriptor))
+}
+
+/// The documents and blobs of an image.
+#[derive(Default)]
+pub(crate) struct Graph {
+    /// Children before parents.
+    pub documents: Vec<Document>,
+    seen: BTreeSet<Digest>,
+    /// Each once.
+    pub blobs: BTreeMap<Digest, Part>,
+}
+
+/// A blob of an image.
+pub(crate) struct Part {
+    pub descriptor: Descriptor,
+    /// Whether it may be absent.
+    pub optional: bool,
+}
+
+impl Graph {
+    /// Walks from `descriptor` down to the blobs.
+    pub fn of(
+        source: &dyn ImageStore,
+        descriptor: &Descriptor,
+        platforms: &Platforms,
+    ) -> Result<Self, StoreError> {
+        let mut graph = Self::default();
+        graph.add(source, descriptor, platforms, 0)?;
+        Ok(graph)
+    }
+
+    fn add(
+        &mut self,
+        source: &dyn ImageStore,
+        descriptor: &Descriptor,
+        platforms: &Platforms,
+        depth: usize,
+    ) -> Result<(), StoreError> {
+        if depth > MAX_DEPTH || self.seen.len() >= MAX_DOCUMENTS {
+            return Err(too_deep(descriptor));
+        }
+        if !self.seen.insert(descriptor.digest) {
+            return Ok(());
+        }
+        let document = source.document(&descriptor.digest)?;
+        let wanted = wanted(&document, platforms)?;
+        for child in children(&document) {
+            match child.kind {
+                ChildKind::Document
+                    if wanted.as_ref().is_none_or(|set| set.contains(&child.descriptor.digest)) =>
+                {
+                    self.add(source, child.descriptor, platforms, depth + 1)?;
+                }
+                ChildKind::Document => {}
+                ChildKind::Blob => {
+                    let part = Part { descriptor: child.descriptor.clone(), optional: child.optional };
+                    self.blobs.entry(part.descriptor.digest).or_insert(part);
+                }
+            }
+        }
+        self.documents.push(document);
+        Ok(())
+    }
+}
+
+/// Returns the children of an index that the platforms ask for; `None` where all are wanted.
+fn wanted(document: &Document, platforms: &Platforms) -> Result<Option<BTreeSet<Digest>>, StoreError> {
+    let (Some(index), Platforms::Only(platforms)) = (document.as_index(), platforms) else { return Ok(None) };
+    let mut wanted = BTreeSet::new();
+    for platform in platforms {
+        let child = index.for_platform(platform).ok_or_else(|| no_platform(document, platform))?;
+        wanted.insert(child.digest);
+    }
+    let attested = |child: &&Descriptor| {
+        let about = child.annotations.get(ATTESTED).and_then(|text| text.parse().ok());
+        about.is_some_and(|digest: Digest| wanted.contains(&digest))
+    };
+    let attestations: Vec<Digest> =
+        index.manifests.iter().filter(attested).map(|child| child.digest).collect();
+    wanted.extend(attestations);
+    Ok(Some(wanted))
+}
+
+fn no_platform(index: &Document, platform: &Platform) -> StoreError {
+    let manifests = index.as_index().map(|index| index.manifests.as_slice()).unwrap_or_default();
+    let there: Vec<String> =
+        manifests.iter().filter_map(|child| child.platform.as_ref()).map(Platform::to_string).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    StoreError::NotFound { what: format!("platform {platform} in index {} (it has {there})", index.digest()) }
+}
+
+fn too_deep(descriptor: &Descriptor) -> StoreError {
+    let reason =
+        format!("its indexes are nested deeper than {MAX_DEPTH} or list over {MAX_DOCUMENTS} manifests");
+    StoreError::Corrupt { what: format!("manifest {}", descriptor.digest), reason }
+}
