@@ -33,11 +33,20 @@ pub(crate) fn put(remote: &RemoteRepository, descriptor: &Descriptor, content: B
     if !known_absent && download::size(remote, digest)?.is_some() {
         return Ok(Put::Present);
     }
-    let session = match start_mounting(remote, digest)? {
-        Start::Mounted => return Ok(Put::Mounted),
-        Start::Session(session) => session,
+    let begun = match mount(remote, digest) {
+        Some(Start::Mounted) => return Ok(Put::Mounted),
+        Some(Start::Session(session)) => Some(session),
+        None => None,
     };
-    let payload = Payload::from_blob(content, descriptor, &remote.host.shared.options.scratch)?;
+    let payload = Payload::from_blob(content, descriptor, &remote.host.shared.options.scratch);
+    let payload = payload.inspect_err(|_| begun.iter().for_each(|session| cancel(remote, session)))?;
+    let session = match begun {
+        Some(session) => session,
+        None => match begin(remote, digest)? {
+            Start::Mounted => return Ok(Put::Mounted),
+            Start::Session(session) => session,
+        },
+    };
     Upload { remote, digest, payload }.run(session)?;
     Ok(Put::Written)
 }
@@ -47,19 +56,44 @@ enum Start {
     Session(Uri),
 }
 
-/// Begins an upload; with repositories to mount from, tries those first.
-fn start_mounting(remote: &RemoteRepository, digest: &Digest) -> Result<Start, Failure> {
+/// Asks for the blob to be linked, from one repository after the other. A registry that does not
+/// do so begins a session instead; `None` where not even that came about.
+fn mount(remote: &RemoteRepository, digest: &Digest) -> Option<Start> {
     let endpoint = Endpoint::Uploads(remote.repository.clone()).to_string();
+    let mut begun: Option<Uri> = None;
     for source in &remote.mount_from {
         let path = with_pair(&endpoint, "mount", &digest.to_string());
         let path = with_pair(&path, "from", source.path());
         let scope = Scope::push(&remote.repository).and(Scope::pull(source));
         // A registry that knows no mounts, or does not let us see the source, takes the content.
-        if let Ok(start) = post(remote, &path, scope, digest) {
-            return Ok(start);
+        match post(remote, &path, scope, digest) {
+            Ok(Start::Mounted) => {
+                begun.iter().for_each(|session| cancel(remote, session));
+                return Some(Start::Mounted);
+            }
+            Ok(Start::Session(session)) => {
+                begun.replace(session).iter().for_each(|session| cancel(remote, session));
+            }
+            Err(failure) => tracing::debug!(%failure, %digest, %source, "not mounted"),
         }
     }
+    begun.map(Start::Session)
+}
+
+fn begin(remote: &RemoteRepository, digest: &Digest) -> Result<Start, Failure> {
+    let endpoint = Endpoint::Uploads(remote.repository.clone()).to_string();
     post(remote, &endpoint, Scope::push(&remote.repository), digest)
+}
+
+/// Lets the registry forget a session. One that stays costs the registry space until it expires,
+/// and us nothing.
+fn cancel(remote: &RemoteRepository, session: &Uri) {
+    let what = format!("end of an upload to {}", remote.repository);
+    let mut call = remote.call(Method::DELETE, session.clone(), Scope::push(&remote.repository), what);
+    call.expected = &[StatusCode::NO_CONTENT, StatusCode::ACCEPTED, StatusCode::OK];
+    if let Ok(reply) = remote.host.attempt(&call) {
+        reply.body.discard();
+    }
 }
 
 fn post(remote: &RemoteRepository, path: &str, scope: Scope, digest: &Digest) -> Result<Start, Failure> {
@@ -127,8 +161,7 @@ impl Upload<'_> {
     }
 
     fn restart(&self) -> Result<(), Failure> {
-        let endpoint = Endpoint::Uploads(self.remote.repository.clone()).to_string();
-        match post(self.remote, &endpoint, Scope::push(&self.remote.repository), self.digest)? {
+        match begin(self.remote, self.digest)? {
             Start::Mounted => Ok(()),
             Start::Session(session) => self.send(&session, 0),
         }
@@ -218,8 +251,9 @@ fn is_miscount(failure: &Failure, arrived: &Arrived) -> bool {
 
 /// A registry that finds another digest has seen other bytes than ours: nothing to try again.
 fn as_corrupt(failure: Failure) -> Failure {
+    let is_bad_request = failure.status() == Some(StatusCode::BAD_REQUEST);
     match failure.code() {
-        Some(ErrorCode::DigestInvalid | ErrorCode::SizeInvalid) => {
+        Some(ErrorCode::DigestInvalid | ErrorCode::SizeInvalid) if is_bad_request => {
             Failure::Corrupt { reason: format!("the registry received other bytes: {failure}") }
         }
         _ => failure,

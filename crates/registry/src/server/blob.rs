@@ -1,0 +1,86 @@
+//! Blobs that clients read. Source: distribution-spec v1.1, "Pulling blobs"; RFC 9110, "Range".
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+use hyper::StatusCode;
+use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, RANGE};
+use oci::{Digest, Repository};
+use store::{Blob, BlobStore as _, Source, StoreError};
+
+use super::answer;
+use super::body::Content;
+use super::refusal::Refusal;
+use super::routes::{Answer, Question, State};
+use crate::protocol::{ByteRange, ChunkRange, DOCKER_CONTENT_DIGEST, ErrorCode};
+
+const MEDIA_TYPE: &str = "application/octet-stream";
+
+/// Answers GET and HEAD of a blob.
+pub(super) fn get(state: &State, question: &Question, name: &Repository, digest: &Digest) -> Answer {
+    let repository = state.repository(name);
+    let missing = |error| Refusal::store(error, ErrorCode::BlobUnknown);
+    if question.is_head() {
+        let size = state.on_disk(|| repository.blob_size(digest)).map_err(missing)?;
+        let size = size.ok_or_else(|| unknown(name, digest))?;
+        return Ok(describe(digest, answer::content(StatusCode::OK, MEDIA_TYPE, size, Content::Empty)));
+    }
+    let blob = state.on_disk(|| repository.open_blob(digest)).map_err(missing)?;
+    let size = blob.size();
+    let Some(range) = question.header(RANGE).and_then(ByteRange::parse) else {
+        let content = Content::Blob { blob, remaining: size };
+        return Ok(describe(digest, answer::content(StatusCode::OK, MEDIA_TYPE, size, content)));
+    };
+    let Some((offset, length)) = range.within(size) else {
+        let refusal = Refusal::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            ErrorCode::SizeInvalid,
+            format!("the blob has {size} bytes"),
+        );
+        return Err(refusal.with(CONTENT_RANGE, format!("bytes */{size}")));
+    };
+    let blob = state.on_disk(|| skip(blob, offset)).map_err(missing)?;
+    let content = Content::Blob { blob, remaining: length };
+    let response = answer::content(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, length, content);
+    let range = format!("bytes {}/{size}", ChunkRange::new(offset, length));
+    Ok(describe(digest, answer::with(response, CONTENT_RANGE, range)))
+}
+
+/// Answers DELETE of a blob: it leaves this repository; others that have it keep it.
+pub(super) fn delete(state: &State, name: &Repository, digest: &Digest) -> Answer {
+    let repository = state.repository(name);
+    state
+        .on_disk(|| repository.delete_blob(digest))
+        .map_err(|error| Refusal::store(error, ErrorCode::BlobUnknown))?;
+    Ok(answer::empty(StatusCode::ACCEPTED))
+}
+
+fn describe(digest: &Digest, response: hyper::Response<Content>) -> hyper::Response<Content> {
+    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
+    let response = answer::with(response, ETAG, format!("\"{digest}\""));
+    answer::with(response, ACCEPT_RANGES, "bytes")
+}
+
+fn unknown(name: &Repository, digest: &Digest) -> Refusal {
+    let message = format!("there is no blob {digest} in {}", name.path());
+    Refusal::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, message)
+}
+
+fn skip(blob: Blob, count: u64) -> Result<Blob, StoreError> {
+    let size = blob.size() - count;
+    let skipped = || -> std::io::Result<Source> {
+        Ok(match blob.into_source() {
+            Source::File(mut file) => {
+                file.seek(SeekFrom::Current(i64::try_from(count).unwrap_or(i64::MAX)))?;
+                Source::File(file)
+            }
+            Source::Bytes(bytes) => Source::Bytes(
+                bytes.slice(usize::try_from(count).expect("an offset within memory fits usize")..),
+            ),
+            Source::Stream(mut stream) => {
+                std::io::copy(&mut stream.by_ref().take(count), &mut std::io::sink())?;
+                Source::Stream(stream)
+            }
+        })
+    };
+    skipped().map(|source| Blob::new(size, source)).map_err(|error| StoreError::io("read", "the blob", error))
+}

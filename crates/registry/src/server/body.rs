@@ -1,0 +1,63 @@
+//! The content of answers.
+
+use std::io::{self, Read as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use store::Blob;
+
+/// How much of a blob is read and handed on at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What is sent.
+pub(super) enum Content {
+    Empty,
+    Bytes(Option<Bytes>),
+    Blob { blob: Blob, remaining: u64 },
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let next = match &mut *self {
+            Self::Empty => None,
+            Self::Bytes(bytes) => bytes.take().map(Ok),
+            Self::Blob { remaining: 0, .. } => None,
+            // The reading thread gives its place in the runtime to another one meanwhile: the
+            // disk may take its time.
+            Self::Blob { blob, remaining } => Some(tokio::task::block_in_place(|| read(blob, remaining))),
+        };
+        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Bytes(bytes) => bytes.is_none(),
+            Self::Blob { remaining, .. } => *remaining == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::Blob { remaining, .. } => *remaining,
+        })
+    }
+}
+
+fn read(blob: &mut Blob, remaining: &mut u64) -> io::Result<Bytes> {
+    let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+    let mut chunk = vec![0; length];
+    blob.read_exact(&mut chunk)?;
+    *remaining -= length as u64;
+    Ok(chunk.into())
+}

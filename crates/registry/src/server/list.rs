@@ -1,0 +1,97 @@
+//! Lists of tags and repositories, in pages. Source: distribution-spec v1.1, "Listing Tags".
+
+use hyper::StatusCode;
+use hyper::header::LINK;
+use oci::Repository;
+use serde::Serialize;
+use store::{ImageStore as _, StoreError};
+
+use super::answer;
+use super::refusal::Refusal;
+use super::routes::{Answer, Question, State};
+use crate::protocol::query::with_pair;
+use crate::protocol::{Endpoint, ErrorCode, link};
+
+/// The most names one answer holds, whatever the client asks for.
+const MAX_PAGE: usize = 10_000;
+
+#[derive(Serialize)]
+struct TagList<'a> {
+    name: &'a str,
+    tags: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Catalog<'a> {
+    repositories: &'a [String],
+}
+
+/// Answers the list of tags.
+pub(super) fn tags(state: &State, question: &Question, name: &Repository) -> Answer {
+    let repository = state.repository(name);
+    let tags = state.on_disk(|| -> Result<_, StoreError> {
+        let tags = repository.tags()?;
+        let is_known = !tags.is_empty() || !repository.manifests()?.is_empty();
+        Ok(is_known.then_some(tags))
+    });
+    let tags = tags.map_err(unknown)?.ok_or_else(|| {
+        let message = format!("there is no repository {}", name.path());
+        Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
+    })?;
+    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+    let page = Page::cut(question, &tags)?;
+    let response = answer::list(&TagList { name: name.path(), tags: page.names });
+    Ok(page.link(&Endpoint::Tags(name.clone()), response))
+}
+
+/// Answers the list of repositories.
+pub(super) fn catalog(state: &State, question: &Question) -> Answer {
+    let repositories = state.on_disk(|| state.options.store.repositories()).map_err(unknown)?;
+    let served = repositories.iter().filter(|repository| repository.registry().is_local());
+    let mut names: Vec<String> = served.map(|repository| repository.path().to_owned()).collect();
+    names.sort();
+    let page = Page::cut(question, &names)?;
+    let response = answer::list(&Catalog { repositories: page.names });
+    Ok(page.link(&Endpoint::Catalog, response))
+}
+
+struct Page<'a> {
+    names: &'a [String],
+    size: usize,
+    is_last: bool,
+}
+
+impl<'a> Page<'a> {
+    /// Returns the part of a sorted list that follows `last` and has at most `n` names.
+    fn cut(question: &Question, names: &'a [String]) -> Result<Self, Refusal> {
+        let size = match question.query("n") {
+            None => MAX_PAGE,
+            Some(text) => text.parse::<usize>().map(|n| n.min(MAX_PAGE)).map_err(|_| {
+                let code = ErrorCode::Other("PAGINATION_NUMBER_INVALID".to_owned());
+                Refusal::bad_request(code, "n is not a number")
+            })?,
+        };
+        let last = question.query("last").unwrap_or_default();
+        let rest = &names[names.partition_point(|name| name.as_str() <= last)..];
+        Ok(Self { names: &rest[..size.min(rest.len())], size, is_last: rest.len() <= size })
+    }
+
+    fn link(
+        &self,
+        endpoint: &Endpoint,
+        response: hyper::Response<super::body::Content>,
+    ) -> hyper::Response<super::body::Content> {
+        match self.names.last() {
+            Some(last) if !self.is_last => {
+                let next =
+                    with_pair(&with_pair(&endpoint.to_string(), "n", &self.size.to_string()), "last", last);
+                answer::with(response, LINK, link::next(&next))
+            }
+            _ => response,
+        }
+    }
+}
+
+fn unknown(error: StoreError) -> Refusal {
+    Refusal::store(error, ErrorCode::NameUnknown)
+}

@@ -1,0 +1,187 @@
+//! Manifests and indexes. Source: distribution-spec v1.1, "Pulling manifests", "Pushing manifests".
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use hyper::{HeaderMap, StatusCode};
+use oci::manifest::MAX_DOCUMENT_BYTES;
+use oci::{Algorithm, Digest, Document, InvalidDocument, MediaType, Repository, Tag};
+use store::{ImageStore as _, LayoutRepository, StoreError};
+
+use super::answer;
+use super::body::Content;
+use super::refusal::Refusal;
+use super::routes::{Answer, Question, State};
+use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT};
+
+/// Answers GET and HEAD of a manifest.
+pub(super) fn get(state: &State, question: &Question, name: &Repository, wanted: &ManifestName) -> Answer {
+    let repository = state.repository(name);
+    let document = state.on_disk(|| read(&repository, wanted)).map_err(unknown)?;
+    let descriptor = document.descriptor();
+    if !accepts(&question.head.headers, &descriptor.media_type) {
+        let message =
+            format!("{wanted} is of type {}, which the request does not accept", descriptor.media_type);
+        return Err(Refusal::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message));
+    }
+    let content =
+        if question.is_head() { Content::Empty } else { Content::Bytes(Some(document.raw().clone())) };
+    let response = answer::content(StatusCode::OK, descriptor.media_type.as_str(), descriptor.size, content);
+    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), descriptor.digest);
+    Ok(answer::with(response, ETAG, format!("\"{}\"", descriptor.digest)))
+}
+
+/// Answers PUT of a manifest, by tag or by its digest.
+pub(super) async fn put(
+    state: &State,
+    question: &Question,
+    name: &Repository,
+    wanted: &ManifestName,
+    body: Incoming,
+) -> Answer {
+    let raw = receive(body).await?;
+    let content_type = question.header(CONTENT_TYPE).map(|text| MediaType::from(without_parameters(text)));
+    let document = Document::parse(raw, content_type.as_ref()).map_err(invalid)?;
+    if let ManifestName::Digest(expected) = wanted {
+        check(&document, expected)?;
+    }
+    let stored = state.on_disk(|| store(state, name, wanted, &document));
+    stored.map_err(|error| refused(error, wanted))?;
+    let digest = document.digest();
+    let location = Endpoint::Manifest(name.clone(), ManifestName::Digest(digest));
+    let response = answer::with(answer::empty(StatusCode::CREATED), LOCATION, location);
+    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
+    Ok(match document.subject() {
+        Some(subject) => answer::with(response, HeaderName::from_static(OCI_SUBJECT), subject.digest),
+        None => response,
+    })
+}
+
+/// Answers DELETE: of a tag alone, or of a manifest with all tags that point to it.
+pub(super) fn delete(state: &State, name: &Repository, wanted: &ManifestName) -> Answer {
+    let repository = state.repository(name);
+    let deleted = state.on_disk(|| match wanted {
+        ManifestName::Tag(tag) => repository.untag(tag),
+        ManifestName::Digest(digest) => repository.delete_document(digest),
+    });
+    deleted.map_err(unknown)?;
+    Ok(answer::empty(StatusCode::ACCEPTED))
+}
+
+fn read(repository: &LayoutRepository, wanted: &ManifestName) -> Result<Document, StoreError> {
+    match wanted {
+        ManifestName::Digest(digest) => repository.document(digest),
+        ManifestName::Tag(tag) => repository.document(&repository.resolve(tag)?.digest),
+    }
+}
+
+async fn receive(body: Incoming) -> Result<Bytes, Refusal> {
+    let limit = usize::try_from(MAX_DOCUMENT_BYTES).expect("a few MiB fit usize");
+    let body = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.downcast_ref::<http_body_util::LengthLimitError>().is_some() {
+            let message = format!("manifests may have at most {MAX_DOCUMENT_BYTES} bytes");
+            return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message);
+        }
+        Refusal::bad_request(ErrorCode::ManifestInvalid, "the manifest broke off")
+    })?;
+    Ok(body.to_bytes())
+}
+
+fn store(
+    state: &State,
+    name: &Repository,
+    wanted: &ManifestName,
+    document: &Document,
+) -> Result<(), StoreError> {
+    let repository = state.repository(name);
+    // What was found to be there must not be collected before the manifest holds it.
+    let _lock = state.options.store.lock_shared()?;
+    match wanted {
+        ManifestName::Digest(_) => repository.put_document(document),
+        ManifestName::Tag(tag) if is_immutable(state, tag) => repository.tag_immutable(tag, document),
+        ManifestName::Tag(tag) => repository.tag(tag, document),
+    }
+}
+
+fn is_immutable(state: &State, tag: &Tag) -> bool {
+    state.options.immutable_tags.iter().any(|pattern| pattern.matches(tag.as_str()))
+}
+
+fn check(document: &Document, expected: &Digest) -> Result<(), Refusal> {
+    if expected.algorithm() != Algorithm::Sha256 {
+        let message = format!("manifests are kept by sha256, not by {}", expected.algorithm().as_str());
+        return Err(Refusal::bad_request(ErrorCode::Unsupported, message));
+    }
+    if document.digest() == *expected {
+        return Ok(());
+    }
+    let message = format!("the content has the digest {}, not {expected}", document.digest());
+    Err(Refusal::bad_request(ErrorCode::DigestInvalid, message))
+}
+
+fn invalid(error: InvalidDocument) -> Refusal {
+    let status = match error {
+        InvalidDocument::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        InvalidDocument::Json { .. } | InvalidDocument::Unsupported { .. } => StatusCode::BAD_REQUEST,
+    };
+    Refusal::new(status, ErrorCode::ManifestInvalid, error.to_string())
+}
+
+/// A manifest whose parts are missing is the client's fault; so is a tag that must not move,
+/// which is a conflict and not a matter of rights.
+fn refused(error: StoreError, wanted: &ManifestName) -> Refusal {
+    match error {
+        StoreError::NotFound { what } => {
+            Refusal::bad_request(ErrorCode::ManifestBlobUnknown, format!("{what} does not exist"))
+        }
+        StoreError::Corrupt { what, reason } => {
+            Refusal::bad_request(ErrorCode::ManifestInvalid, format!("{what}: {reason}"))
+        }
+        StoreError::Denied { reason, .. } => {
+            let message = format!("tag {wanted} does not move: {reason}");
+            Refusal::new(StatusCode::CONFLICT, ErrorCode::Denied, message)
+        }
+        error => unknown(error),
+    }
+}
+
+fn unknown(error: StoreError) -> Refusal {
+    Refusal::store(error, ErrorCode::ManifestUnknown)
+}
+
+/// Whether a request accepts the type. One that names no type of manifest at all accepts every one.
+fn accepts(headers: &HeaderMap, media_type: &MediaType) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut accepted = accepted.flat_map(|value| value.split(',')).map(without_parameters).peekable();
+    accepted.peek().is_none()
+        || accepted.any(|one| matches!(one, "*/*" | "application/*") || one == media_type.as_str())
+}
+
+fn without_parameters(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_accepts(values: &[&'static str], expected: bool) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(ACCEPT, value.parse().unwrap());
+        }
+        assert_eq!(accepts(&headers, &MediaType::OciManifest), expected, "{values:?}");
+    }
+
+    #[test]
+    fn accept_in_every_spelling() {
+        check_accepts(&[], true);
+        check_accepts(&["*/*"], true);
+        check_accepts(&["application/vnd.oci.image.manifest.v1+json"], true);
+        check_accepts(&["text/html, application/vnd.oci.image.manifest.v1+json;q=0.5"], true);
+        check_accepts(&["text/html", "application/vnd.oci.image.manifest.v1+json"], true);
+        check_accepts(&["application/vnd.docker.distribution.manifest.v2+json"], false);
+    }
+}

@@ -1,0 +1,207 @@
+//! The server: a local store as a registry that any client can push to and pull from.
+//!
+//! It runs in threads of its own until it is stopped. The repository `a/b` of its URLs is the
+//! store's `local/a/b`; other registries' images in the same store are not shown. A blob is
+//! visible in a repository only where it was put or mounted there, whatever else the store holds
+//! (the flaw behind CVE-2024-39897). What lies where, and what survives a crash, is the store's.
+//!
+//! | room | owns |
+//! |---|---|
+//! | `listener` | connections, and stopping in good order |
+//! | `routes` | which answer a request gets; the access log |
+//! | `blob`, `upload`, `session` | blobs, and those that are still coming |
+//! | `manifest`, `referrers`, `list` | documents and lists of them |
+//! | `refusal`, `answer`, `body` | the shape of answers |
+//!
+//! Source: distribution-spec v1.1.
+
+mod answer;
+mod blob;
+mod body;
+mod list;
+mod listener;
+mod manifest;
+mod pattern;
+mod referrers;
+mod refusal;
+mod routes;
+mod session;
+mod upload;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use oci::Registry;
+use store::{Children, LayoutStore};
+use tokio::sync::watch;
+
+pub use pattern::TagPattern;
+
+use routes::State;
+
+/// How a server behaves.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What to serve.
+    pub store: LayoutStore,
+    /// Tags that never move once they are set.
+    pub immutable_tags: Vec<TagPattern>,
+    /// Whether clients may change anything.
+    pub access: Access,
+    /// What an index needs before it is taken.
+    pub children: Children,
+    /// Told of every answer.
+    pub access_log: AccessLog,
+    /// The largest blob that is taken, in bytes.
+    pub max_blob_bytes: Option<u64>,
+    /// After how long an upload that does not go on is forgotten.
+    pub session_lifetime: Duration,
+    /// How many connections are open at once; further ones wait.
+    pub max_connections: usize,
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    ReadWrite,
+    /// Pull and list.
+    ReadOnly,
+}
+
+/// Who is told of answers.
+pub type AccessLog = Arc<dyn Fn(&LogEntry) + Send + Sync>;
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// The method.
+    pub method: String,
+    /// The path without the query.
+    pub path: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The size of the answer's content in bytes, where it is known.
+    pub bytes: Option<u64>,
+    /// From the head of the request to the head of the answer.
+    pub elapsed: Duration,
+}
+
+impl ServerOptions {
+    /// Returns options that let everybody who reaches `listen` read and write.
+    pub fn new(listen: SocketAddr, store: LayoutStore) -> Self {
+        Self {
+            listen,
+            store,
+            immutable_tags: Vec::new(),
+            access: Access::ReadWrite,
+            children: Children::Sparse,
+            access_log: Arc::new(|_| {}),
+            max_blob_bytes: None,
+            session_lifetime: Duration::from_secs(60 * 60),
+            max_connections: 4096,
+        }
+    }
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine has no threads to give.
+    #[error("cannot start the threads of the registry server")]
+    Threads(#[source] io::Error),
+}
+
+/// The registry server.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Listens and serves in threads of its own.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn start(options: ServerOptions) -> Result<ServerHandle, ServerError> {
+        let failed = |source| ServerError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("registry-server")
+            .enable_all()
+            .build()
+            .map_err(ServerError::Threads)?;
+        let (stop, stopped) = watch::channel(false);
+        let state = Arc::new(State::new(options));
+        let serve = move || {
+            runtime.block_on(listener::serve(listener, state, stopped));
+            // Work on the store that a cut connection left behind is not waited for for ever.
+            runtime.shutdown_timeout(listener::STOP_LIMIT);
+        };
+        let thread = std::thread::Builder::new().name("registry-server".to_owned()).spawn(serve);
+        Ok(ServerHandle { address, stop, thread: Some(thread.map_err(ServerError::Threads)?) })
+    }
+}
+
+/// A running server. Dropping it stops the server and waits for it.
+#[derive(Debug)]
+pub struct ServerHandle {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ServerHandle {
+    /// Returns the address that is listened on, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the registry as image references name it.
+    pub fn registry(&self) -> Registry {
+        self.address.to_string().parse().expect("an address with a port is a registry")
+    }
+
+    /// Takes no more connections and lets requests that are under way come to their end, within
+    /// limits. Returns at once.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until the server has ended, which needs [`ServerHandle::stop`] from somewhere.
+    pub fn join(mut self) {
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was printed where it happened; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stop();
+            self.wait();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Answers that say no. Source: distribution-spec v1.1, "Error Codes".
+
+use std::error::Error;
+use std::io;
+
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use store::StoreError;
+
+use super::answer;
+use super::body::Content;
+use crate::protocol::{ErrorBody, ErrorCode, InvalidEndpoint};
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), headers: Vec::new() }
+    }
+
+    pub fn bad_request(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub fn with(mut self, header: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((header, value.into()));
+        self
+    }
+
+    /// Returns the refusal for an error of the store; what is not there has the code `missing`.
+    pub fn store(error: StoreError, missing: ErrorCode) -> Self {
+        match &error {
+            StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, missing, error.to_string()),
+            StoreError::Denied { .. } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, error.to_string())
+            }
+            StoreError::Corrupt { .. } | StoreError::Unreachable { .. } => Self::broken(&error),
+        }
+    }
+
+    /// The store cannot do its work. A full disk gets a status of its own, which no client tries
+    /// again.
+    fn broken(error: &StoreError) -> Self {
+        tracing::error!(error = %chain(error), "the store failed");
+        let status =
+            if is_full(error) { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
+        Self::new(status, ErrorCode::Other("UNKNOWN".to_owned()), chain(error))
+    }
+
+    pub fn into_response(self) -> Response<Content> {
+        let body = serde_json::to_vec(&ErrorBody::new(&self.code, self.message))
+            .expect("an error body has only strings");
+        let mut response = answer::json(self.status, body);
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl From<InvalidEndpoint> for Refusal {
+    fn from(error: InvalidEndpoint) -> Self {
+        let code = match &error {
+            InvalidEndpoint::Unknown(_) => {
+                return Self::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, error.to_string());
+            }
+            InvalidEndpoint::Name(_) => ErrorCode::NameInvalid,
+            InvalidEndpoint::Digest(_) => ErrorCode::DigestInvalid,
+            InvalidEndpoint::Tag(_) => ErrorCode::ManifestInvalid,
+        };
+        Self::bad_request(code, error.to_string())
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let full = |kind: io::ErrorKind| {
+            Refusal::store(StoreError::io("write", "x", kind.into()), ErrorCode::BlobUnknown)
+        };
+        assert_eq!(full(io::ErrorKind::StorageFull).status, StatusCode::INSUFFICIENT_STORAGE);
+        assert_eq!(full(io::ErrorKind::Other).status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}

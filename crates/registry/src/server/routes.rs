@@ -1,0 +1,136 @@
+//! Which answer a request gets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::ALLOW;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use oci::{Registry, Repository};
+use store::{LayoutRepository, Reach, RepositoryOptions};
+
+use super::body::Content;
+use super::referrers::Referrers;
+use super::refusal::Refusal;
+use super::session::Sessions;
+use super::{Access, LogEntry, ServerOptions, answer, blob, list, manifest, referrers, upload};
+use crate::protocol::{Endpoint, ErrorCode, query};
+
+/// What all requests share.
+pub(super) struct State {
+    pub options: ServerOptions,
+    pub sessions: Sessions,
+    pub referrers: Referrers,
+}
+
+/// A request without its body.
+pub(super) struct Question {
+    pub head: Parts,
+    query: Vec<(String, String)>,
+}
+
+pub(super) type Answer = Result<Response<Content>, Refusal>;
+
+impl State {
+    pub fn new(options: ServerOptions) -> Self {
+        Self { sessions: Sessions::new(options.session_lifetime), referrers: Referrers::default(), options }
+    }
+
+    /// Returns the view that clients have of a repository: only its own blobs.
+    pub fn repository(&self, name: &Repository) -> LayoutRepository {
+        let options = RepositoryOptions { reach: Reach::Repository, children: self.options.children };
+        self.options.store.repository_with(name, options)
+    }
+
+    /// Does work on the disk; other requests go on meanwhile.
+    pub fn on_disk<T>(&self, work: impl FnOnce() -> T) -> T {
+        tokio::task::block_in_place(work)
+    }
+}
+
+impl Question {
+    /// Returns the first value of `key` in the query.
+    pub fn query(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns a header as text; `None` where it is missing or not text.
+    pub fn header(&self, name: impl hyper::header::AsHeaderName) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.head.method == Method::HEAD
+    }
+}
+
+/// Answers a request and notes it in the access log.
+pub(super) async fn answer(
+    state: Arc<State>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Content> {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let query = query::pairs(head.uri.query().unwrap_or_default());
+    let question = Question { head, query };
+    let response = match route(&state, &question, body).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    };
+    (state.options.access_log)(&LogEntry {
+        peer,
+        method: question.head.method.to_string(),
+        path: question.head.uri.path().to_owned(),
+        status: response.status().as_u16(),
+        bytes: response.body().size_hint().exact(),
+        elapsed: started.elapsed(),
+    });
+    response
+}
+
+async fn route(state: &State, question: &Question, body: Incoming) -> Answer {
+    let endpoint = Endpoint::parse(question.head.uri.path(), &Registry::local())?;
+    let method = question.head.method.as_str();
+    let reads = method == "GET" || method == "HEAD";
+    if state.options.access == Access::ReadOnly && !reads {
+        return Err(not_allowed("GET, HEAD", "this registry is read-only"));
+    }
+    match (method, &endpoint) {
+        ("GET" | "HEAD", Endpoint::Base) => Ok(answer::json(StatusCode::OK, b"{}".to_vec())),
+        ("GET" | "HEAD", Endpoint::Catalog) => list::catalog(state, question),
+        ("GET" | "HEAD", Endpoint::Tags(name)) => list::tags(state, question, name),
+        ("GET" | "HEAD", Endpoint::Referrers(name, digest)) => referrers::list(state, question, name, digest),
+        ("GET" | "HEAD", Endpoint::Manifest(name, wanted)) => manifest::get(state, question, name, wanted),
+        ("PUT", Endpoint::Manifest(name, wanted)) => manifest::put(state, question, name, wanted, body).await,
+        ("DELETE", Endpoint::Manifest(name, wanted)) => manifest::delete(state, name, wanted),
+        ("GET" | "HEAD", Endpoint::Blob(name, digest)) => blob::get(state, question, name, digest),
+        ("DELETE", Endpoint::Blob(name, digest)) => blob::delete(state, name, digest),
+        ("POST", Endpoint::Uploads(name)) => upload::begin(state, question, name, body).await,
+        ("GET" | "HEAD", Endpoint::Upload(name, session)) => upload::status(state, name, session).await,
+        ("PATCH", Endpoint::Upload(name, session)) => {
+            upload::append(state, question, name, session, body).await
+        }
+        ("PUT", Endpoint::Upload(name, session)) => {
+            upload::finish(state, question, name, session, body).await
+        }
+        ("DELETE", Endpoint::Upload(name, session)) => upload::cancel(state, name, session),
+        _ => Err(not_allowed(allowed(&endpoint), format!("{method} is not possible here"))),
+    }
+}
+
+fn allowed(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Base | Endpoint::Catalog | Endpoint::Tags(_) | Endpoint::Referrers(..) => "GET, HEAD",
+        Endpoint::Manifest(..) => "GET, HEAD, PUT, DELETE",
+        Endpoint::Blob(..) => "GET, HEAD, DELETE",
+        Endpoint::Uploads(_) => "POST",
+        Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+    }
+}
+
+fn not_allowed(allowed: &str, message: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message).with(ALLOW, allowed)
+}

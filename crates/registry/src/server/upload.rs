@@ -1,0 +1,279 @@
+//! Blobs that clients send: in one request, in one stream, in chunks, or by linking.
+//! Source: distribution-spec v1.1, "Pushing blobs".
+//!
+//! Content is hashed while it is written and becomes a blob of the repository only when the
+//! digest that the client names is its own. What a broken connection delivered stays in the
+//! session, so that the client can go on from there.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
+use hyper::{Response, StatusCode};
+use oci::{Algorithm, Digest, Repository};
+use store::{Ingest, StoreError};
+
+use super::answer;
+use super::body::Content;
+use super::refusal::Refusal;
+use super::routes::{Answer, Question, State};
+use super::session::Held;
+use crate::protocol::{ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode};
+
+/// How much is gathered before it is hashed and written.
+const GATHER_BYTES: usize = 512 << 10;
+/// How long a client may send nothing in the middle of its content.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Answers POST: links a blob, takes one that comes with the request, or begins a session.
+pub(super) async fn begin(state: &State, question: &Question, name: &Repository, body: Incoming) -> Answer {
+    if let Some(digest) = question.query("mount") {
+        let digest = parse_digest(digest)?;
+        if state.on_disk(|| mount(state, question, name, &digest))? {
+            return Ok(created(name, &digest));
+        }
+        return open(state, name);
+    }
+    let Some(digest) = question.query("digest") else { return open(state, name) };
+    let digest = parse_digest(digest)?;
+    let mut ingest = Some(state.on_disk(|| new_ingest(state))?);
+    receive(state, &mut ingest, body).await?;
+    // A client that only announces the digest sends the content later.
+    let is_announcement =
+        ingest.as_ref().is_some_and(|ingest| ingest.written() == 0) && !is_empty_blob(&digest);
+    if is_announcement {
+        return open(state, name);
+    }
+    state.on_disk(|| commit(state, name, ingest.take(), &digest))
+}
+
+/// Answers GET of a session: how much arrived.
+pub(super) async fn status(state: &State, name: &Repository, session: &str) -> Answer {
+    let held = state.sessions.hold(name, session).await?;
+    Ok(progress(StatusCode::NO_CONTENT, name, session, &held))
+}
+
+/// Answers PATCH: one more chunk, or a stream of unknown length.
+pub(super) async fn append(
+    state: &State,
+    question: &Question,
+    name: &Repository,
+    session: &str,
+    body: Incoming,
+) -> Answer {
+    let mut held = state.sessions.hold(name, session).await?;
+    check_order(question, name, session, &held)?;
+    receive_chunk(state, question, name, session, &mut held, body).await?;
+    Ok(progress(StatusCode::ACCEPTED, name, session, &held))
+}
+
+/// Answers PUT: the last chunk, or all of the content, or nothing more; and the digest.
+pub(super) async fn finish(
+    state: &State,
+    question: &Question,
+    name: &Repository,
+    session: &str,
+    body: Incoming,
+) -> Answer {
+    let digest = question.query("digest").ok_or_else(|| {
+        Refusal::bad_request(ErrorCode::DigestInvalid, "the query must name the digest of the blob")
+    })?;
+    let digest = parse_digest(digest)?;
+    let mut held = state.sessions.hold(name, session).await?;
+    check_order(question, name, session, &held)?;
+    receive_chunk(state, question, name, session, &mut held, body).await?;
+    let committed = state.on_disk(|| commit(state, name, held.take(), &digest));
+    // Right or wrong, the content is gone from the session.
+    state.sessions.close(name, session)?;
+    committed
+}
+
+/// Answers DELETE of a session.
+pub(super) fn cancel(state: &State, name: &Repository, session: &str) -> Answer {
+    state.sessions.close(name, session)?;
+    Ok(answer::empty(StatusCode::NO_CONTENT))
+}
+
+fn open(state: &State, name: &Repository) -> Answer {
+    let ingest = state.on_disk(|| new_ingest(state))?;
+    let session = state.sessions.open(name, ingest)?;
+    Ok(describe(StatusCode::ACCEPTED, name, &session, 0))
+}
+
+fn new_ingest(state: &State) -> Result<Ingest, Refusal> {
+    let ingest = state.options.store.ingest().map_err(refusal)?;
+    // The client names the digest only at the end. Nearly all are SHA-256; for another one the
+    // store reads the content once more.
+    Ok(ingest.hashing(Algorithm::Sha256))
+}
+
+/// Links the blob from the repository the client names, or from any other one of this registry.
+fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest) -> Result<bool, Refusal> {
+    let target = state.repository(name);
+    if let Some(from) = question.query("from") {
+        let Ok(from) = Repository::new(name.registry().clone(), from) else { return Ok(false) };
+        return target.mount_blob(digest, &state.repository(&from)).map_err(refusal);
+    }
+    if state.options.store.blob_size(digest).map_err(refusal)?.is_none() {
+        return Ok(false);
+    }
+    for from in state.options.store.repositories().map_err(refusal)? {
+        let is_served = from.registry() == name.registry();
+        if is_served && target.mount_blob(digest, &state.repository(&from)).map_err(refusal)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A chunk that says where it belongs must follow on what is there.
+fn check_order(question: &Question, name: &Repository, session: &str, held: &Held) -> Result<(), Refusal> {
+    let Some(range) = question.header(CONTENT_RANGE) else { return Ok(()) };
+    let range: ChunkRange = range
+        .parse()
+        .map_err(|_| Refusal::bad_request(ErrorCode::BlobUploadInvalid, "Content-Range is not FIRST-LAST"))?;
+    let written = written(held);
+    if range.first != written {
+        let message =
+            format!("{written} bytes arrived so far; a chunk from {} on does not follow", range.first);
+        let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message);
+        let location = Endpoint::Upload(name.clone(), session.to_owned()).to_string();
+        return Err(refusal.with(LOCATION, location).with(RANGE, ChunkRange::new(0, written).to_string()));
+    }
+    let length = question.header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length != range.length()) {
+        let message = "Content-Length and Content-Range do not agree";
+        return Err(Refusal::bad_request(ErrorCode::SizeInvalid, message));
+    }
+    Ok(())
+}
+
+/// Takes the body of a request into the session. Content that is too large, or not what its
+/// range says, ends the session.
+async fn receive_chunk(
+    state: &State,
+    question: &Question,
+    name: &Repository,
+    session: &str,
+    held: &mut Held,
+    body: Incoming,
+) -> Result<(), Refusal> {
+    let before = written(held);
+    let received = receive(state, held, body).await;
+    state.sessions.touch(session);
+    let arrived = written(held) - before;
+    let range = question.header(CONTENT_RANGE).and_then(|text| text.parse::<ChunkRange>().ok());
+    let result = match received {
+        Ok(()) if range.is_some_and(|range| range.length() != arrived) => {
+            held.take();
+            Err(Refusal::bad_request(ErrorCode::SizeInvalid, "the chunk is not as long as its Content-Range"))
+        }
+        received => received,
+    };
+    if held.is_none() {
+        state.sessions.close(name, session)?;
+    }
+    result
+}
+
+/// Writes the body behind what is there. What arrived before a break stays; after a failed or
+/// forbidden write nothing does.
+async fn receive(state: &State, upload: &mut Option<Ingest>, mut body: Incoming) -> Result<(), Refusal> {
+    let mut gathered: Vec<Bytes> = Vec::new();
+    let mut size = 0;
+    loop {
+        let frame = tokio::time::timeout(IDLE_LIMIT, body.frame()).await;
+        let ended = match frame {
+            Ok(None) => Some(Ok(())),
+            Ok(Some(Err(error))) => Some(Err(format!("the content broke off: {error}"))),
+            Err(_) => Some(Err(format!("no content came for {} s", IDLE_LIMIT.as_secs()))),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    size += data.len();
+                    gathered.push(data);
+                }
+                None
+            }
+        };
+        if size >= GATHER_BYTES || ended.is_some() {
+            write(state, upload, &gathered)?;
+            gathered.clear();
+            size = 0;
+        }
+        if let Some(ended) = ended {
+            return ended.map_err(|reason| Refusal::bad_request(ErrorCode::BlobUploadInvalid, reason));
+        }
+    }
+}
+
+fn write(state: &State, upload: &mut Option<Ingest>, pieces: &[Bytes]) -> Result<(), Refusal> {
+    let Some(ingest) = upload else {
+        return Err(Refusal::bad_request(ErrorCode::BlobUploadInvalid, "the upload has ended"));
+    };
+    let coming: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+    if let Some(limit) = state.options.max_blob_bytes.filter(|limit| ingest.written() + coming > *limit) {
+        upload.take();
+        let message = format!("blobs may have at most {limit} bytes");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message));
+    }
+    let written = state.on_disk(|| pieces.iter().try_for_each(|piece| ingest.write_all(piece)));
+    written.map_err(|source| {
+        upload.take();
+        refusal(StoreError::io("write", "the upload", source))
+    })
+}
+
+/// Makes what was received a blob of the repository.
+fn commit(state: &State, name: &Repository, ingest: Option<Ingest>, digest: &Digest) -> Answer {
+    let Some(ingest) = ingest else {
+        return Err(Refusal::bad_request(ErrorCode::BlobUploadInvalid, "the upload has ended"));
+    };
+    // From here to the note that the blob belongs to the repository it must not be collected.
+    let _lock = state.options.store.lock_shared().map_err(refusal)?;
+    let size = ingest.written();
+    ingest.commit_checked(digest, size).map_err(|error| match error {
+        StoreError::Corrupt { reason, .. } => Refusal::bad_request(ErrorCode::DigestInvalid, reason),
+        error => refusal(error),
+    })?;
+    state.repository(name).adopt_blob(digest).map_err(refusal)?;
+    Ok(created(name, digest))
+}
+
+fn created(name: &Repository, digest: &Digest) -> Response<Content> {
+    let response = answer::empty(StatusCode::CREATED);
+    let response = answer::with(response, LOCATION, Endpoint::Blob(name.clone(), *digest));
+    answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest)
+}
+
+fn progress(status: StatusCode, name: &Repository, session: &str, held: &Held) -> Response<Content> {
+    describe(status, name, session, written(held))
+}
+
+fn describe(status: StatusCode, name: &Repository, session: &str, written: u64) -> Response<Content> {
+    let response = answer::empty(status);
+    let location = Endpoint::Upload(name.clone(), session.to_owned());
+    let response = answer::with(response, LOCATION, location);
+    let response = answer::with(response, RANGE, ChunkRange::new(0, written));
+    answer::with(response, HeaderName::from_static(DOCKER_UPLOAD_UUID), session)
+}
+
+fn written(held: &Held) -> u64 {
+    held.as_ref().map_or(0, Ingest::written)
+}
+
+fn is_empty_blob(digest: &Digest) -> bool {
+    *digest == oci::Hasher::new(digest.algorithm()).finish()
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Refusal> {
+    text.parse().map_err(|error: oci::InvalidDigest| {
+        Refusal::bad_request(ErrorCode::DigestInvalid, error.to_string())
+    })
+}
+
+fn refusal(error: StoreError) -> Refusal {
+    Refusal::store(error, ErrorCode::BlobUnknown)
+}
