@@ -52,8 +52,20 @@ pub(super) enum Mapping {
 pub(super) struct Job {
     pub(super) root: RootFs,
     pub(super) command: Command,
+    pub(super) users: Users,
     /// Set for a command that keeps running.
     pub(super) service: Option<ServiceJob>,
+}
+
+/// Which users there are inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Users {
+    /// The machine's.
+    Machine,
+    /// Those of a user namespace with subordinate ids.
+    Subordinate,
+    /// Root alone, who is the caller.
+    Single,
 }
 
 /// What the sandbox process does for a service.

@@ -39,7 +39,7 @@ pub use probe::{Mode, Probe, probe};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
 pub use subordinate::SubordinateIds;
 
-use message::{Ended, Job, Report, Role, Task};
+use message::{Ended, Job, Report, Role, ServiceJob, Task};
 
 /// Becomes the sandbox process when the arguments of this program ask for it, and returns its exit code.
 ///
@@ -92,10 +92,14 @@ impl Sandbox {
         let input = command.stdin.as_deref().map(memory_file).transpose()?;
         let mut files = self.namespace_file();
         files.extend(input.iter().map(|file| (Role::Input, file.as_fd())));
-        let task = Task::Run(Job { root: root.clone(), command: command.clone(), service: None });
+        let task = Task::Run(self.job(root, command, None));
         let launched = launch::launch(&self.program, task, &files)?;
         let last = launched.pump(output, &mut |_, _| {})?;
         Self::outcome(last).map(|ended| ended.after(started.elapsed()))
+    }
+
+    fn job(&self, root: &RootFs, command: &Command, service: Option<ServiceJob>) -> Job {
+        Job { root: root.clone(), command: command.clone(), users: self.mode.users(), service }
     }
 
     /// What goes with every request, so that the new process enters the right users.

@@ -7,7 +7,7 @@ use rustix::thread::CapabilitySet;
 
 use super::command::{Command, RootFs};
 use super::error::SandboxError;
-use super::message::Job;
+use super::message::Users;
 use super::subordinate::SubordinateIds;
 use super::{Sandbox, Task, launch};
 
@@ -56,9 +56,12 @@ pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
 }
 
 impl Mode {
-    /// Returns whether commands run in a user namespace.
-    pub fn has_user_namespace(&self) -> bool {
-        *self != Self::Root
+    pub(super) fn users(&self) -> Users {
+        match self {
+            Self::Root => Users::Machine,
+            Self::UserSubordinate(_) => Users::Subordinate,
+            Self::UserSingle => Users::Single,
+        }
     }
 
     /// Returns the kind as a phrase.
@@ -104,7 +107,7 @@ fn rehearse(program: &Path, folder: &Path, mode: Mode) -> Result<(), SandboxErro
         *path = place.path().join(name);
         fs::create_dir(&*path).map_err(unusable)?;
     }
-    let job = Job { root, command: Command::new(&[]), service: None };
+    let job = sandbox.job(&root, &Command::new(&[]), None);
     let launched = launch::launch(&sandbox.program, Task::Rehearse(job), &sandbox.namespace_file())?;
     Sandbox::outcome(launched.pump(&mut |_, _| {}, &mut |_, _| {})?).map(drop)
 }

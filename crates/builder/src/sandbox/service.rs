@@ -13,7 +13,7 @@ use super::channel::Channel;
 use super::command::{Command, Exit, Network, OutputStream, RootFs};
 use super::error::SandboxError;
 use super::launch::{self, Launched};
-use super::message::{Job, Order, Report, Role, ServiceJob, Task};
+use super::message::{Order, Report, Role, ServiceJob, Task};
 use super::{Sandbox, memory_file};
 
 /// What a command needs beside its own settings to be a service.
@@ -121,8 +121,8 @@ impl Sandbox {
             relayed: doors.listeners.iter().map(|(port, _)| *port).collect(),
             check: check(options),
         };
-        let job = Job { root: root.clone(), command: command.clone(), service: Some(service) };
-        let launched = launch::launch(&self.program, Task::Run(job), &files)?;
+        let task = Task::Run(self.job(root, command, Some(service)));
+        let launched = launch::launch(&self.program, task, &files)?;
         let service = RunningService::listen(launched, doors.addresses, started, output)?;
         service.wait_running()?;
         Ok(service)

@@ -29,6 +29,12 @@ struct Range {
     count: u32,
 }
 
+impl Range {
+    fn overlaps(self, other: Self) -> bool {
+        self.first < other.first + other.count && other.first < self.first + self.count
+    }
+}
+
 impl SubordinateIds {
     /// Looks up what the user of this process has.
     ///
@@ -114,12 +120,16 @@ fn parse(list: &str, names: &[String]) -> Vec<Range> {
         (sensible && names.iter().any(|name| name == owner)).then_some(range)
     };
     let mut total: u32 = 1;
-    let fits = |range: &Range| {
-        let sum = total.checked_add(range.count);
-        total = sum.unwrap_or(total);
-        sum.is_some()
-    };
-    list.lines().filter_map(line).filter(fits).collect()
+    let mut ranges: Vec<Range> = Vec::new();
+    for range in list.lines().filter_map(line) {
+        // The same ids by name and by number would make the kernel refuse them all.
+        let known = ranges.iter().any(|other| range.overlaps(*other));
+        if let Some(sum) = total.checked_add(range.count).filter(|_| !known) {
+            total = sum;
+            ranges.push(range);
+        }
+    }
+    ranges
 }
 
 #[cfg(test)]
@@ -140,7 +150,8 @@ mod tests {
             &[(100_000, 65_536), (5000, 10), (1, 2)],
         );
         check("me:100000\nme:x:1\nme:1:0\n\n#me:1:2\nme:4294967295:2\n", &[]);
-        check("me:0:4294967290\nme:1:4294967290\nme:7:1\n", &[(0, 4_294_967_290), (7, 1)]);
+        check("me:100:4294967100\nme:1:50\nme:7:1000\n", &[(100, 4_294_967_100), (1, 50)]);
+        check("me:100:10\n1000:100:10\nme2:105:50\nme:110:5", &[(100, 10), (110, 5)]);
     }
 
     #[test]

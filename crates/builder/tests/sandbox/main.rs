@@ -7,5 +7,6 @@
 
 mod commands;
 mod files;
+mod ordinary;
 mod rooms;
 mod services;

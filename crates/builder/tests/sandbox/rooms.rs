@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use builder::sandbox::{Command, Exit, OutputStream, RootFs, Sandbox, SandboxError, probe};
+use builder::sandbox::{Command, Exit, Mode, OutputStream, RootFs, Sandbox, SandboxError, probe};
 use tempfile::TempDir;
 
 /// Where distributions put the static busybox.
@@ -15,9 +15,16 @@ const APPLETS: &str = "adduser awk cat chmod chown cp cut dd df echo env false f
     httpd id ip kill ln ls mkdir mkfifo mknod mount mv nc nproc printenv ps pwd readlink rm rmdir sed seq sh \
     sleep sort stat su sync tail test touch tr true ulimit uname wc wget";
 
+/// Where cargo puts the program that becomes the sandbox.
+pub const RUNNER: &str = env!("CARGO_BIN_EXE_sandbox-runner");
+/// Its name where it was copied beside these tests, for a user who may not read cargo's folder.
+pub const RUNNER_NAME: &str = "sandbox-runner";
+/// A file beside these tests may say which kind of sandbox is expected.
+pub const MODE_FILE: &str = "expected-mode";
+
 /// A place for one sandbox, removed with the value.
 pub struct Room {
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     pub root: RootFs,
     folder: TempDir,
 }
@@ -42,25 +49,28 @@ impl Room {
     /// A room with no layers at all.
     pub fn empty() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
+        let sandbox = Arc::new(sandbox(folder.path())?);
+        Some(Self::of(sandbox, folder))
+    }
+
+    fn of(sandbox: Arc<Sandbox>, folder: TempDir) -> Self {
         let [upper, work] = ["upper", "work"].map(|name| {
             let path = folder.path().join(name);
             fs::create_dir(&path).unwrap();
             path
         });
         let root = RootFs { lowers: Vec::new(), upper, work, read_only: false };
-        let program = Path::new(env!("CARGO_BIN_EXE_sandbox-runner"));
-        match probe(program, folder.path()) {
-            Err(error) => skip(&error.to_string()),
-            Ok(found) => {
-                let sandbox = Sandbox::new(program.to_owned(), found.mode).unwrap();
-                Some(Self { sandbox, root, folder })
-            }
-        }
+        Self { sandbox, root, folder }
     }
 
-    /// A room like this one, on the same layers.
+    /// Whether the only user inside is root.
+    pub fn is_single(&self) -> bool {
+        *self.sandbox.mode() == Mode::UserSingle
+    }
+
+    /// A room in the same kind of sandbox, on the same layers.
     pub fn another(&self) -> Self {
-        let mut room = Self::empty().expect("there is one already");
+        let mut room = Self::of(Arc::clone(&self.sandbox), tempfile::tempdir().unwrap());
         room.root.lowers.clone_from(&self.root.lowers);
         room
     }
@@ -112,6 +122,24 @@ pub fn shell(script: &str) -> Command {
     let mut command = Command::new(&["/bin/sh", "-c", script]);
     command.environment.push(("PATH".to_owned(), "/bin".to_owned()));
     command
+}
+
+/// The best sandbox this machine allows.
+fn sandbox(folder: &Path) -> Option<Sandbox> {
+    let program = beside(RUNNER_NAME).unwrap_or_else(|| PathBuf::from(RUNNER));
+    match probe(&program, folder) {
+        Err(error) => skip(&error.to_string()),
+        Ok(found) => {
+            if let Some(expected) = beside(MODE_FILE) {
+                assert_eq!(found.mode.name(), fs::read_to_string(expected).unwrap(), "{}", found.reason);
+            }
+            Some(Sandbox::new(program, found.mode).unwrap())
+        }
+    }
+}
+
+fn beside(name: &str) -> Option<PathBuf> {
+    Some(std::env::current_exe().unwrap().with_file_name(name)).filter(|path| path.is_file())
 }
 
 /// Says why a test did not test.

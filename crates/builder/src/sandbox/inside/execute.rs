@@ -12,11 +12,12 @@ use super::account::Account;
 use super::{privileges, program};
 use crate::sandbox::command::Command;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::message::Users;
 use crate::sandbox::system;
 
 /// Turns this process into the command; returns only with what prevented it.
-pub(super) fn become_command(command: &Command, input: Option<&OwnedFd>) -> SandboxError {
-    match prepare(command, input) {
+pub(super) fn become_command(command: &Command, users: Users, input: Option<&OwnedFd>) -> SandboxError {
+    match prepare(command, users, input) {
         Ok(prepared) => {
             program::start(&prepared.arguments, &prepared.environment, prepared.search_path.as_deref())
         }
@@ -30,7 +31,7 @@ struct Prepared {
     search_path: Option<String>,
 }
 
-fn prepare(command: &Command, input: Option<&OwnedFd>) -> Result<Prepared, SandboxError> {
+fn prepare(command: &Command, users: Users, input: Option<&OwnedFd>) -> Result<Prepared, SandboxError> {
     let account = Account::look_up(Path::new("/"), &command.user)?;
     let prepared = words(command, &account)?;
     let setup = |error: io::Error| SandboxError::setup("start the command", error);
@@ -38,6 +39,9 @@ fn prepare(command: &Command, input: Option<&OwnedFd>) -> Result<Prepared, Sandb
     let _ = setsid();
     enter_folder(&command.working_directory)?;
     privileges::limit_resources(&command.limits);
+    if users == Users::Single {
+        privileges::call_own_id(&account)?;
+    }
     privileges::drop_capabilities()?;
     privileges::become_user(&account)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

@@ -16,7 +16,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use super::{execute, relay};
 use crate::sandbox::command::Command;
 use crate::sandbox::error::SandboxError;
-use crate::sandbox::message::Report;
+use crate::sandbox::message::{Job, Report};
 use crate::sandbox::service::{Check, Health};
 use crate::sandbox::system;
 
@@ -30,7 +30,7 @@ const KEPT_OUTPUT: usize = 4096;
 /// Probes a service until it is healthy.
 pub(super) struct Prober<'a> {
     check: &'a Check,
-    command: &'a Command,
+    job: &'a Job,
     mounts: OwnedFd,
     begun: Instant,
     next: Instant,
@@ -51,11 +51,11 @@ struct Probe {
 
 impl<'a> Prober<'a> {
     /// Begins now. `mounts` is the service's mount namespace.
-    pub(super) fn new(check: &'a Check, command: &'a Command, mounts: OwnedFd) -> Self {
+    pub(super) fn new(check: &'a Check, job: &'a Job, mounts: OwnedFd) -> Self {
         let begun = Instant::now();
         Self {
             check,
-            command,
+            job,
             mounts,
             begun,
             next: begun,
@@ -122,10 +122,11 @@ impl<'a> Prober<'a> {
     fn start(&self, health: &Health) -> Result<Probe, SandboxError> {
         let failed = |error: io::Error| SandboxError::setup("start the health check", error);
         let (output, written) = io::pipe().map_err(failed)?;
-        let mut command = self.command.clone();
-        command.arguments.clone_from(&health.arguments);
         let pid = system::fork(move || {
-            let error = self.enter(&written).err().unwrap_or_else(|| execute::become_command(&command, None));
+            let command = Command { arguments: health.arguments.clone(), ..self.job.command.clone() };
+            let entered = self.enter(&written);
+            let error =
+                entered.err().unwrap_or_else(|| execute::become_command(&command, self.job.users, None));
             let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("{error}"));
             127
         })

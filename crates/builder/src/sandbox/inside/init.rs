@@ -14,7 +14,7 @@ use super::{Purpose, execute, overlay, surroundings};
 use crate::sandbox::channel::Channel;
 use crate::sandbox::command::Status;
 use crate::sandbox::error::SandboxError;
-use crate::sandbox::message::{Job, Report};
+use crate::sandbox::message::{Job, Report, Users};
 use crate::sandbox::system;
 
 /// What init takes over from the supervisor.
@@ -23,8 +23,6 @@ pub(super) struct Inside<'a> {
     pub(super) purpose: Purpose,
     /// The command's standard input.
     pub(super) input: Option<OwnedFd>,
-    /// Whether this runs in a user namespace.
-    pub(super) user_namespace: bool,
     /// Where to report to.
     pub(super) reports: Channel,
     /// Gives one byte as long as the supervisor lives.
@@ -44,8 +42,9 @@ fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     attach(inside).map_err(|error| SandboxError::setup("start the first process", error))?;
     let mounts =
         make_mount_namespace().map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
-    let root = overlay::mount(&inside.job.root, &inside.job.command.mounts, inside.user_namespace)?;
-    surroundings::mount(&root, inside.job, inside.user_namespace)?;
+    let user_namespace = inside.job.users != Users::Machine;
+    let root = overlay::mount(&inside.job.root, &inside.job.command.mounts, user_namespace)?;
+    surroundings::mount(&root, inside.job, user_namespace)?;
     overlay::enter(&root, &inside.job.root)?;
     rustix::system::sethostname(inside.job.command.hostname.as_bytes())
         .map_err(|errno| SandboxError::setup("name the machine", errno))?;
@@ -81,7 +80,7 @@ fn start_and_reap(inside: &Inside<'_>, mounts: &File) -> Result<Status, SandboxE
     // Closed by the kernel at the moment the program replaces the copy of this process.
     let (mut running, starting) = io::pipe().map_err(failed)?;
     let command = system::fork(|| {
-        let error = execute::become_command(&inside.job.command, inside.input.as_ref());
+        let error = execute::become_command(&inside.job.command, inside.job.users, inside.input.as_ref());
         let _ = inside.reports.send(&Report::Failed(error));
         127
     })

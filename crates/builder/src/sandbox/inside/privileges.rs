@@ -2,17 +2,22 @@
 //!
 //! Source: moby, daemon/pkg/oci/caps/defaults.go; capabilities(7), "Transformation of capabilities during execve()".
 
+use std::fs;
+use std::io;
+
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
-    CapabilitySet, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, UnshareFlags, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
 use super::account::Account;
 use crate::sandbox::command::Limits;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::system;
 
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
@@ -65,6 +70,23 @@ pub(super) fn become_user(account: &Account) -> Result<(), SandboxError> {
         Errno::INVAL => SandboxError::UnmappedUser { uid: account.uid, gid: account.gid },
         errno => SandboxError::setup("become the user of the command", errno),
     })
+}
+
+/// Where there is one id only, gives it the number of the command's user, by a user namespace within the
+/// user namespace. The command then is who the image says, and so are the owners of all files it sees.
+pub(super) fn call_own_id(account: &Account) -> Result<(), SandboxError> {
+    if (account.uid, account.gid) == (0, 0) {
+        return Ok(());
+    }
+    let rename = || -> io::Result<()> {
+        system::unshare(UnshareFlags::NEWUSER)?;
+        // The kernel lets nobody but root write maps of a process that hides its memory.
+        set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+        fs::write("/proc/self/uid_map", format!("{} 0 1", account.uid))?;
+        fs::write("/proc/self/gid_map", format!("{} 0 1", account.gid))?;
+        Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+    };
+    rename().map_err(|error| SandboxError::setup(format!("become user {}", account.uid), error))
 }
 
 /// Sets resource limits, lowering what may not be given.

@@ -24,12 +24,12 @@ pub(super) fn run(
     purpose: Purpose,
     files: &mut Files,
 ) -> Result<(), SandboxError> {
-    let user_namespace = enter_user_namespace(files)?;
+    enter_user_namespace(files)?;
     join_network(channel, job, files)?;
     let relay = relay::start(doors(job, files))?;
     isolate()?;
     let kills_before = out_of_memory_kills();
-    let (init, inner) = start(job, purpose, files, user_namespace)?;
+    let (init, inner) = start(job, purpose, files)?;
     let mut watch = Watch::new(job, channel, init, inner);
     let ended = watch.until_end();
     if let Some(relay) = relay {
@@ -47,14 +47,14 @@ pub(super) fn run(
     reported.map_err(|error| SandboxError::setup("report the end of the command", error))
 }
 
-/// Enters the user namespace that came with the request. Says whether there was one.
-pub(super) fn enter_user_namespace(files: &mut Files) -> Result<bool, SandboxError> {
-    let Some(namespace) = files.take(Role::UserNamespace) else { return Ok(false) };
+/// Enters the user namespace, where one came with the request.
+pub(super) fn enter_user_namespace(files: &mut Files) -> Result<(), SandboxError> {
+    let Some(namespace) = files.take(Role::UserNamespace) else { return Ok(()) };
     move_into_thread_name_spaces(namespace.as_fd(), ThreadNameSpaceType::USER)
         .map_err(|errno| SandboxError::setup("enter the user namespace", errno))?;
     // The caller's further groups stay outside, except where a single id is mapped and the kernel forbids this.
     let _ = rustix::thread::set_thread_groups(&[]);
-    Ok(true)
+    Ok(())
 }
 
 /// Enters the network the command is to see; a new one is handed to the caller, so that others may join.
@@ -93,17 +93,12 @@ fn isolate() -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn start(
-    job: &Job,
-    purpose: Purpose,
-    files: &mut Files,
-    user_namespace: bool,
-) -> Result<(Pid, Channel), SandboxError> {
+fn start(job: &Job, purpose: Purpose, files: &mut Files) -> Result<(Pid, Channel), SandboxError> {
     let failed = |error: io::Error| SandboxError::setup("start the first process", error);
     let (inner, reports) = Channel::pair().map_err(failed)?;
     let (gate, mut opener) = io::pipe().map_err(failed)?;
     let input = files.take(Role::Input);
-    let inside = Inside { job, purpose, input, user_namespace, reports, gate };
+    let inside = Inside { job, purpose, input, reports, gate };
     let init = system::fork(move || init::run(inside)).map_err(failed)?;
     opener.write_all(&[1]).map_err(failed)?;
     Ok((init, inner))

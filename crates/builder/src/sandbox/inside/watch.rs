@@ -101,9 +101,8 @@ impl<'a> Watch<'a> {
             // Also said of a command that became no program; then the reason came before.
             Ok(Some((Report::Started, mut files))) if self.outcome.is_none() => {
                 let health = self.job.service.as_ref().and_then(|service| service.check.as_ref());
-                self.prober = health
-                    .zip(files.pop())
-                    .map(|(check, mounts)| Prober::new(check, &self.job.command, mounts));
+                self.prober =
+                    health.zip(files.pop()).map(|(check, mounts)| Prober::new(check, self.job, mounts));
                 self.tell(&Report::Started);
             }
             Ok(Some((Report::Failed(error), _))) => self.outcome = Some(Err(error)),
