@@ -5,10 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use layer::LayerError;
+use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
+use pipeline::git::GitError;
 use pipeline::image::ImageError;
 use pipeline::import::ImportError;
 use pipeline::place::PlaceError;
+use pipeline::plan::PlanError;
 use registry::client::{ClientError, CredentialError};
 use store::StoreError;
 
@@ -58,6 +61,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// `plimsoll.toml` or `--set`.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The clone of the project.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The configuration makes no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// Images at rest, here or in a registry.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -115,6 +127,10 @@ impl Error {
             Self::File { source, .. } | Self::Import(ImportError::Read { source, .. }) => {
                 code_of_file(source)
             }
+            Self::Configuration(ConfigurationError::Unreadable { source, .. }) => code_of_file(source),
+            Self::Configuration(_) | Self::Plan(_) => Code::Usage,
+            Self::Git(GitError::Unreadable { .. }) => Code::Failed,
+            Self::Git(_) => Code::Usage,
             Self::Import(ImportError::Layer { source, .. }) => code_of_layer(source),
             Self::Import(ImportError::Empty { .. }) => Code::Failed,
             Self::Store(error)

@@ -8,6 +8,7 @@ mod command;
 mod env;
 mod error;
 mod interrupt;
+mod project;
 mod session;
 mod ui;
 

@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pipeline::configuration::{Configuration, FILE_NAME};
 use pipeline::place::{Places, Reach};
-use registry::client::{ClientOptions, CredentialError, Credentials, Notice};
+use registry::client::{ClientOptions, CredentialError, Credentials, Notice, RetryPolicy};
 use store::LayoutStore;
 
 use crate::cli::Global;
@@ -67,8 +68,29 @@ impl Session {
             plain_http: self.global.insecure_registry.clone(),
             authorities: self.environment.variable("SSL_CERT_FILE").map(PathBuf::from),
             proxy: self.environment.proxies(),
+            retry: self.retry_policy()?,
             notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
             ..ClientOptions::new(self.environment.clock(), self.scratch()?)
+        })
+    }
+
+    /// Returns how patiently registries are asked: as the configuration says, where there is one.
+    fn retry_policy(&self) -> Result<RetryPolicy, Error> {
+        let Global { config, settings, .. } = &self.global;
+        let file = config.clone().unwrap_or_else(|| FILE_NAME.into());
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if config.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(Error::file("read", &file, source)),
+        };
+        let label = file.display().to_string();
+        let retry = Configuration::parse_with(&text, &label, settings)?.defaults.push.retry;
+        Ok(RetryPolicy {
+            attempts: retry.attempts,
+            wait: retry.wait.0,
+            backoff: retry.backoff,
+            timeout: retry.timeout.0,
+            ..RetryPolicy::default()
         })
     }
 

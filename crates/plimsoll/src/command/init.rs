@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use pipeline::configuration::Prefix;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -24,7 +25,7 @@ const DEPTH: usize = 5;
 pub struct Arguments {
     /// Where images go: a registry and the path in front of each service's name
     #[arg(long, value_name = "REGISTRY/PATH")]
-    registry: Option<oci::Repository>,
+    registry: Option<Prefix>,
     /// Replaces a file that is there
     #[arg(long)]
     force: bool,
@@ -152,7 +153,7 @@ fn free_name(name: String, taken: &BTreeMap<String, Service>) -> String {
         .expect("it does not end")
 }
 
-fn configuration(registry: Option<&oci::Repository>, services: &BTreeMap<String, Service>) -> String {
+fn configuration(registry: Option<&Prefix>, services: &BTreeMap<String, Service>) -> String {
     let mut text = String::from("# What `plimsoll run` builds, tests and ships. Every key has a default;\n");
     text.push_str(
         "# `plimsoll schema config` prints all of them, `plimsoll plan` shows what would happen.\n",

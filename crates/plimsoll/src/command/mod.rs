@@ -8,9 +8,12 @@ mod init;
 mod inspect;
 mod login;
 mod ls;
+mod meta;
+mod plan;
 mod pull;
 mod push;
 mod rm;
+mod schema;
 mod tag;
 
 use clap::Subcommand;
@@ -22,6 +25,8 @@ use crate::session::Session;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(init::Arguments),
+    Plan(plan::Arguments),
+    Meta(meta::Arguments),
     Import(import::Arguments),
     Inspect(inspect::Arguments),
     Ls(ls::Arguments),
@@ -33,6 +38,7 @@ pub enum Command {
     Rm(rm::Arguments),
     Login(login::Login),
     Logout(login::Logout),
+    Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -41,6 +47,8 @@ impl Command {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match self {
             Self::Init(arguments) => arguments.run(session),
+            Self::Plan(arguments) => arguments.run(session),
+            Self::Meta(arguments) => arguments.run(session),
             Self::Import(arguments) => arguments.run(session),
             Self::Inspect(arguments) => arguments.run(session),
             Self::Ls(arguments) => arguments.run(session),
@@ -52,6 +60,7 @@ impl Command {
             Self::Rm(arguments) => arguments.run(session),
             Self::Login(arguments) => arguments.run(session),
             Self::Logout(arguments) => arguments.run(session),
+            Self::Schema(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }
     }

@@ -71,6 +71,14 @@ impl Ui {
         }
     }
 
+    /// Prints a result that has a schema of its own: as JSON, or what it displays.
+    pub fn document<T: Serialize + fmt::Display>(&self, value: &T) -> Result<(), Error> {
+        match self.format {
+            Format::Text => self.text(value),
+            Format::Json => self.bytes(&pretty(value)),
+        }
+    }
+
     /// Prints text to standard output, ending the last line where it does not end by itself.
     pub fn text(&self, value: impl fmt::Display) -> Result<(), Error> {
         let mut text = value.to_string();
@@ -140,9 +148,7 @@ impl Ui {
 
     fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
         let document = Schema { schema: format!("plimsoll.{name}/1"), value };
-        let mut text = serde_json::to_vec_pretty(&document).expect("results have only string keys");
-        text.push(b'\n');
-        self.bytes(&text)
+        self.bytes(&pretty(&document))
     }
 
     /// Prints one line to standard error, above live lines. Nobody to tell where that fails.
@@ -158,6 +164,12 @@ struct Schema<'a, T> {
     schema: String,
     #[serde(flatten)]
     value: &'a T,
+}
+
+fn pretty<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("results have only string keys");
+    text.push(b'\n');
+    text
 }
 
 fn verbosity(global: &Global) -> Verbosity {

@@ -132,6 +132,6 @@ fn a_credential_file_that_is_broken_is_named() {
     assert_snapshot!(scene.shown(&output), @"
     exit code: 2
     --- stderr
-    error: the credential file [DIR]/project/docker/config.json is not valid: line 1 column 11: Data error
+    error: the credential file [PROJECT]/docker/config.json is not valid: line 1 column 11: Data error
     ");
 }

@@ -88,7 +88,7 @@ fn a_project_without_dockerfile() {
     assert_snapshot!(scene(&[]).see("init"), @"
     exit code: 2
     --- stderr
-    error: there is no Dockerfile in [DIR]/project or below
+    error: there is no Dockerfile in [PROJECT] or below
     hint: write one first, or name the folder with -C DIR
     ");
 }

@@ -8,3 +8,4 @@ mod basics;
 mod copy;
 mod images;
 mod init;
+mod plan;

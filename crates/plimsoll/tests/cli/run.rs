@@ -3,20 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use testkit::git::GitRepository;
+
 /// A folder with a project and a store, gone when dropped.
 pub struct Scene {
     folder: tempfile::TempDir,
+    repository: Option<GitRepository>,
 }
 
 impl Scene {
     /// Makes the folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), repository: None }
+    }
+
+    /// Makes the folder, with a git repository of one commit on `main` as the project.
+    pub fn with_files(files: &[(&str, &str)]) -> Self {
+        Self { repository: Some(GitRepository::with_files(files)), ..Self::new() }
+    }
+
+    /// Returns the project's repository.
+    pub fn repository(&self) -> &GitRepository {
+        self.repository.as_ref().expect("the scene was made with_files")
     }
 
     /// Returns the path of `name` in the project.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join("project").join(name)
+        let project = self.repository.as_ref().map(|repository| repository.path().to_owned());
+        project.unwrap_or_else(|| self.folder.path().join("project")).join(name)
     }
 
     /// Writes a file of the project, with the folders it lies in.
@@ -71,12 +85,13 @@ impl Scene {
                 text.push_str(&format!("--- {name}\n{}", String::from_utf8_lossy(content)));
             }
         }
-        mask(&text, self.folder.path())
+        mask(&mask(&text, self.path("").as_path(), "[PROJECT]"), self.folder.path(), "[DIR]")
     }
 }
 
-fn mask(text: &str, folder: &Path) -> String {
-    text.replace(folder.to_str().unwrap(), "[DIR]").lines().map(mask_line).collect::<Vec<_>>().join("\n")
+fn mask(text: &str, folder: &Path, name: &str) -> String {
+    let folder = folder.to_str().unwrap().trim_end_matches('/');
+    text.replace(folder, name).lines().map(mask_line).collect::<Vec<_>>().join("\n")
 }
 
 /// Replaces `sha256:` and 64 digits by `[DIGEST]`.
