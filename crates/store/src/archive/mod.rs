@@ -21,8 +21,6 @@ mod members;
 mod name;
 mod reader;
 mod save;
-#[cfg(test)]
-mod tests;
 mod twin;
 mod writer;
 
@@ -30,3 +28,6 @@ pub use name::ArchivedName;
 pub use reader::{ArchiveStore, ArchivedImage};
 pub use save::save_to_path;
 pub use writer::{ArchiveFormat, ArchiveImage, ArchiveOptions, OldReaders, Output, Saved, write_archive};
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,6 @@ mod names;
 mod repository;
 mod stamp;
 mod temporary;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -204,3 +202,6 @@ impl std::fmt::Debug for LayoutStore {
         write!(f, "LayoutStore({})", self.root().display())
     }
 }
+
+#[cfg(test)]
+mod tests;

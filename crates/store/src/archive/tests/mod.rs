@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use oci::{Compression, Descriptor, DiffId, Digest, Document, ImageConfig, MediaType, RootFs};
+use testkit::tar::{Header, TarBuilder};
 
 use super::*;
 use crate::{Blob, BlobStore, ImageStore, MemoryStore, StoreError, copy_image};
@@ -37,53 +38,41 @@ impl Place {
     }
 }
 
-/// A tar whose members may have any name, also such as no careful writer would write.
+/// A tar in the making that can be taken as it is, without its end.
 #[derive(Clone, Default)]
 struct RawTar(Vec<u8>);
 
 impl RawTar {
-    fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        let content = content.as_ref();
-        self.header(name, content.len() as u64, b'0', "");
-        self.0.extend(content);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-        self
+    fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        self.entry(&Header::file(name), content.as_ref())
     }
 
-    fn folder(mut self, name: &str) -> Self {
-        self.header(name, 0, b'5', "");
-        self
+    fn folder(self, name: &str) -> Self {
+        self.entry(&Header::directory(name), &[])
     }
 
-    fn symlink(mut self, name: &str, target: &str) -> Self {
-        self.header(name, 0, b'2', target);
-        self
+    fn symlink(self, name: &str, target: &str) -> Self {
+        self.entry(&Header::symlink(name, target), &[])
     }
 
-    fn hard_link(mut self, name: &str, target: &str) -> Self {
-        self.header(name, 0, b'1', target);
-        self
+    fn hard_link(self, name: &str, target: &str) -> Self {
+        self.entry(&Header::hardlink(name, target), &[])
     }
 
-    fn header(&mut self, name: &str, size: u64, kind: u8, link: &str) {
-        let mut block = [0; 512];
-        block[..name.len()].copy_from_slice(name.as_bytes());
-        block[100..107].copy_from_slice(b"0000644");
-        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
-        block[148..156].fill(b' ');
-        block[156] = kind;
-        block[157..157 + link.len()].copy_from_slice(link.as_bytes());
-        block[257..265].copy_from_slice(b"ustar\x0000");
-        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        self.0.extend(block);
+    fn entry(mut self, header: &Header, content: &[u8]) -> Self {
+        let archive = TarBuilder::new().entry(header, content).finish();
+        self.0.extend(&archive[..archive.len() - END_BYTES]);
+        self
     }
 
     fn end(mut self) -> Vec<u8> {
-        self.0.extend([0; 1024]);
+        self.0.resize(self.0.len() + END_BYTES, 0);
         self.0
     }
 }
+
+/// Two blocks of zeros.
+const END_BYTES: usize = 1024;
 
 /// The tar of a layer with one file.
 fn layer_tar(text: &str) -> Vec<u8> {
