@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod compress;
+pub mod diff;
 pub mod entry;
 mod error;
 pub mod index;
@@ -22,6 +23,7 @@ pub mod write;
 
 pub use apply::{Applied, ApplyOptions, Devices, Owners, Problem, Whiteouts, apply};
 pub use compress::{Compressor, Settings, compressor, decompress};
+pub use diff::{PackOptions, Packed, Times, write_folder, write_upper};
 pub use entry::{Entry, Kind, LayerPath};
 pub use error::LayerError;
 pub use index::LayerIndex;

@@ -11,7 +11,7 @@
 //!
 //! `apply` puts the same rules on disk. Source: image-spec v1.1, layer.md, "Applying Changesets".
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, HashSet, btree_map};
 use std::sync::Arc;
 
 use crate::entry::{Entry, Kind, LayerPath};
@@ -106,18 +106,7 @@ impl Tree {
         let layer = self.layers.len() as u32;
         self.layers.push(Arc::clone(&index));
         let mut merge = Merge { tree: self, layer, last_folder: None };
-        // Both are about the layers below, wherever in the tar they stand.
-        for entry in index.entries.iter().filter(|entry| entry.kind == Kind::Whiteout) {
-            merge.hide(&entry.path);
-        }
-        let opaque = index.entries.iter().filter(|entry| entry.kind == Kind::Opaque);
-        let mut opaque: Vec<_> = opaque.map(|entry| &entry.path).collect();
-        // Outer folders first: an inner one is this layer's own, even where nothing else names it.
-        opaque.sort();
-        opaque.retain(|path| !merge.clear(path));
-        for path in opaque {
-            merge.folder(path);
-        }
+        merge.hide_below(&index.entries);
         for (at, entry) in index.entries.iter().enumerate() {
             merge.place(entry, Source::Entry { layer, at: at as u32 });
         }
@@ -246,8 +235,38 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
+    /// Takes away what the layer hides of the layers below, wherever in the tar it says so.
+    fn hide_below(&mut self, entries: &[Entry]) {
+        let of =
+            |kind: Kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| &entry.path[..]);
+        for path in of(Kind::Whiteout) {
+            self.hide(path);
+        }
+        // Outer folders first: an inner one is this layer's own, even where nothing else names it.
+        let mut opaque: Vec<_> = of(Kind::Opaque).collect();
+        if opaque.is_empty() {
+            return;
+        }
+        opaque.sort_unstable();
+        let named: HashSet<_> = of(Kind::Directory).collect();
+        opaque.retain(|path| {
+            if named.contains(path) {
+                // A link of the layers below is not followed: the folder takes its place.
+                self.hide(path);
+                return false;
+            }
+            !self.clear(path)
+        });
+        for path in opaque {
+            self.folder(path);
+        }
+    }
+
     fn hide(&mut self, path: &[u8]) {
-        let Some((parent, name)) = split(path) else { return };
+        let Some((parent, name)) = split(path) else {
+            self.clear(path);
+            return;
+        };
         if let Some(folder) = self.existing_folder(parent) {
             self.remove(folder, name);
         }
@@ -440,6 +459,7 @@ mod tests {
         check(&["a/ a/x=1", "!a"], "a/");
         check(&["a=1 b/ b/c=2", "!"], "");
         check(&["a=1", "-b -b/c !d"], "a d/");
+        check(&["etc/ etc/a=1 link->etc", "link/ !link"], "etc/ etc/a link/");
     }
 
     #[test]

@@ -230,16 +230,18 @@ fn any_layer() -> impl Strategy<Value = String> {
                 3 | 4 => format!("{path}/"),
                 5 => format!("{path}->{target}"),
                 6 => format!("-{path}"),
-                7 => format!("!{path}"),
+                7 => format!("{path}/ !{path}"),
                 _ => format!("{path}={target}"),
             },
         );
     // Whiteouts first, as the specification asks: entries before them may have gone through a link they name.
-    prop::collection::vec(word, 0..8).prop_map(|words| {
-        let (mut hiding, rest): (Vec<_>, Vec<_>) =
-            words.into_iter().partition(|word| word.starts_with(['-', '!']));
-        hiding.sort();
-        [hiding, rest].concat().join(" ")
+    prop::collection::vec(word, 0..8).prop_map(|mut words| {
+        words.sort_by_key(|word| match word {
+            whiteout if whiteout.starts_with('-') => (0, String::new()),
+            opaque if opaque.contains('!') => (1, opaque.clone()),
+            _ => (2, String::new()),
+        });
+        words.join(" ")
     })
 }
 
