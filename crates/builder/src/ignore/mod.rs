@@ -1,0 +1,168 @@
+//! `.dockerignore`: which files of a folder are no part of the context.
+//!
+//! Lines go in order and the last one that matches a path, or a folder above it, decides; `!` in front
+//! takes paths back in. What a line can take back in below an excluded folder is known beforehand, so
+//! that whole folders are left out unread.
+//!
+//! Source: the Dockerfile reference, ".dockerignore file"; moby's patternmatcher and ignorefile.
+
+mod glob;
+mod wildcard;
+
+pub use glob::Glob;
+use wildcard::{DoubleStar, Wildcard};
+
+/// The lines of a `.dockerignore`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IgnoreFile {
+    name: String,
+    rules: Vec<Rule>,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// The line's text, without spaces at its ends.
+    pub text: String,
+    /// Whether it takes back in (`!`).
+    pub exception: bool,
+    wildcard: Wildcard,
+}
+
+/// A line that is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {text:?} is not a pattern: {reason}")]
+pub struct IgnoreError {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// Its text.
+    pub text: String,
+    /// Which rule it breaks.
+    pub reason: &'static str,
+}
+
+/// Which lines matched the folders above a path. What matches a folder matches all it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Inherited(Vec<bool>);
+
+/// What the lines say about a path.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Whether it is left out.
+    pub excluded: bool,
+    /// For the paths in it, where it is a folder.
+    pub inherited: Inherited,
+}
+
+impl IgnoreFile {
+    /// Reads a file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// The first line that is no pattern.
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Self, IgnoreError> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let mut rules = Vec::new();
+        for (index, line) in text.split('\n').enumerate() {
+            if line.starts_with('#') {
+                continue;
+            }
+            let text = line.trim();
+            let (exception, pattern) = match text.strip_prefix('!') {
+                Some(pattern) => (true, pattern.trim()),
+                None => (false, text),
+            };
+            let failed = |reason| IgnoreError {
+                file: name.to_owned(),
+                line: index + 1,
+                text: text.to_owned(),
+                reason,
+            };
+            if pattern.is_empty() && exception {
+                return Err(failed("after ! a pattern must follow"));
+            }
+            let pattern = clean(pattern);
+            if pattern.is_empty() {
+                continue;
+            }
+            let wildcard = Wildcard::compile(&pattern, DoubleStar::Special).map_err(failed)?;
+            rules.push(Rule { line: index + 1, text: text.to_owned(), exception, wildcard });
+        }
+        Ok(Self { name: name.to_owned(), rules })
+    }
+
+    /// Returns a file without lines: everything belongs to the context.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Returns the name the file goes by in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the lines that count.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether a path, relative to the context, is left out.
+    pub fn excluded(&self, path: &[u8]) -> bool {
+        self.excluded_by(path).is_some()
+    }
+
+    /// Returns the line that leaves a path out, where it is left out.
+    pub fn excluded_by(&self, path: &[u8]) -> Option<&Rule> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let ends: Vec<usize> = ends.chain([path.len()]).collect();
+        let matching = |rule: &&Rule| ends.iter().any(|end| rule.wildcard.matches(&path[..*end]));
+        self.rules.iter().rev().find(matching).filter(|rule| !rule.exception)
+    }
+
+    /// Says what becomes of a path, given what was found for the folder it lies in. The context's own
+    /// folder has nothing to inherit.
+    pub fn verdict(&self, path: &[u8], inherited: &Inherited) -> Verdict {
+        let above = |index: usize| inherited.0.get(index).copied().unwrap_or(false);
+        let matched: Vec<bool> = self
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| above(index) || rule.wildcard.matches(path))
+            .collect();
+        let last = matched.iter().rposition(|matched| *matched);
+        Verdict {
+            excluded: last.is_some_and(|last| !self.rules[last].exception),
+            inherited: Inherited(matched),
+        }
+    }
+
+    /// Whether something in an excluded folder may be taken back in: only by a line after the one that
+    /// excludes the folder.
+    pub fn may_include_below(&self, folder: &[u8], verdict: &Verdict) -> bool {
+        let after = verdict.inherited.0.iter().rposition(|matched| *matched).map_or(0, |last| last + 1);
+        let mut later = self.rules.iter().skip(after).filter(|rule| rule.exception);
+        later.any(|rule| rule.wildcard.may_match_below(folder))
+    }
+}
+
+/// Takes `.`, `..`, doubled and outer slashes out of a pattern, as Go's `filepath.Clean` does.
+/// What stays above the context matches nothing.
+fn clean(pattern: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in pattern.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if pattern.starts_with('/') => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests;
