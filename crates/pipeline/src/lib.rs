@@ -7,6 +7,7 @@
 pub mod configuration;
 pub mod copy;
 pub mod event;
+pub mod forge;
 pub mod git;
 pub mod identity;
 pub mod image;
@@ -16,4 +17,5 @@ pub mod place;
 pub mod plan;
 pub mod progress;
 mod suggest;
+pub mod summary;
 pub mod text;

@@ -63,9 +63,9 @@ crate::text::written_as_text!(Prefix, "Registry and path, such as ghcr.io/acme")
 
 /// A whole repository, such as `ghcr.io/acme/api`; capitals become small letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageName(pub Repository);
+pub struct ImageRepository(pub Repository);
 
-impl FromStr for ImageName {
+impl FromStr for ImageRepository {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
@@ -73,13 +73,13 @@ impl FromStr for ImageName {
     }
 }
 
-impl fmt::Display for ImageName {
+impl fmt::Display for ImageRepository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-crate::text::written_as_text!(ImageName, "Repository, such as ghcr.io/acme/api");
+crate::text::written_as_text!(ImageRepository, "Repository, such as ghcr.io/acme/api");
 
 #[cfg(test)]
 mod tests {
@@ -98,7 +98,7 @@ mod tests {
         check("127.0.0.1:5000", "127.0.0.1:5000/api");
         check("localhost", "localhost/api");
         check("Acme", "docker.io/acme/api");
-        assert_eq!("ghcr.io/Acme/API".parse::<ImageName>().unwrap().to_string(), "ghcr.io/acme/api");
+        assert_eq!("ghcr.io/Acme/API".parse::<ImageRepository>().unwrap().to_string(), "ghcr.io/acme/api");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Cache, CacheKind, CachePlace, InvalidCachePlace, OnError};
-pub use destination::{ImageName, Prefix};
+pub use destination::{ImageRepository, Prefix};
 pub use error::{ConfigurationError, Place, Problem};
 pub use gate::{
     FreshnessGate, Gates, Ignored, InvalidSecretSource, Mode, PolicyGate, PromoteGate, PromoteNeed,

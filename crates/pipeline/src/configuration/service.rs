@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Pattern;
 use super::cache::Cache;
-use super::destination::ImageName;
+use super::destination::ImageRepository;
 use super::values::{Name, OneOrMany, Timespan};
 use crate::identity::Glob;
 use crate::text::Text;
@@ -200,7 +200,7 @@ pub struct Service {
     /// Platforms, where they differ from `[defaults]`.
     pub platforms: Option<Vec<Text<Platform>>>,
     /// The whole repository, where it is not `{registry}/{service}`.
-    pub image: Option<ImageName>,
+    pub image: Option<ImageRepository>,
 }
 
 impl Service {

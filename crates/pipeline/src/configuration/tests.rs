@@ -51,6 +51,13 @@ fn every_key_of_the_contract_is_read() {
 }
 
 #[test]
+fn the_example_is_read() {
+    let configuration = parse(include_str!("../../../../examples/shop/plimsoll.toml"));
+    assert_eq!(configuration.service.len(), 3);
+    assert_eq!(configuration.suite["storefront"].start.len(), 2);
+}
+
+#[test]
 fn a_mistyped_key_is_shown_with_its_line() {
     insta::assert_snapshot!(error("[service.api]\ncontxt = \"services/api\"\n"), @r#"
     unknown key `contxt` in [service.api]
