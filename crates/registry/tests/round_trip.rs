@@ -1,5 +1,7 @@
 //! Our client against our server.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use std::fs::File;

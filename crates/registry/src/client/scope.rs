@@ -1,13 +1,13 @@
 //! What a token must allow. Source: distribution project, token scope documentation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use oci::Repository;
 
-/// A set of permissions; two requests with the same one share a token.
+/// Actions for each resource; two requests with the same scope share a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Scope(BTreeSet<String>);
+pub(crate) struct Scope(BTreeMap<String, BTreeSet<String>>);
 
 impl Scope {
     /// Returns the scope of requests that only ask whether one is let in.
@@ -17,7 +17,7 @@ impl Scope {
 
     /// Returns the scope of listing all repositories.
     pub fn catalog() -> Self {
-        Self(BTreeSet::from(["registry:catalog:*".to_owned()]))
+        Self::none().with_text(Some("registry:catalog:*"))
     }
 
     /// Returns the scope of reading a repository.
@@ -37,28 +37,52 @@ impl Scope {
 
     /// Returns this scope with all that `other` allows.
     pub fn and(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        for (resource, actions) in other.0 {
+            self.0.entry(resource).or_default().extend(actions);
+        }
         self
     }
 
-    /// Returns this scope with what a challenge asks for besides.
+    /// Returns this scope with what a challenge asks for besides, as `TYPE:NAME:ACTION,ACTION`
+    /// separated by spaces. A name may hold colons.
     pub fn with_text(mut self, text: Option<&str>) -> Self {
-        self.0.extend(text.unwrap_or_default().split_whitespace().map(str::to_owned));
+        for part in text.unwrap_or_default().split_whitespace() {
+            if let Some((resource, actions)) = part.rsplit_once(':') {
+                let actions = actions.split(',').filter(|action| !action.is_empty()).map(str::to_owned);
+                self.0.entry(resource.to_owned()).or_default().extend(actions);
+            }
+        }
         self
     }
 
-    /// Returns the permissions one by one.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+    /// Returns the scope of each resource, as token services read it.
+    pub fn parts(&self) -> Vec<String> {
+        let list = |actions: &BTreeSet<String>| actions.iter().cloned().collect::<Vec<_>>().join(",");
+        self.0.iter().map(|(resource, actions)| format!("{resource}:{}", list(actions))).collect()
     }
 
     fn of(repository: &Repository, actions: &str) -> Self {
-        Self(BTreeSet::from([format!("repository:{}:{actions}", repository.path())]))
+        Self::none().with_text(Some(&format!("repository:{}:{actions}", repository.path())))
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.iter().cloned().collect::<Vec<_>>().join(" "))
+        f.write_str(&self.parts().join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_on_one_resource_are_one_part() {
+        let repository: Repository = "a.b/c".parse().unwrap();
+        let scope = Scope::push(&repository).with_text(Some("repository:c:pull repository:d:pull x"));
+        assert_eq!(scope.to_string(), "repository:c:pull,push repository:d:pull");
+        let both = Scope::pull(&repository).and(Scope::push(&repository));
+        assert_eq!(both, Scope::push(&repository));
+        assert_eq!(Scope::catalog().to_string(), "registry:catalog:*");
     }
 }

@@ -47,11 +47,11 @@ pub(crate) fn fetch(
     };
     let realm = checked_realm(audience, realm)?;
     let scope = audience.scope.clone().with_text(scope.as_deref());
-    let scopes: Vec<&str> = scope.iter().collect();
+    let scopes = scope.parts();
     let service = service.as_deref();
     let reply = match credential {
         Some(Credential::IdentityToken(token)) => {
-            let reply = refresh(audience, &realm, service, &scopes.join(" "), &token)?;
+            let reply = refresh(audience, &realm, service, &scope.to_string(), &token)?;
             match reply.status {
                 StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
                     reply.body.discard();
@@ -85,13 +85,13 @@ fn get(
     audience: Audience<'_>,
     realm: &Uri,
     service: Option<&str>,
-    scopes: &[&str],
+    scopes: &[String],
     basic: Option<&Secret>,
 ) -> Result<Reply, Failure> {
     let mut address = realm.to_string();
     for (key, value) in service.map(|service| ("service", service)).into_iter().chain(
         // One pair for each scope: some services read only the first of a list in one pair.
-        scopes.iter().map(|scope| ("scope", *scope)),
+        scopes.iter().map(|scope| ("scope", scope.as_str())),
     ) {
         address = with_pair(&address, key, value);
     }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-/// Returns `text` with everything but unreserved characters, `:` and `/` percent-encoded.
+/// Returns `text` with everything but unreserved characters, `:`, `,` and `/` percent-encoded.
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/' => {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b',' | b'/' => {
                 encoded.push(char::from(byte));
             }
             _ => write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail"),

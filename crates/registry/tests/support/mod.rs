@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 pub mod scripted;
+pub mod wire;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
