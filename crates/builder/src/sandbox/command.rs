@@ -13,7 +13,8 @@ pub struct RootFs {
     pub lowers: Vec<PathBuf>,
     /// An existing empty folder that receives what the command changes, in overlayfs' form.
     pub upper: PathBuf,
-    /// An existing empty folder on the file system of `upper`, for the sandbox' own use. Empty again afterwards.
+    /// An existing folder on the file system of `upper`, for the sandbox' own use. What every run leaves
+    /// there is to be removed with the folder, best when nobody waits for it.
     pub work: PathBuf,
     /// Whether the command may change nothing outside its mounts.
     pub read_only: bool,

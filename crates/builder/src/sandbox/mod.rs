@@ -76,8 +76,7 @@ impl Sandbox {
 
     /// Runs a command on a root file system and waits for its end. Its output goes to `output` piece by piece.
     ///
-    /// When it returns, no process of the command is left, `root.upper` holds what it changed and
-    /// `root.work` is empty.
+    /// When it returns, no process of the command is left and `root.upper` holds what it changed.
     ///
     /// # Errors
     /// When the command cannot be started: [`SandboxError::shell_code`] tells a program that is missing or

@@ -47,3 +47,13 @@ fn steps_build_on_each_other_also_a_hundred_of_them() {
     assert_eq!(room.script("ls -d /file* | wc -l; cat /tmp/kept; ls /tmp"), "100\nfirst\nsecond\nkept\n");
     assert!(room.changed().is_empty());
 }
+
+#[test]
+fn all_files_seem_to_lie_on_one_file_system() {
+    let Some(mut room) = Room::new() else { return };
+    room.script("echo low > /tmp/low");
+    room.next_step();
+    let devices = "stat -c %d / /etc /etc/motd /tmp/low /bin/busybox /tmp/new | sort -u | wc -l";
+    assert_eq!(room.script(&format!("echo new > /tmp/new; {devices}")), "1\n");
+    assert_eq!(room.script("find / -xdev -name busybox; find / -xdev -name low"), "/bin/busybox\n/tmp/low\n");
+}

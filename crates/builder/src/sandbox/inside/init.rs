@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, kill_process, set_dumpable_behavior,
@@ -20,6 +21,8 @@ use crate::sandbox::system;
 /// What init takes over from the supervisor.
 pub(super) struct Inside<'a> {
     pub(super) job: &'a Job,
+    /// The working folder of the overlay.
+    pub(super) work: &'a Path,
     pub(super) purpose: Purpose,
     /// The command's standard input.
     pub(super) input: Option<OwnedFd>,
@@ -43,7 +46,7 @@ fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     let mounts =
         make_mount_namespace().map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
     let user_namespace = inside.job.users != Users::Machine;
-    let root = overlay::mount(&inside.job.root, &inside.job.command.mounts, user_namespace)?;
+    let root = overlay::mount(&inside.job.root, inside.work, &inside.job.command.mounts, user_namespace)?;
     surroundings::mount(&root, inside.job, user_namespace)?;
     overlay::enter(&root, &inside.job.root)?;
     rustix::system::sethostname(inside.job.command.hostname.as_bytes())

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, chmod, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{chdir, pivot_root};
@@ -26,25 +26,52 @@ use crate::sandbox::command::{Mount, RootFs};
 use crate::sandbox::error::{Cause, SandboxError};
 use crate::sandbox::system::{self, Reach};
 
-/// What the sandbox keeps in `work`: overlayfs' own folder, the skeleton, the place of the root.
-const OVERLAY: &str = "overlay";
+/// What overlayfs makes in its working folder, each in the one before, closed to everyone.
+const KERNEL_WORK: [&str; 3] = ["work", "incompat", "volatile"];
+/// What lies in memory over the working folder: the skeleton, and the place of the root.
 const SKELETON: &str = "skeleton";
 const ROOT: &str = "root";
 
+/// Makes a working folder that no other run has used: what the kernel leaves there forbids a second use.
+pub(super) fn make_work(root: &RootFs) -> Result<PathBuf, SandboxError> {
+    for number in 0.. {
+        let path = root.work.join(number.to_string());
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unusable(&path, error)),
+            Ok(()) => return Ok(path),
+        }
+    }
+    unreachable!("there are more numbers than folders")
+}
+
+/// Opens what the kernel left in a working folder, once everything inside is gone, to whoever removes it.
+///
+/// It is not removed here: journaling file systems take milliseconds to remove a folder.
+pub(super) fn tidy(work: &Path) {
+    let mut path = work.to_owned();
+    for name in KERNEL_WORK {
+        path.push(name);
+        // What is not there needs no opening; and what stays closed, `remove_tree` removes all the same.
+        let _ = chmod(&path, Mode::RWXU);
+    }
+}
+
 /// Mounts the root file system in this process' own namespace and returns where it lies.
-pub(super) fn mount(root: &RootFs, mounts: &[Mount], user_namespace: bool) -> Result<PathBuf, SandboxError> {
+pub(super) fn mount(
+    root: &RootFs,
+    work: &Path,
+    mounts: &[Mount],
+    user_namespace: bool,
+) -> Result<PathBuf, SandboxError> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(|errno| SandboxError::setup("detach the mounts", errno))?;
     // Two hundred layers are two hundred open files; the usual limit for them is 1024.
     privileges::raise_open_files();
-    for name in [OVERLAY, SKELETON, ROOT] {
-        let path = root.work.join(name);
-        fs::create_dir(&path).map_err(|error| unusable(&path, error))?;
-    }
-    let place = root.work.join(ROOT);
     let mut lowers = root.lowers.iter().map(|path| open_layer(path)).collect::<Result<Vec<_>, _>>()?;
-    let skeleton = open_layer(&root.work.join(SKELETON))?;
-    let upper = open_layer(&root.upper)?;
+    let [upper, open_work] = [open_layer(&root.upper)?, open_layer(work)?];
+    let [skeleton, place] = cover_with_memory(work)?;
+    let skeleton = open_layer(&skeleton)?;
     if let Some(image) = join_for_looking(&lowers, &place, user_namespace)? {
         copy_attributes(&image, &upper, Path::new(".")).map_err(|errno| unusable(&root.upper, errno))?;
         Skeleton::new(&skeleton, Some(&image)).build(mounts)?;
@@ -52,8 +79,7 @@ pub(super) fn mount(root: &RootFs, mounts: &[Mount], user_namespace: bool) -> Re
         Skeleton::new(&skeleton, None).build(mounts)?;
     }
     lowers.push(skeleton);
-    let work = open_layer(&root.work.join(OVERLAY))?;
-    join(&lowers, Some((&upper, &work)), &place, user_namespace)?;
+    join(&lowers, Some((&upper, &open_work)), &place, user_namespace)?;
     Ok(place)
 }
 
@@ -71,16 +97,16 @@ pub(super) fn enter(place: &Path, root: &RootFs) -> Result<(), SandboxError> {
     chdir("/").map_err(failed)
 }
 
-/// Removes what [`mount`] and the kernel left in `work`, once everything inside is gone.
-pub(super) fn tidy(root: &RootFs) -> Result<(), SandboxError> {
-    for name in [OVERLAY, SKELETON, ROOT] {
-        let path = root.work.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(&path, error)),
-            _ => {}
-        }
+/// Puts folders in memory over the working folder, which stays open below. Others do not see it, nothing
+/// of it has to be removed, and it costs a fraction of what a journaling file system takes.
+fn cover_with_memory(work: &Path) -> Result<[PathBuf; 2], SandboxError> {
+    let covered = rustix::mount::mount("tmpfs", work, "tmpfs", MountFlags::empty(), c"mode=755");
+    covered.map_err(|errno| unusable(work, errno))?;
+    let folders = [SKELETON, ROOT].map(|name| work.join(name));
+    for folder in &folders {
+        fs::create_dir(folder).map_err(|error| unusable(folder, error))?;
     }
-    Ok(())
+    Ok(folders)
 }
 
 /// Mounts `lowers`, lowest first, under `upper` and `work` where given.
@@ -91,7 +117,10 @@ fn join(
     user_namespace: bool,
 ) -> Result<(), SandboxError> {
     let numbers: Vec<_> = lowers.iter().rev().map(|layer| layer.as_raw_fd().to_string()).collect();
-    let mut options = format!("lowerdir={},index=off,metacopy=off,redirect_dir=off", numbers.join(":"));
+    // With `xino` all files seem to lie on one file system, though the skeleton lies on another: programs
+    // that stay on one (`find -xdev`, `tar --one-file-system`) would leave files out else.
+    let mut options =
+        format!("lowerdir={},index=off,metacopy=off,redirect_dir=off,xino=on", numbers.join(":"));
     if let Some((upper, work)) = upper {
         // Volatile: nothing is synced to disk on every step; a layer counts only once it is stored.
         options += &format!(",upperdir={},workdir={},volatile", upper.as_raw_fd(), work.as_raw_fd());

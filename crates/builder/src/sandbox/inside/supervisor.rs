@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
@@ -29,13 +30,14 @@ pub(super) fn run(
     let relay = relay::start(doors(job, files))?;
     isolate()?;
     let kills_before = out_of_memory_kills();
-    let (init, inner) = start(job, purpose, files)?;
+    let work = overlay::make_work(&job.root)?;
+    let (init, inner) = start(job, &work, purpose, files)?;
     let mut watch = Watch::new(job, channel, init, inner);
     let ended = watch.until_end();
     if let Some(relay) = relay {
         end(relay);
     }
-    overlay::tidy(&job.root)?;
+    overlay::tidy(&work);
     let status = ended?;
     let by_kernel = matches!(status, Status::Signal(9) | Status::Code(137)) && !watch.killed;
     let ended = Ended {
@@ -93,12 +95,17 @@ fn isolate() -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn start(job: &Job, purpose: Purpose, files: &mut Files) -> Result<(Pid, Channel), SandboxError> {
+fn start(
+    job: &Job,
+    work: &Path,
+    purpose: Purpose,
+    files: &mut Files,
+) -> Result<(Pid, Channel), SandboxError> {
     let failed = |error: io::Error| SandboxError::setup("start the first process", error);
     let (inner, reports) = Channel::pair().map_err(failed)?;
     let (gate, mut opener) = io::pipe().map_err(failed)?;
     let input = files.take(Role::Input);
-    let inside = Inside { job, purpose, input, reports, gate };
+    let inside = Inside { job, work, purpose, input, reports, gate };
     let init = system::fork(move || init::run(inside)).map_err(failed)?;
     opener.write_all(&[1]).map_err(failed)?;
     Ok((init, inner))
