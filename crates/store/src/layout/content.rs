@@ -9,7 +9,7 @@ use oci::{Descriptor, Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, linkat};
 
 use super::stamp::Stamp;
-use super::{LayoutStore, copy_in_kernel, durable};
+use super::{LayoutStore, durable};
 use crate::{Blob, Put, Source, StoreError};
 
 /// Size of the buffer with which content is read to hash or to copy it.
@@ -98,8 +98,8 @@ impl LayoutStore {
         if offset == 0 && self.link(digest, size, &file)? {
             return Ok(Put::Mounted);
         }
-        let ingest = self.ingest()?;
-        copy_in_kernel(&file, offset, size, ingest.file()).map_err(|error| self.broken(digest, error))?;
+        let mut ingest = self.ingest()?;
+        ingest.copy_from(&file, offset, size).map_err(|error| self.broken(digest, error))?;
         ingest.commit(digest, size)
     }
 

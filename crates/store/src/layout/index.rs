@@ -57,12 +57,13 @@ impl<'a> Change<'a> {
 /// Makes the index anew where it is missing, unreadable, or a killed process left it half done.
 pub(super) fn repair(store: &LayoutStore) -> Result<(), StoreError> {
     let mark = store.path(MARK);
-    if !mark.exists() && read(store).is_some() {
+    let fine = || !mark.exists() && is_whole(store);
+    if fine() {
         return Ok(());
     }
     let _lock = store.lock_names()?;
-    // The process that was at work while we waited has finished.
-    if !mark.exists() && read(store).is_some() {
+    // The process that was at work while we waited may have finished.
+    if fine() {
         return Ok(());
     }
     rebuild(store)?;
@@ -81,24 +82,33 @@ fn rebuild(store: &LayoutStore) -> Result<(), StoreError> {
             }
         }
     }
-    entries.sort_by(|one, two| one.annotations.get(REF_NAME).cmp(&two.annotations.get(REF_NAME)));
+    entries.sort_by(|one, two| key(one).cmp(key(two)));
     write(store, &ImageIndex::new(entries))
 }
 
 fn apply(entries: &mut Vec<Descriptor>, name: &Reference, target: Option<&Descriptor>) {
-    let name_text = name.to_string();
-    let key = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned().unwrap_or_default();
-    entries.retain(|entry| key(entry) != name_text);
+    let text = name.to_string();
+    entries.retain(|entry| key(entry) != text);
     if let Some(target) = target {
-        let position = entries.partition_point(|entry| key(entry) < name_text);
+        let position = entries.partition_point(|entry| key(entry) < text.as_str());
         entries.insert(position, entry(name, target));
     }
+}
+
+fn key(entry: &Descriptor) -> &str {
+    entry.annotations.get(REF_NAME).map_or("", String::as_str)
 }
 
 fn entry(name: &Reference, target: &Descriptor) -> Descriptor {
     let mut entry = Descriptor::new(target.media_type.clone(), target.digest, target.size);
     entry.annotations.insert(REF_NAME.to_owned(), name.to_string());
     entry
+}
+
+/// Whether the index was written to its end. It is not synced, so a crash can cut it short.
+fn is_whole(store: &LayoutStore) -> bool {
+    let raw = fs::read(store.path(INDEX)).unwrap_or_default();
+    serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_ok()
 }
 
 fn read(store: &LayoutStore) -> Option<ImageIndex> {

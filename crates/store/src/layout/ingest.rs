@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use oci::{Algorithm, Digest, Hasher};
 
 use super::stamp::Stamp;
-use super::{LayoutStore, TemporaryFile, durable};
+use super::{LayoutStore, TemporaryFile, copy_in_kernel, durable};
 use crate::check::Mismatch;
 use crate::{Put, StoreError};
 
@@ -97,9 +97,17 @@ impl Ingest {
         self.commit(digest, size)
     }
 
-    /// Returns the file, for a copy inside the kernel; such bytes are not hashed or counted.
-    pub(super) fn file(&self) -> &File {
-        self.temporary.file()
+    /// Has the kernel copy `size` bytes of `source` from `offset` on. They are not hashed.
+    pub(super) fn copy_from(&mut self, source: &File, offset: u64, size: u64) -> io::Result<()> {
+        copy_in_kernel(source, offset, size, self.temporary.file()).map_err(|error| self.explain(error))?;
+        self.written += size;
+        Ok(())
+    }
+
+    /// Says which store a write went to and that nothing of it is left.
+    fn explain(&self, source: io::Error) -> io::Error {
+        let root = self.store.root().display().to_string();
+        io::Error::new(source.kind(), IngestError { root, source })
     }
 
     fn hash_again(&self, digest: &Digest) -> Result<Digest, StoreError> {
@@ -121,9 +129,9 @@ impl Ingest {
 
 impl Write for Ingest {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        let count = self.temporary.file().write(content).map_err(|source| {
-            let root = self.store.root().display().to_string();
-            io::Error::new(source.kind(), IngestError { root, source })
+        let count = self.temporary.file().write(content).map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => source,
+            _ => self.explain(source),
         })?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&content[..count]);
