@@ -18,6 +18,7 @@ pub mod archive;
 pub mod check;
 pub mod children;
 pub mod copy;
+pub mod folder;
 mod graph;
 pub mod layout;
 pub mod memory;
@@ -29,6 +30,7 @@ pub use archive::{
 pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
 pub use copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image};
+pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
 pub use memory::MemoryStore;

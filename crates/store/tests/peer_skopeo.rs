@@ -10,7 +10,7 @@ use oci::{Compression, Descriptor, Document, ImageConfig, ImageManifest, MediaTy
 use store::archive::{ArchiveOptions, save_to_path};
 use store::{
     ArchiveFormat, ArchiveImage, ArchiveStore, ArchivedName, Blob, BlobStore, CopyOptions, ImageStore,
-    LayoutRepository, LayoutStore, copy_image,
+    LayoutRepository, LayoutStore, OciFolder, copy_image,
 };
 use testkit::image::TinyImage;
 
@@ -169,4 +169,22 @@ fn we_load_skopeo_s_oci_archive_with_its_digest() {
     let (names, document) = place.load(&path);
     assert_eq!(names, [ArchivedName::Tag("v1".parse().unwrap())]);
     assert_eq!(document, place.document);
+}
+
+#[test]
+fn folders_go_both_ways() {
+    let Some(place) = Place::new() else { return };
+    let theirs = place.path("theirs");
+    skopeo(&["copy", &place.source(), &format!("oci:{}:v1", theirs.display())]);
+    let source = OciFolder::open(&theirs).unwrap();
+    let found = source.resolve(&"v1".parse().unwrap()).unwrap();
+    assert_eq!(source.document(&found.digest).unwrap(), place.document);
+
+    let ours = OciFolder::create(&place.path("ours")).unwrap();
+    copy_image(&source, &ours, &found, &CopyOptions::default(), &|_| {}).unwrap();
+    ours.tag(&"v2".parse().unwrap(), &place.document).unwrap();
+    let image = format!("oci:{}:v2", place.path("ours").display());
+    assert_eq!(digest_of(&image), place.document.digest().to_string());
+    skopeo(&["copy", &place.source(), &format!("oci:{}:v3", place.path("ours").display())]);
+    assert_eq!(ours.tags().unwrap().len(), 2);
 }

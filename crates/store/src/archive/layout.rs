@@ -1,23 +1,20 @@
-//! Images that an archive lists in `index.json`.
+//! What an `index.json` lists, in an archive as in a folder.
 
 use std::collections::HashMap;
 
-use oci::{Descriptor, ImageIndex, Platform};
+use oci::{Descriptor, Document, ImageConfig, ImageIndex, Platform};
 
-use super::members::Members;
 use super::name::{ArchivedName, without_repetitions};
 use super::reader::ArchivedImage;
-use crate::StoreError;
+use crate::BlobStore;
 
 /// More bytes than this in `index.json` or `manifest.json` are refused.
-pub(super) const MAX_LIST_BYTES: u64 = 8 << 20;
+pub(crate) const MAX_LIST_BYTES: u64 = 8 << 20;
+/// More bytes than this in a configuration are not read to learn the platform.
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
-/// Returns what `index.json` lists, each image once with all its names; empty where there is no
-/// such member. Which platforms an image is for is left open.
-pub(super) fn images(members: &Members) -> Result<Vec<ArchivedImage>, StoreError> {
-    let Some(raw) = members.read("index.json", MAX_LIST_BYTES)? else { return Ok(Vec::new()) };
-    let index: ImageIndex = serde_json::from_slice(&raw)
-        .map_err(|error| members.corrupt("index.json", &format!("it is not an image index: {error}")))?;
+/// Returns the images of an index, each once with all its names.
+pub(crate) fn images(index: &ImageIndex) -> Vec<ArchivedImage> {
     let mut images: Vec<ArchivedImage> = Vec::new();
     let mut positions = HashMap::new();
     for entry in index.manifests.iter().filter(|entry| is_image(entry)) {
@@ -30,7 +27,24 @@ pub(super) fn images(members: &Members) -> Result<Vec<ArchivedImage>, StoreError
     for image in &mut images {
         image.names = without_repetitions(std::mem::take(&mut image.names));
     }
-    Ok(images)
+    images
+}
+
+/// Returns what an image runs on: by its index, else by its configuration; empty where neither says.
+pub(crate) fn platforms(document: &Document, blobs: &dyn BlobStore) -> Vec<Platform> {
+    if let Some(index) = document.as_index() {
+        let platforms = index.manifests.iter().filter_map(|child| child.platform.as_ref());
+        return platforms.filter(|own| own.os != "unknown").map(Platform::normalized).collect();
+    }
+    let config = document.as_image().map(|manifest| &manifest.config);
+    config.and_then(|config| platform(config, blobs)).into_iter().collect()
+}
+
+fn platform(config: &Descriptor, blobs: &dyn BlobStore) -> Option<Platform> {
+    let size = blobs.blob_size(&config.digest).ok()??;
+    let raw = (size <= MAX_CONFIG_BYTES).then(|| blobs.open_blob(&config.digest).ok())??;
+    let config: ImageConfig = serde_json::from_reader(std::io::BufReader::new(raw)).ok()?;
+    (!config.os.is_empty()).then(|| config.platform())
 }
 
 /// Returns the image without names and without the annotations, which belong to the list.

@@ -16,7 +16,7 @@
 //! Filesystem Changeset Format"; containerd's annotations of image indexes.
 
 mod docker;
-mod layout;
+pub(crate) mod layout;
 mod members;
 mod name;
 mod reader;

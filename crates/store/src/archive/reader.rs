@@ -5,15 +5,12 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Descriptor, Digest, Document, ImageConfig, Platform, Tag};
+use oci::{Descriptor, Digest, Document, ImageIndex, Platform, Tag};
 
 use super::members::{Content, Located, Members};
 use super::name::{ArchivedName, without_repetitions};
 use super::{docker, layout};
 use crate::{Blob, BlobStore, ImageStore, Put, StoreError};
-
-/// More bytes than this in a configuration are not read to learn the platform.
-const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
 /// An archive opened for reading. Writing to it is refused.
 pub struct ArchiveStore {
@@ -26,7 +23,7 @@ pub struct ArchiveStore {
     verified: Mutex<HashSet<Digest>>,
 }
 
-/// An image of an archive.
+/// An image of an archive, or of an image layout in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedImage {
     /// The manifest or index.
@@ -47,7 +44,7 @@ impl ArchiveStore {
     pub fn open(path: &Path, spool: &Path) -> Result<Self, StoreError> {
         let members = Members::open(path, spool)?;
         let mut store = Self {
-            images: layout::images(&members)?,
+            images: listed_images(&members)?,
             made: HashMap::new(),
             blobs: members.blobs(),
             verified: Mutex::default(),
@@ -104,15 +101,10 @@ impl ArchiveStore {
         for image in &mut images {
             let document = self.listed_document(&image.descriptor.digest)?;
             image.descriptor.media_type = document.descriptor().media_type.clone();
-            if let Some(index) = document.as_index() {
-                let platforms = index.manifests.iter().filter_map(|child| child.platform.as_ref());
-                image.platforms =
-                    platforms.filter(|own| own.os != "unknown").map(Platform::normalized).collect();
+            if image.platforms.is_empty() || document.as_index().is_some() {
+                image.platforms = layout::platforms(&document, self);
             }
             let Some(config) = document.as_image().map(|manifest| manifest.config.digest) else { continue };
-            if image.platforms.is_empty() {
-                image.platforms = self.platform(&config).into_iter().collect();
-            }
             if image.names.iter().all(|name| name.reference().is_none())
                 && let Some(names) = names.get(&config)
             {
@@ -146,13 +138,6 @@ impl ArchiveStore {
         }
         names.retain(|_, names| !names.is_empty());
         names.into_iter().map(|(digest, names)| (digest, without_repetitions(names))).collect()
-    }
-
-    fn platform(&self, config: &Digest) -> Option<Platform> {
-        let member = &self.blobs.get(config)?.member;
-        let raw = self.members.read(member, MAX_CONFIG_BYTES).ok()??;
-        let config: ImageConfig = serde_json::from_slice(&raw).ok()?;
-        (!config.os.is_empty()).then(|| config.platform())
     }
 
     fn located(&self, digest: &Digest) -> Result<&Located, StoreError> {
@@ -254,6 +239,14 @@ impl ImageStore for ArchiveStore {
     fn delete_document(&self, _: &Digest) -> Result<(), StoreError> {
         Err(self.read_only())
     }
+}
+
+/// Returns what `index.json` lists; empty where there is no such member.
+fn listed_images(members: &Members) -> Result<Vec<ArchivedImage>, StoreError> {
+    let Some(raw) = members.read("index.json", layout::MAX_LIST_BYTES)? else { return Ok(Vec::new()) };
+    let index: ImageIndex = serde_json::from_slice(&raw)
+        .map_err(|error| members.corrupt("index.json", &format!("it is not an image index: {error}")))?;
+    Ok(layout::images(&index))
 }
 
 impl std::fmt::Debug for ArchiveStore {

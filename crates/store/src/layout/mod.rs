@@ -42,7 +42,6 @@ use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Digest, Document, Repository};
 use serde::{Deserialize, Serialize};
 
-use self::stamp::Stamp;
 use crate::StoreError;
 
 pub use self::ingest::Ingest;
@@ -50,7 +49,8 @@ pub use self::lock::StoreLock;
 pub use self::repository::{Children, LayoutRepository, Reach, RepositoryOptions};
 
 pub(crate) use self::kernel_copy::copy_in_kernel;
-pub(crate) use self::temporary::TemporaryFile;
+pub(crate) use self::stamp::Stamp;
+pub(crate) use self::temporary::{TemporaryFile, sweep};
 
 /// The version of the folder structure that this program reads and writes.
 const SCHEMA: &str = "plimsoll.store/1";
@@ -96,7 +96,7 @@ impl LayoutStore {
             durable::make_folder(&store.path(folder))?;
         }
         store.check_format()?;
-        temporary::sweep(&store.path("temporary"))?;
+        sweep(&store.path("temporary"))?;
         store.ensure_file("oci-layout", LAYOUT_VERSION)?;
         index::repair(&store)?;
         Ok(store)

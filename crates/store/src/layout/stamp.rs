@@ -14,7 +14,7 @@ const NAME: &str = "user.plimsoll.verified";
 
 /// Size, time of modification in nanoseconds and inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     pub size: u64,
     mtime: i128,
     inode: u64,

@@ -14,6 +14,9 @@ use tempfile::TempPath;
 
 use crate::StoreError;
 
+/// What the names of temporary files begin with, so that nothing else is ever cleared away.
+const PREFIX: &str = ".plimsoll-";
+
 /// A new file under a random name, removed when it is dropped before it was given its real name.
 pub(crate) struct TemporaryFile {
     file: File,
@@ -25,7 +28,7 @@ impl TemporaryFile {
     pub fn create(folder: &Path) -> io::Result<Self> {
         loop {
             let (file, path) = tempfile::Builder::new()
-                .prefix("")
+                .prefix(PREFIX)
                 .permissions(Permissions::from_mode(0o600))
                 .tempfile_in(folder)?
                 .into_parts();
@@ -54,10 +57,14 @@ impl TemporaryFile {
 }
 
 /// Removes the files of `folder` that no running process is writing.
-pub(super) fn sweep(folder: &Path) -> Result<(), StoreError> {
+pub(crate) fn sweep(folder: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::io("clear", folder.display().to_string(), source);
     for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+        let entry = entry.map_err(failed)?;
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = entry.path();
         // What cannot be opened belongs to another user or is gone already; it is in nobody's way.
         let Ok(file) = File::open(&path) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && fs::remove_file(&path).is_ok() {
@@ -74,10 +81,12 @@ mod tests {
     #[test]
     fn sweeping_removes_what_nobody_writes_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("left"), b"half").unwrap();
+        fs::write(folder.path().join(".plimsoll-left"), b"half").unwrap();
+        fs::write(folder.path().join("foreign"), b"whole").unwrap();
         let running = TemporaryFile::create(folder.path()).unwrap();
         sweep(folder.path()).unwrap();
-        assert!(!folder.path().join("left").exists());
+        assert!(!folder.path().join(".plimsoll-left").exists());
+        assert!(folder.path().join("foreign").exists());
         assert!(running.path().exists());
     }
 
