@@ -2,157 +2,24 @@
 //! printed, saved, and handed to other jobs. Doing it is the stages'.
 
 mod action;
+mod document;
+mod facts;
 pub mod order;
+mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use jiff::Timestamp;
-use oci::{Annotations, Digest, InvalidReference, Platform, Registry, Repository, Tag};
-use schemars::{JsonSchema, Schema};
-use serde::{Deserialize, Serialize};
+use oci::{InvalidReference, Platform, Repository, Tag};
 
 use crate::configuration::{Configuration, ForkPush, Name, Prefix, PushEvent};
-use crate::event::{CommitId, Event, Kind};
+use crate::event::{Event, Kind};
 use crate::identity::{self, Explained, Movement, Subject};
 use crate::text::Text;
 
 pub use action::Action;
+pub use document::{Leg, Plan, PlannedService, PlannedSuite, PushPlan, SCHEMA, schema};
+pub use facts::{LastImage, PlanFacts, Surroundings};
 pub use order::Circle;
-
-/// The plan's format and its version.
-pub const SCHEMA: &str = "plimsoll.plan/1";
-
-/// What a run will do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Plan {
-    /// [`SCHEMA`].
-    pub schema: String,
-    /// What happened.
-    pub event: Event,
-    /// The commit that images are labelled with.
-    #[schemars(with = "String")]
-    pub revision: CommitId,
-    /// The version for people.
-    pub version: String,
-    /// Whether images are pushed.
-    pub push: PushPlan,
-    /// Images, by service.
-    pub services: BTreeMap<Name, PlannedService>,
-    /// Services in the order they are built: one wave after the other, a wave side by side.
-    pub order: Vec<Vec<Name>>,
-    /// Suites whose services are all in the plan.
-    pub suites: BTreeMap<Name, PlannedSuite>,
-    /// One entry per image and platform to build, for the job matrix of a CI host.
-    pub matrix: Vec<Leg>,
-    /// What became of each tag template, with the reason where it gave none.
-    pub explained: BTreeMap<Name, Vec<Explained>>,
-}
-
-/// Whether images are pushed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "to", rename_all = "snake_case")]
-pub enum PushPlan {
-    /// To their registry.
-    Registry,
-    /// Handed over as archives.
-    Archive {
-        /// Why not to the registry.
-        reason: String,
-    },
-    /// Nowhere.
-    Nowhere {
-        /// Why not.
-        reason: String,
-    },
-}
-
-/// What happens to one service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PlannedService {
-    /// Where its image goes.
-    #[schemars(with = "String")]
-    pub image: Repository,
-    /// Tags it gets, in the order of the rules.
-    #[schemars(with = "Vec<String>")]
-    pub tags: Vec<Tag>,
-    /// Those of `tags` that refuse to move.
-    #[schemars(with = "Vec<String>")]
-    pub immutable: Vec<Tag>,
-    /// Those of `tags` that move last, when everything is green.
-    #[schemars(with = "Vec<String>")]
-    pub moving: Vec<Tag>,
-    /// Labels of the image.
-    pub labels: Annotations,
-    /// Platforms; never empty.
-    pub platforms: Vec<Text<Platform>>,
-    /// What happens.
-    #[serde(flatten)]
-    pub action: Action,
-    /// Why.
-    pub reason: String,
-    /// Services that are built first, by the name the Dockerfile uses.
-    pub needs: BTreeMap<String, Name>,
-    /// The context, from the project's folder.
-    pub context: PathBuf,
-    /// The Dockerfile, from the project's folder.
-    pub dockerfile: PathBuf,
-    /// The stage to build; the last one where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// Build arguments.
-    pub args: BTreeMap<String, String>,
-}
-
-/// A suite that will run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PlannedSuite {
-    /// Services whose images it tests, in order of name.
-    pub services: Vec<Name>,
-    /// Suites that must pass first.
-    pub needs: Vec<Name>,
-    /// Into how many parts it is cut.
-    pub shards: u32,
-    /// Whether it needs a container daemon.
-    pub needs_daemon: bool,
-}
-
-/// One job of a matrix: one image for one platform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Leg {
-    /// The service.
-    pub service: Name,
-    /// The platform.
-    pub platform: Text<Platform>,
-}
-
-/// What [`plan`] must be told, because finding it out is work.
-#[derive(Clone, Debug)]
-pub struct PlanFacts {
-    /// Now.
-    pub now: Timestamp,
-    /// First line of the commit's message, where the commit is there.
-    pub subject: Option<String>,
-    /// All git tags.
-    pub existing_tags: Vec<String>,
-    /// The last image of each service on the event's branch.
-    pub last: BTreeMap<Name, LastImage>,
-    /// Path of the configuration in the repository; a change of it rebuilds everything.
-    pub configuration_path: Option<String>,
-    /// Where images go when no registry is configured: `{registry}/{project}/{service}`.
-    pub registry: Registry,
-}
-
-/// The last image of a service on a branch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastImage {
-    /// Its digest.
-    pub digest: Digest,
-    /// The commit it was built from.
-    pub revision: CommitId,
-    /// Paths that changed between that commit and the event's; `None` where git cannot tell.
-    pub changed_paths: Option<Vec<String>>,
-}
 
 /// There is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -200,7 +67,7 @@ pub fn plan(
     facts: &PlanFacts,
     selection: &[String],
 ) -> Result<Plan, PlanError> {
-    let selected = select(configuration, selection)?;
+    let selected = selection::select(configuration, selection)?;
     let needs = |name: &Name| configuration.service[name].needs.0.values().cloned().collect();
     let order = order::waves(&selected, needs).map_err(PlanError::Circle)?;
     let skipped = action::skipped(&configuration.skip, event, facts.subject.as_deref());
@@ -225,41 +92,6 @@ pub fn plan(
         order,
         explained,
     })
-}
-
-/// Returns the JSON Schema of the plan.
-pub fn schema() -> Schema {
-    let mut schema = schemars::schema_for!(Plan);
-    schema.insert("$id".to_owned(), SCHEMA.into());
-    schema
-}
-
-fn select(configuration: &Configuration, selection: &[String]) -> Result<BTreeSet<Name>, PlanError> {
-    let services = &configuration.service;
-    if selection.is_empty() {
-        return Ok(services.keys().cloned().collect());
-    }
-    let mut waiting = Vec::new();
-    for asked in selection {
-        let name = services.keys().find(|name| name.as_str() == asked);
-        waiting.push(name.ok_or_else(|| unknown(configuration, asked))?.clone());
-    }
-    let mut selected = BTreeSet::new();
-    while let Some(name) = waiting.pop() {
-        waiting
-            .extend(services[&name].needs.0.values().filter(|needed| !selected.contains(*needed)).cloned());
-        selected.insert(name);
-    }
-    Ok(selected)
-}
-
-fn unknown(configuration: &Configuration, asked: &str) -> PlanError {
-    let known: Vec<&str> = configuration.service.keys().map(Name::as_str).collect();
-    let hint = match crate::suggest::closest(asked, known.iter().copied()) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("there are {}", known.join(", ")),
-    };
-    PlanError::UnknownService { name: asked.to_owned(), hint }
 }
 
 fn check_repositories(services: &BTreeMap<Name, PlannedService>) -> Result<(), PlanError> {

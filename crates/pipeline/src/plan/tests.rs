@@ -1,5 +1,9 @@
 //! Plans of the contract's project: what is built, promoted, skipped, pushed, and in which order.
 
+use std::path::PathBuf;
+
+use oci::Digest;
+
 use super::*;
 use crate::event::tests::{COMMIT, assumed};
 
