@@ -2,6 +2,7 @@
 //! standard error. Colour never carries meaning alone.
 
 pub mod log;
+pub mod progress;
 pub mod prompt;
 pub mod quantity;
 pub mod style;
