@@ -120,6 +120,22 @@ pub fn platforms(store: &dyn ImageStore, document: &Document) -> Result<Vec<Plat
     }
 }
 
+/// Whether the store has every manifest behind `document`; of an index that was pulled for one platform
+/// it has not.
+///
+/// # Errors
+/// Where the store fails.
+pub fn is_complete(store: &dyn ImageStore, document: &Document) -> Result<bool, StoreError> {
+    for child in document.as_index().iter().flat_map(|index| &index.manifests) {
+        match store.document(&child.digest) {
+            Ok(child) if is_complete(store, &child)? => {}
+            Ok(_) | Err(StoreError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 /// Returns the size in bytes of all blobs behind `document`, each counted once.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use layer::{LayerError, LayerWriter, Settings, TarReader, TarWriter, Written, decompress};
+use layer::{Entry, LayerError, LayerWriter, Settings, TarReader, TarWriter, Written, decompress};
 use oci::{
     Compression, Descriptor, Document, History, ImageConfig, ImageManifest, MediaType, Platform, RootFs,
     RuntimeConfig,
@@ -77,6 +77,12 @@ pub enum ImportError {
         /// What was read.
         path: PathBuf,
     },
+    /// It is an archive of images, which have configurations of their own: load it.
+    #[error("{} is an archive of images and no root file system", path.display())]
+    Archive {
+        /// What was read.
+        path: PathBuf,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +111,9 @@ impl Import {
         let (ingest, written) = tar.finish().and_then(LayerWriter::finish).map_err(layer_error)?;
         if written.index.entries.is_empty() {
             return Err(ImportError::Empty { path: path.to_owned() });
+        }
+        if is_archive(&written.index.entries) {
+            return Err(ImportError::Archive { path: path.to_owned() });
         }
         ingest.commit(&written.descriptor.digest, written.descriptor.size)?;
         let document = self.store_image(&written, repository)?;
@@ -158,6 +167,13 @@ fn append_tar(path: &Path, tar: &mut LayerTar) -> Result<(), ImportError> {
         Ok(())
     };
     copy().map_err(|source| ImportError::Layer { path: path.to_owned(), source })
+}
+
+/// Whether these are the files of an image archive and of no root file system.
+fn is_archive(entries: &[Entry]) -> bool {
+    let has = |name: &[u8]| entries.iter().any(|entry| entry.path == name);
+    let has_list = has(b"oci-layout") || has(b"manifest.json");
+    has_list && ![&b"bin"[..], b"etc", b"usr", b"lib"].iter().any(|folder| has(folder))
 }
 
 fn read_error(path: &Path, source: io::Error) -> ImportError {

@@ -4,6 +4,7 @@
 //! This crate composes the rooms below it; what knows a CI host is `forge`'s, what prints is the
 //! binary's.
 
+pub mod archive;
 pub mod configuration;
 pub mod copy;
 pub mod event;

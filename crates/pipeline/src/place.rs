@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use oci::{Digest, Reference, Tag};
+use store::{ArchiveFormat, ArchivedName};
 
 pub use open::{Connect, ImageName, Located, PlaceError, Places, Reach};
 
@@ -41,7 +42,7 @@ pub enum Place {
         /// The tar.
         file: PathBuf,
         /// Which image of it, or the name it is to get; `None` is the only one.
-        reference: Option<Reference>,
+        image: Option<ArchivedName>,
     },
     /// The image store of a Docker daemon.
     Daemon(Reference),
@@ -54,25 +55,6 @@ pub enum Selector {
     Tag(Tag),
     /// The one with this digest.
     Digest(Digest),
-}
-
-/// How images lie in a tar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArchiveFormat {
-    /// `manifest.json` beside layers, as `docker save` writes.
-    Docker,
-    /// An image layout.
-    Oci,
-}
-
-impl ArchiveFormat {
-    /// Returns the prefix of a place.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Docker => "docker-archive",
-            Self::Oci => "oci-archive",
-        }
-    }
 }
 
 /// A text is not a place.
@@ -93,8 +75,8 @@ impl FromStr for Place {
         let (prefix, rest) = text.split_once(':').unwrap_or(("", text));
         match prefix {
             "oci" => layout(rest).map_err(invalid),
-            "oci-archive" => archive(ArchiveFormat::Oci, rest).map_err(invalid),
-            "docker-archive" => archive(ArchiveFormat::Docker, rest).map_err(invalid),
+            "oci-archive" => archive(ArchiveFormat::OciArchive, rest).map_err(invalid),
+            "docker-archive" => archive(ArchiveFormat::DockerArchive, rest).map_err(invalid),
             "docker-daemon" => rest.parse().map(Self::Daemon).map_err(|error| invalid(of_reference(error))),
             "docker" => name(rest.trim_start_matches('/')).map_err(invalid),
             _ => name(text).map_err(invalid),
@@ -123,14 +105,34 @@ fn layout(rest: &str) -> Result<Place, String> {
 }
 
 fn archive(format: ArchiveFormat, rest: &str) -> Result<Place, String> {
-    let (file, reference) = match rest.split_once(':') {
-        Some((file, reference)) => (file, Some(reference.parse().map_err(of_reference)?)),
+    let (file, image) = match rest.split_once(':') {
+        Some((file, name)) => (file, Some(archived_name(format, name)?)),
         None => (rest, None),
     };
     if file.is_empty() {
-        return Err(format!("the file is missing; write {}:FILE", format.as_str()));
+        return Err(format!("the file is missing; write {}:FILE", prefix(format)));
     }
-    Ok(Place::Archive { format, file: file.into(), reference })
+    Ok(Place::Archive { format, file: file.into(), image })
+}
+
+/// In an OCI archive a bare word is a tag, which is all that other tools write there.
+fn archived_name(format: ArchiveFormat, text: &str) -> Result<ArchivedName, String> {
+    match text.parse() {
+        Ok(tag) if format == ArchiveFormat::OciArchive => return Ok(ArchivedName::Tag(tag)),
+        _ => {}
+    }
+    let reference: Reference = text.parse().map_err(of_reference)?;
+    Ok(ArchivedName::Reference(match reference.tag_or_latest() {
+        Some(tag) if reference.digest().is_none() => reference.repository().clone().tagged(tag),
+        _ => reference,
+    }))
+}
+
+fn prefix(format: ArchiveFormat) -> &'static str {
+    match format {
+        ArchiveFormat::DockerArchive => "docker-archive",
+        ArchiveFormat::OciArchive => "oci-archive",
+    }
 }
 
 fn of_reference(error: oci::InvalidReference) -> String {
@@ -148,9 +150,9 @@ impl fmt::Display for Place {
             Self::Layout { folder, image: Some(Selector::Digest(digest)) } => {
                 write!(f, "oci:{}@{digest}", folder.display())
             }
-            Self::Archive { format, file, reference } => {
-                write!(f, "{}:{}", format.as_str(), file.display())?;
-                reference.as_ref().map_or(Ok(()), |reference| write!(f, ":{reference}"))
+            Self::Archive { format, file, image } => {
+                write!(f, "{}:{}", prefix(*format), file.display())?;
+                image.as_ref().map_or(Ok(()), |image| write!(f, ":{image}"))
             }
             Self::Daemon(reference) => write!(f, "docker-daemon:{reference}"),
         }
@@ -196,7 +198,9 @@ mod tests {
     fn archives_and_daemons() {
         check("docker-archive:a.tar", "docker-archive:a.tar");
         check("docker-archive:/x/a.tar:api:local", "docker-archive:/x/a.tar:docker.io/library/api:local");
+        check("docker-archive:a.tar:api", "docker-archive:a.tar:docker.io/library/api:latest");
         check("oci-archive:a.tar:localhost:1/b:c", "oci-archive:a.tar:localhost:1/b:c");
+        check("oci-archive:a.tar:v1", "oci-archive:a.tar:v1");
         check("docker-daemon:api:local", "docker-daemon:docker.io/library/api:local");
         check_refused("oci-archive::x", "file is missing");
         check_refused("docker-daemon:", "empty");

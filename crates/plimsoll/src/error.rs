@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use layer::LayerError;
+use pipeline::archive::ArchiveError;
 use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
 use pipeline::git::GitError;
@@ -13,6 +14,7 @@ use pipeline::import::ImportError;
 use pipeline::place::PlaceError;
 use pipeline::plan::PlanError;
 use registry::client::{ClientError, CredentialError};
+use registry::server::ServerError;
 use store::StoreError;
 
 /// Exit codes; a promise to scripts.
@@ -82,6 +84,9 @@ pub enum Error {
     /// An image on its way.
     #[error(transparent)]
     Copy(CopyError),
+    /// An archive of images.
+    #[error(transparent)]
+    Archive(ArchiveError),
     /// A root file system that is to become an image.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -91,6 +96,9 @@ pub enum Error {
     /// The client of registries cannot work as it is set up.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The registry server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// Nobody reads our output any more; not worth a message.
     #[error("standard output is closed")]
     OutputClosed,
@@ -105,6 +113,17 @@ impl From<CopyError> for Error {
             CopyError::Place(error) => Self::Place(error),
             CopyError::Image(error) => Self::Image(error),
             other @ CopyError::OtherDigest { .. } => Self::Copy(other),
+        }
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Store(error) => Self::Store(error),
+            ArchiveError::Place(error) => Self::Place(error),
+            ArchiveError::Image(error) => Self::Image(error),
+            other => Self::Archive(other),
         }
     }
 }
@@ -132,12 +151,15 @@ impl Error {
             Self::Git(GitError::Unreadable { .. }) => Code::Failed,
             Self::Git(_) => Code::Usage,
             Self::Import(ImportError::Layer { source, .. }) => code_of_layer(source),
-            Self::Import(ImportError::Empty { .. }) => Code::Failed,
+            Self::Import(ImportError::Empty { .. } | ImportError::Archive { .. }) => Code::Failed,
+            Self::Archive(_) => Code::Usage,
             Self::Store(error)
             | Self::Import(ImportError::Store(error))
             | Self::Place(PlaceError::Store(error))
             | Self::Image(ImageError::Store(error)) => code_of_store(error),
-            Self::Place(PlaceError::Unsupported { .. } | PlaceError::Offline { .. }) => Code::Usage,
+            Self::Place(
+                PlaceError::Unsupported { .. } | PlaceError::Offline { .. } | PlaceError::Several { .. },
+            ) => Code::Usage,
             Self::Place(PlaceError::Client(_)) | Self::Client(_) => Code::Usage,
             Self::Copy(_) => Code::WrongImage,
             Self::Credential(error) | Self::Place(PlaceError::Credential(error)) => match error {
@@ -145,6 +167,12 @@ impl Error {
                 CredentialError::File { .. } | CredentialError::Helper { .. } => Code::NotAllowed,
             },
             Self::Image(_) => Code::Failed,
+            Self::Server(ServerError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Code::NotAllowed
+            }
+            Self::Server(_) => Code::Failed,
             Self::OutputClosed => Code::Done,
             Self::Stopped(code) => *code,
         }
@@ -161,6 +189,16 @@ impl Error {
             | Self::Import(ImportError::Store(error))
             | Self::Place(PlaceError::Store(error))
             | Self::Image(ImageError::Store(error)) => hint_of_store(error),
+            Self::Archive(ArchiveError::Nameless { .. }) => {
+                Some("give it one with --tag NAME:TAG".to_owned())
+            }
+            Self::Archive(ArchiveError::Several { .. }) => {
+                Some("leave out --tag, or take one image with copy docker-archive:FILE:REF".to_owned())
+            }
+            Self::Server(ServerError::Listen { .. }) => {
+                Some("choose another address with --listen; port 0 takes a free one".to_owned())
+            }
+            Self::Place(PlaceError::Several { .. }) => Some("add :NAME:TAG of one of them".to_owned()),
             Self::Place(PlaceError::Offline { .. }) => Some("leave out --offline".to_owned()),
             Self::Image(ImageError::Platform { .. }) => Some("choose one of them with --platform".to_owned()),
             _ => None,

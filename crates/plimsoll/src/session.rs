@@ -58,7 +58,7 @@ impl Session {
             let credentials = Arc::new(credentials(&environment)?);
             Ok(ClientOptions { credentials, ..options.clone() })
         };
-        Ok(Places::new(self.store()?, reach, Box::new(connect)))
+        Ok(Places::new(self.store()?, self.scratch()?, reach, Box::new(connect)))
     }
 
     /// Returns how registries are reached, without credentials.
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// Returns the folder for files that do not outlive the process.
-    fn scratch(&self) -> Result<PathBuf, Error> {
+    pub fn scratch(&self) -> Result<PathBuf, Error> {
         let folder = self.root()?.join("scratch");
         std::fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", &folder, source))?;
         Ok(folder)

@@ -5,17 +5,22 @@
 //! says: `local/` is the local store, everything else a registry.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use oci::{Descriptor, Digest, Document, Reference, Registry, Repository};
 use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
-use store::{ImageStore, LayoutRepository, LayoutStore, StoreError};
+use store::{
+    ArchiveStore, ArchivedImage, ArchivedName, ImageStore, LayoutRepository, LayoutStore, StoreError,
+};
 
 use super::Place;
 
 /// What places are opened with.
 pub struct Places {
     local: LayoutStore,
+    /// A folder for what does not outlive the process, such as an archive without its compression.
+    scratch: PathBuf,
     reach: Reach,
     connect: Connect,
     /// Made when a registry is first needed: it reads credential files and starts threads.
@@ -74,6 +79,14 @@ pub enum PlaceError {
         /// The registry.
         registry: Registry,
     },
+    /// Several images are there, and nobody said which.
+    #[error("{place} has several images: {names}")]
+    Several {
+        /// The place.
+        place: String,
+        /// Their names, with commas.
+        names: String,
+    },
     /// This version cannot do that with this kind of place.
     #[error("{place} cannot be {action}: {reason}")]
     Unsupported {
@@ -88,8 +101,16 @@ pub enum PlaceError {
 
 impl Places {
     /// Returns places over the local store and the registries that `reach` allows.
-    pub fn new(local: LayoutStore, reach: Reach, connect: Connect) -> Self {
-        Self { local, reach, connect, client: OnceLock::new() }
+    pub fn new(local: LayoutStore, scratch: PathBuf, reach: Reach, connect: Connect) -> Self {
+        Self { local, scratch, reach, connect, client: OnceLock::new() }
+    }
+
+    /// Opens an archive of images.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such file, `Corrupt` where it is no archive or a damaged one.
+    pub fn archive(&self, file: &Path) -> Result<ArchiveStore, StoreError> {
+        ArchiveStore::open(file, &self.scratch)
     }
 
     /// Returns the local store.
@@ -132,12 +153,39 @@ impl Places {
                 None if reference.repository().registry().is_local() => Err(self.not_here(reference).into()),
                 None => self.find_remote(reference),
             },
-            other => Err(PlaceError::Unsupported {
-                place: other.to_string(),
+            Place::Archive { file, image, .. } => self.find_in_archive(place, file, image.as_ref()),
+            Place::Layout { .. } => Err(PlaceError::Unsupported {
+                place: place.to_string(),
                 action: "read",
-                reason: "only names of the local store can",
+                reason: "pack the folder as a tar and name it with oci-archive:",
+            }),
+            Place::Daemon(_) => Err(PlaceError::Unsupported {
+                place: place.to_string(),
+                action: "read",
+                reason: "save the image with the daemon's own tool and name the file with docker-archive:",
             }),
         }
+    }
+
+    fn find_in_archive(
+        &self,
+        place: &Place,
+        file: &Path,
+        wanted: Option<&ArchivedName>,
+    ) -> Result<Located, PlaceError> {
+        let archive = self.archive(file)?;
+        let fits = |image: &&ArchivedImage| wanted.is_none_or(|wanted| image.names.contains(wanted));
+        let mut fitting = archive.images().iter().filter(fits);
+        let digest = match (fitting.next(), fitting.next()) {
+            (Some(image), None) => image.descriptor.digest,
+            (None, _) => return Err(StoreError::NotFound { what: format!("{place} (it has {})", names(&archive)) }.into()),
+            (Some(_), Some(_)) => {
+                return Err(PlaceError::Several { place: place.to_string(), names: names(&archive) });
+            }
+        };
+        let document = archive.document(&digest)?;
+        let name = ImageName::Place(place.clone());
+        Ok(Located { name, store: Box::new(archive), document, local: None })
     }
 
     /// Finds an image in its registry, whatever the local store has.
@@ -230,6 +278,14 @@ impl Places {
             what: format!("{reference} in the local store at {}", self.local.root().display()),
         }
     }
+}
+
+fn names(archive: &ArchiveStore) -> String {
+    let names = archive.images().iter().map(|image| match image.names.first() {
+        Some(name) => name.to_string(),
+        None => image.descriptor.digest.to_string(),
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Source: distribution-spec v1.1, "Listing Referrers": the type of the configuration stands in.

@@ -1,11 +1,14 @@
 //! `copy`: an image from one place to another, its digest unchanged.
 
 use std::fmt;
+use std::path::Path;
 
 use oci::{Digest, Platform, Reference};
+use pipeline::archive::{self, Parcel};
 use pipeline::copy::{self, Outcome};
-use pipeline::place::{Located, Place};
+use pipeline::place::{Located, Place, Places};
 use serde::Serialize;
+use store::{ArchiveFormat, ArchiveOptions, ArchivedName};
 
 use crate::error::Error;
 use crate::session::Session;
@@ -17,6 +20,7 @@ use crate::ui::transfer::Transfer;
 #[command(after_help = "Examples:
   $ plimsoll copy local/api:main ghcr.io/acme/api:main
   $ plimsoll copy debian:12 localhost:5000/debian:12 --platform linux/arm64
+  $ plimsoll copy local/api:main docker-archive:api.tar:api:local
   $ plimsoll copy --dry-run ghcr.io/acme/api:main registry.example.com/api:main")]
 pub struct Arguments {
     /// The image
@@ -34,7 +38,7 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 pub struct Answer {
     source: String,
-    image: Reference,
+    destination: String,
     digest: Digest,
     blobs_moved: u64,
     blobs_present: u64,
@@ -46,22 +50,69 @@ pub struct Answer {
 impl Arguments {
     /// Copies the image.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let Place::Name(destination) = &self.destination else {
-            return Err(Error::usage(format!(
-                "{} cannot be written to; name a repository",
-                self.destination
-            )));
-        };
         let places = session.places()?;
         let image = places.find(&self.source)?;
-        if session.global.dry_run {
-            return session.ui.answer("copy", &Answer::planned(&image, destination));
+        match &self.destination {
+            Place::Name(name) => self.to_name(session, &places, &image, name),
+            Place::Archive { format, file, image: name } => {
+                self.to_archive(session, image, *format, file, name.as_ref())
+            }
+            other => {
+                Err(Error::usage(format!("{other} cannot be written to; name a repository or an archive")))
+            }
         }
-        let transfer = Transfer::new(&session.ui, destination.to_string());
+    }
+
+    fn to_name(
+        &self,
+        session: &Session,
+        places: &Places,
+        image: &Located,
+        name: &Reference,
+    ) -> Result<(), Error> {
+        if session.global.dry_run {
+            return session.ui.answer("copy", &Answer::planned(image, name.to_string()));
+        }
+        let transfer = Transfer::new(&session.ui, name.to_string());
         let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let outcome = copy::copy(&places, &image, destination, self.platform.as_ref(), &observe)?;
+        let outcome = copy::copy(places, image, name, self.platform.as_ref(), &observe)?;
         drop(transfer);
         session.ui.answer("copy", &Answer::new(image.name.to_string(), &outcome))
+    }
+
+    fn to_archive(
+        &self,
+        session: &Session,
+        image: Located,
+        format: ArchiveFormat,
+        file: &Path,
+        name: Option<&ArchivedName>,
+    ) -> Result<(), Error> {
+        let names = match name {
+            Some(ArchivedName::Reference(name)) => vec![name.clone()],
+            Some(other) => {
+                return Err(Error::usage(format!(
+                    "{other} is no name to write into an archive; write NAME:TAG"
+                )));
+            }
+            None => Vec::new(),
+        };
+        if session.global.dry_run {
+            return session.ui.answer("copy", &Answer::planned(&image, self.destination.to_string()));
+        }
+        let planned = Answer::planned(&image, self.destination.to_string());
+        let parcel = Parcel::new(image, self.platform.as_ref(), names)?;
+        let digest = parcel.digest();
+        let options = ArchiveOptions::default();
+        let saved = archive::save(&[parcel], format, &options, file)?;
+        let answer = Answer {
+            digest,
+            blobs_moved: saved.members,
+            bytes_moved: saved.bytes,
+            dry_run: false,
+            ..planned
+        };
+        session.ui.answer("copy", &answer)
     }
 }
 
@@ -70,7 +121,7 @@ impl Answer {
     pub fn new(source: String, outcome: &Outcome) -> Self {
         Self {
             source,
-            image: outcome.destination.clone(),
+            destination: outcome.destination.to_string(),
             digest: outcome.digest,
             blobs_moved: outcome.copied.blobs_moved,
             blobs_present: outcome.copied.blobs_present,
@@ -81,10 +132,10 @@ impl Answer {
     }
 
     /// Returns what would be done.
-    pub fn planned(image: &Located, destination: &Reference) -> Self {
+    pub fn planned(image: &Located, destination: String) -> Self {
         Self {
             source: image.name.to_string(),
-            image: destination.clone(),
+            destination,
             digest: image.document.digest(),
             blobs_moved: 0,
             blobs_present: 0,
@@ -98,14 +149,14 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.dry_run {
-            return writeln!(f, "would copy {} to {}", self.digest, self.image);
+            return writeln!(f, "would copy {} to {}", self.digest, self.destination);
         }
         let there = self.blobs_present + self.blobs_mounted;
         let moved = quantity::size(self.bytes_moved);
         writeln!(
             f,
             "{} is {}: {} blobs copied, {moved}; {there} were there",
-            self.image, self.digest, self.blobs_moved
+            self.destination, self.digest, self.blobs_moved
         )
     }
 }

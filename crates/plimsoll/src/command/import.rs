@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use oci::{Annotations, Digest, Platform, Reference, RuntimeConfig};
-use pipeline::import::{Import, Imported, Owners};
+use pipeline::import::{Import, ImportError, Imported, Owners};
 use serde::Serialize;
 use store::ImageStore;
 
+use super::load;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::quantity;
 
-/// Makes an image of a root file system: a tar (plain, gz, xz, zst, bz2) or a folder
+/// Makes an image of a root file system: a tar (plain, gz, xz, zst, bz2) or a folder; loads archives
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The same content gives the same digest. A command is a JSON list of words, or a line for /bin/sh.
@@ -85,9 +86,23 @@ impl Arguments {
         };
         let repository = session.store()?.repository(self.name.repository());
         let _lock = repository.store().lock_shared()?;
-        let imported = import.run(&self.file, &repository)?;
+        let imported = match import.run(&self.file, &repository) {
+            Err(ImportError::Archive { .. }) => return self.load(session),
+            imported => imported?,
+        };
         repository.tag(&tag, &imported.document)?;
         self.report(session, &import, &imported)
+    }
+
+    /// An archive of images is loaded; it has a configuration already.
+    fn load(&self, session: &Session) -> Result<(), Error> {
+        if self.runtime() != RuntimeConfig::default() || self.platform.is_some() {
+            return Err(Error::usage(format!(
+                "{} is an archive of images, which have configurations of their own",
+                self.file.display()
+            )));
+        }
+        session.ui.answer("load", &load::load(session, &self.file, Some(&self.name))?)
     }
 
     fn runtime(&self) -> RuntimeConfig {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use oci::{Digest, Platform, Repository, Tag};
 use pipeline::image;
+use pipeline::place::Places;
 use serde::Serialize;
-use store::{ImageStore, LayoutRepository};
+use store::{ImageStore, LayoutRepository, LayoutStore};
 
 use crate::error::Error;
 use crate::session::Session;
@@ -17,10 +18,14 @@ use crate::ui::table::{Align, Table};
 #[command(after_help = "Examples:
   $ plimsoll ls
   $ plimsoll ls local/debian
+  $ plimsoll ls ghcr.io/acme/api --remote
   $ plimsoll ls --format json | jq -r '.images[].digest'")]
 pub struct Arguments {
     /// The repository
     repository: Option<Repository>,
+    /// Asks the registry, whatever the local store has
+    #[arg(long, requires = "repository")]
+    remote: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,6 +38,13 @@ struct Listing {
 struct Image {
     repository: Repository,
     tag: Tag,
+    /// What it points to; a list of a registry does not say.
+    #[serde(flatten)]
+    found: Option<Found>,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
     digest: Digest,
     platforms: Vec<String>,
     /// Configuration and layers of all platforms, in bytes.
@@ -42,28 +54,41 @@ struct Image {
 impl Arguments {
     /// Lists the images.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let local = session.store()?;
-        let repositories = match &self.repository {
-            Some(repository) => vec![repository.clone()],
-            None => local.repositories()?,
+        let places = session.places()?;
+        let local = places.local();
+        let images = match &self.repository {
+            None => in_store(local, &local.repositories()?)?,
+            Some(name) if !self.remote => match in_store(local, std::slice::from_ref(name))? {
+                none if none.is_empty() && !name.registry().is_local() => in_registry(&places, name)?,
+                images => images,
+            },
+            Some(name) => in_registry(&places, name)?,
         };
-        let mut images = Vec::new();
-        for name in repositories {
-            let repository = local.repository(&name);
-            for tag in repository.tags()? {
-                images.push(describe(&repository, tag)?);
-            }
-        }
         session.ui.answer("images", &Listing { images })
     }
 }
 
-fn describe(repository: &LayoutRepository, tag: Tag) -> Result<Image, Error> {
-    let document = repository.document(&repository.resolve(&tag)?.digest)?;
+fn in_store(local: &LayoutStore, names: &[Repository]) -> Result<Vec<Image>, Error> {
+    let mut images = Vec::new();
+    for name in names {
+        let repository = local.repository(name);
+        for tag in repository.tags()? {
+            let found = Some(describe(&repository, &tag)?);
+            images.push(Image { repository: name.clone(), tag, found });
+        }
+    }
+    Ok(images)
+}
+
+fn in_registry(places: &Places, name: &Repository) -> Result<Vec<Image>, Error> {
+    let tags = places.remote(name)?.tags()?;
+    Ok(tags.into_iter().map(|tag| Image { repository: name.clone(), tag, found: None }).collect())
+}
+
+fn describe(repository: &LayoutRepository, tag: &Tag) -> Result<Found, Error> {
+    let document = repository.document(&repository.resolve(tag)?.digest)?;
     let platforms = image::platforms(repository, &document).unwrap_or_default();
-    Ok(Image {
-        repository: repository.name().clone(),
-        tag,
+    Ok(Found {
         digest: document.digest(),
         platforms: platforms.iter().map(Platform::to_string).collect(),
         size: image::size(repository, &document)?,
@@ -82,11 +107,12 @@ impl fmt::Display for Listing {
             ("SIZE", Align::Right),
         ]);
         for image in &self.images {
+            let found = image.found.as_ref();
             table.row(vec![
                 format!("{}:{}", image.repository.familiar(), image.tag),
-                image.digest.short(12),
-                image.platforms.join(", "),
-                quantity::size(image.size),
+                found.map(|found| found.digest.short(12)).unwrap_or_default(),
+                found.map(|found| found.platforms.join(", ")).unwrap_or_default(),
+                found.map(|found| quantity::size(found.size)).unwrap_or_default(),
             ]);
         }
         table.fmt(f)

@@ -6,6 +6,7 @@ mod digest;
 mod import;
 mod init;
 mod inspect;
+mod load;
 mod login;
 mod ls;
 mod meta;
@@ -13,7 +14,9 @@ mod plan;
 mod pull;
 mod push;
 mod rm;
+mod save;
 mod schema;
+mod serve;
 mod tag;
 
 use clap::Subcommand;
@@ -35,9 +38,12 @@ pub enum Command {
     Pull(pull::Arguments),
     Copy(copy::Arguments),
     Tag(tag::Arguments),
+    Save(save::Arguments),
+    Load(load::Arguments),
     Rm(rm::Arguments),
     Login(login::Login),
     Logout(login::Logout),
+    Serve(serve::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -57,9 +63,12 @@ impl Command {
             Self::Pull(arguments) => arguments.run(session),
             Self::Copy(arguments) => arguments.run(session),
             Self::Tag(arguments) => arguments.run(session),
+            Self::Save(arguments) => arguments.run(session),
+            Self::Load(arguments) => arguments.run(session),
             Self::Rm(arguments) => arguments.run(session),
             Self::Login(arguments) => arguments.run(session),
             Self::Logout(arguments) => arguments.run(session),
+            Self::Serve(arguments) => arguments.run(session),
             Self::Schema(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }

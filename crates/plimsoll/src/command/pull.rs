@@ -42,7 +42,7 @@ impl Arguments {
         let places = session.places()?;
         if session.global.dry_run {
             let image = places.find_remote(&self.image)?;
-            return session.ui.answer("copy", &Answer::planned(&image, &self.image));
+            return session.ui.answer("copy", &Answer::planned(&image, self.image.to_string()));
         }
         let transfer = Transfer::new(&session.ui, self.image.to_string());
         let observe = |event: store::CopyEvent<'_>| transfer.observe(event);

@@ -30,7 +30,7 @@ impl Arguments {
                 what: format!("{reference} in the local store at {}", places.local().root().display()),
             })?;
             if session.global.dry_run {
-                session.ui.answer("copy", &Answer::planned(&image, reference))?;
+                session.ui.answer("copy", &Answer::planned(&image, reference.to_string()))?;
                 continue;
             }
             let transfer = Transfer::new(&session.ui, reference.to_string());

@@ -100,6 +100,11 @@ impl Ui {
         })
     }
 
+    /// Returns standard output for content that is no text.
+    pub fn output(&self) -> impl io::Write + use<> {
+        io::BufWriter::with_capacity(256 << 10, io::stdout().lock())
+    }
+
     /// Prints what is worth knowing and is no result; silent with `-q`.
     pub fn note(&self, message: impl fmt::Display) {
         if self.verbosity >= Verbosity::Normal {

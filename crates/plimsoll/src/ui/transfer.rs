@@ -1,7 +1,5 @@
 //! How a copy goes: one live bar on a terminal, one line for each blob that moved elsewhere.
 
-use std::time::Instant;
-
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use serde::Serialize;
 use store::Put;
@@ -15,7 +13,6 @@ pub struct Transfer {
     ui: Ui,
     name: String,
     bar: Option<ProgressBar>,
-    started: Instant,
 }
 
 /// An event of a copy on the wire.
@@ -37,7 +34,7 @@ impl Transfer {
             let style = style.expect("the template is a literal").progress_chars("=> ");
             ui.live.add(ProgressBar::new(0).with_style(style).with_message(name.clone()))
         });
-        Self { ui: ui.clone(), name, bar, started: Instant::now() }
+        Self { ui: ui.clone(), name, bar }
     }
 
     /// Takes note of an event.
@@ -58,11 +55,7 @@ impl Transfer {
             }
             CopyEvent::BlobDone { blob, put: Put::Written } => {
                 let size = quantity::size(blob.size);
-                let time = quantity::duration(self.started.elapsed());
-                self.ui.note(format_args!(
-                    "{name}: blob {} copied, {size}, after {time}",
-                    blob.digest.short(12)
-                ));
+                self.ui.note(format_args!("{name}: blob {} copied, {size}", blob.digest.short(12)));
             }
             _ => {}
         }

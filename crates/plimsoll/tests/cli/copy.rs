@@ -33,7 +33,7 @@ fn within_the_local_store_no_bytes_move() {
     {
       "schema": "plimsoll.copy/1",
       "source": "local/base:1",
-      "image": "local/other:2",
+      "destination": "local/other:2",
       "digest": "[DIGEST]",
       "blobs_moved": 0,
       "blobs_present": 2,

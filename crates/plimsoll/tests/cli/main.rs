@@ -4,8 +4,10 @@
 
 mod run;
 
+mod archive;
 mod basics;
 mod copy;
 mod images;
 mod init;
 mod plan;
+mod serve;

@@ -1,0 +1,212 @@
+//! Images into archives and out of them.
+
+use std::path::Path;
+
+use oci::{Digest, Document, Platform, Reference, Repository, Tag};
+use store::copy::Copied;
+use store::{
+    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ArchivedImage, CopyOptions, ImageStore,
+    StoreError, copy_image, save_to_path, write_archive,
+};
+
+use crate::copy::CopyObserver;
+use crate::image::{self, Image, ImageError};
+use crate::place::{ImageName, Located, PlaceError, Places};
+
+pub use store::archive::{OldReaders, Output, Saved};
+
+/// The tag under which images travel: what receives them knows them by their service's name.
+const TRAVEL_TAG: &str = "local";
+
+/// An image that is to be saved, with the names it gets in the archive.
+pub struct Parcel {
+    located: Located,
+    document: Document,
+    names: Vec<Reference>,
+}
+
+/// Why an archive could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The store or the archive failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A place failed.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// There is no image of the platform.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The archive does not say what its image is called.
+    #[error("the image {digest} of {archive} has no name that the local store can use")]
+    Nameless {
+        /// The image.
+        digest: String,
+        /// The archive.
+        archive: String,
+    },
+    /// One name was given for several images.
+    #[error("{archive} has {count} images, and one name was given")]
+    Several {
+        /// The archive.
+        archive: String,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// An image that was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its name in the local store.
+    pub name: Reference,
+    /// Its digest.
+    pub digest: Digest,
+    /// What had to be moved.
+    pub copied: Copied,
+}
+
+impl Parcel {
+    /// Packs `located`: the image of one platform, or everything behind its name. Of an index that is
+    /// here in part, the image of this machine is packed. Without `names` it keeps the name it has; one
+    /// known by its digest alone is called after its repository, `NAME:local`.
+    ///
+    /// # Errors
+    /// `Image` where there is no such platform.
+    pub fn new(
+        located: Located,
+        platform: Option<&Platform>,
+        names: Vec<Reference>,
+    ) -> Result<Self, ArchiveError> {
+        let whole = platform.is_none() && image::is_complete(&*located.store, &located.document)?;
+        let document = if whole {
+            located.document.clone()
+        } else {
+            Image::open(&*located.store, &located.document, platform)?.document().clone()
+        };
+        let names = if names.is_empty() { travel_name(&located.name).into_iter().collect() } else { names };
+        Ok(Self { located, document, names })
+    }
+
+    /// Returns the digest of what is packed.
+    pub fn digest(&self) -> Digest {
+        self.document.digest()
+    }
+
+    /// Returns the names in the archive.
+    pub fn names(&self) -> &[Reference] {
+        &self.names
+    }
+
+    fn image(&self) -> ArchiveImage<'_> {
+        ArchiveImage {
+            source: &*self.located.store,
+            descriptor: self.document.descriptor().clone(),
+            names: self.names.clone(),
+        }
+    }
+}
+
+fn travel_name(name: &ImageName) -> Option<Reference> {
+    let ImageName::Reference(reference) = name else { return None };
+    match reference.tag_or_latest() {
+        Some(tag) => Some(reference.repository().clone().tagged(tag)),
+        None => local_name(reference.repository()),
+    }
+}
+
+/// Returns `NAME:local` for the last part of a repository's path.
+fn local_name(repository: &Repository) -> Option<Reference> {
+    let last = repository.path().rsplit('/').next()?;
+    let short: Repository = last.parse().ok()?;
+    Some(short.tagged(TRAVEL_TAG.parse().expect("it is a tag")))
+}
+
+/// Writes an archive; what was at `file` is replaced when the new one is complete.
+///
+/// # Errors
+/// What the stores say, or the file.
+pub fn save(
+    parcels: &[Parcel],
+    format: ArchiveFormat,
+    options: &ArchiveOptions,
+    file: &Path,
+) -> Result<Saved, ArchiveError> {
+    let images: Vec<ArchiveImage<'_>> = parcels.iter().map(Parcel::image).collect();
+    Ok(save_to_path(&images, format, options, file)?)
+}
+
+/// Writes an archive to a stream.
+///
+/// # Errors
+/// What the stores say, or the stream.
+pub fn stream(
+    parcels: &[Parcel],
+    format: ArchiveFormat,
+    options: &ArchiveOptions,
+    output: &mut dyn std::io::Write,
+) -> Result<Saved, ArchiveError> {
+    let images: Vec<ArchiveImage<'_>> = parcels.iter().map(Parcel::image).collect();
+    Ok(write_archive(&images, format, options, Output::Stream(output))?)
+}
+
+/// Copies all images of an archive into the local store, under the names they have there or, where the
+/// archive has one image, under `name`.
+///
+/// # Errors
+/// `Nameless` and `Several` before anything is copied; then what the archive and the store say.
+pub fn load(
+    places: &Places,
+    file: &Path,
+    name: Option<&Reference>,
+    observe: CopyObserver<'_>,
+) -> Result<Vec<Loaded>, ArchiveError> {
+    let archive = places.archive(file)?;
+    if name.is_some() && archive.images().len() > 1 {
+        let count = archive.images().len();
+        return Err(ArchiveError::Several { archive: file.display().to_string(), count });
+    }
+    let named = archive.images().iter().map(|image| Ok((image, names_of(&archive, image, name)?)));
+    let named: Vec<(&ArchivedImage, Vec<Reference>)> = named.collect::<Result<_, ArchiveError>>()?;
+    let _lock = places.local().lock_shared()?;
+    let mut loaded = Vec::new();
+    for (image, names) in named {
+        for name in names {
+            loaded.push(load_one(places, &archive, image, name, observe)?);
+        }
+    }
+    Ok(loaded)
+}
+
+fn names_of(
+    archive: &ArchiveStore,
+    image: &ArchivedImage,
+    name: Option<&Reference>,
+) -> Result<Vec<Reference>, ArchiveError> {
+    if let Some(name) = name {
+        return Ok(vec![name.clone()]);
+    }
+    let names: Vec<Reference> = image.names.iter().filter_map(|name| name.reference().cloned()).collect();
+    if names.is_empty() {
+        let digest = image.descriptor.digest.to_string();
+        return Err(ArchiveError::Nameless { digest, archive: archive.path().display().to_string() });
+    }
+    Ok(names)
+}
+
+fn load_one(
+    places: &Places,
+    archive: &ArchiveStore,
+    image: &ArchivedImage,
+    name: Reference,
+    observe: CopyObserver<'_>,
+) -> Result<Loaded, ArchiveError> {
+    let repository = places.local().repository(name.repository());
+    let copied = copy_image(archive, &repository, &image.descriptor, &CopyOptions::default(), observe)?;
+    let digest = image.descriptor.digest;
+    let tag: Option<Tag> = name.tag_or_latest();
+    if let Some(tag) = tag {
+        repository.tag(&tag, &repository.document(&digest)?)?;
+    }
+    Ok(Loaded { name, digest, copied })
+}

@@ -1,0 +1,105 @@
+//! `serve`: the local store as a registry.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use registry::server::{Access, LogEntry, Server, ServerOptions, TagPattern};
+use serde::Serialize;
+use store::LayoutStore;
+
+use crate::error::Error;
+use crate::interrupt;
+use crate::session::Session;
+use crate::ui::{Verbosity, quantity};
+
+/// Serves the local store
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Registry(Registry),
+}
+
+/// Serves the local store as a registry that any client pushes to and pulls from
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Images `local/NAME` of the store are `ADDRESS/NAME` to clients, and what they push is `local/NAME` here.
+It stops on SIGINT and SIGTERM, after the requests that are under way. -v prints every request.
+
+Examples:
+  $ plimsoll serve registry
+  $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*'"
+)]
+struct Registry {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// Tags that never move once they are set; * stands for anything
+    #[arg(long, value_name = "PATTERN")]
+    immutable_tag: Vec<String>,
+    /// Lets clients pull and list only
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// Where the registry is.
+#[derive(Debug, Serialize)]
+struct Started {
+    address: String,
+    store: String,
+}
+
+impl Arguments {
+    /// Serves until a signal comes.
+    pub fn run(&self, session: &Session) -> Result<(), Error> {
+        match &self.what {
+            What::Registry(registry) => registry.run(session),
+        }
+    }
+}
+
+impl Registry {
+    fn run(&self, session: &Session) -> Result<(), Error> {
+        let store = session.store()?;
+        let root = store.root().display().to_string();
+        interrupt::take();
+        let server = Server::start(self.options(session, store))?;
+        session.ui.answer("serve", &Started { address: server.address().to_string(), store: root })?;
+        let signal = interrupt::wait();
+        session.ui.note("stopping when the requests under way are answered; a second signal stops at once");
+        server.stop();
+        server.join();
+        Err(Error::Stopped(signal))
+    }
+
+    fn options(&self, session: &Session, store: LayoutStore) -> ServerOptions {
+        let mut options = ServerOptions::new(self.listen, store);
+        options.immutable_tags = self.immutable_tag.iter().map(TagPattern::new).collect();
+        if self.read_only {
+            options.access = Access::ReadOnly;
+        }
+        if session.ui.verbosity() >= Verbosity::Verbose {
+            let ui = session.ui.clone();
+            options.access_log = Arc::new(move |entry: &LogEntry| ui.note(log_line(entry)));
+        }
+        options
+    }
+}
+
+fn log_line(entry: &LogEntry) -> String {
+    let LogEntry { peer, method, path, status, bytes, elapsed } = entry;
+    let size = bytes.map(quantity::size).unwrap_or_default();
+    format!("{peer} {method} {path} {status} {size} {}", quantity::duration(*elapsed))
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "registry at {}, images in {}", self.address, self.store)
+    }
+}

@@ -1,0 +1,207 @@
+//! `serve registry`, and everything that goes through a registry.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use insta::assert_snapshot;
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::tar::TarBuilder;
+
+use crate::run::Scene;
+
+/// A registry in a process of its own; killed when dropped.
+struct Registry {
+    scene: Scene,
+    child: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(flags: &str) -> Self {
+        let scene = Scene::new();
+        let mut command = scene.command(&format!("serve registry --listen 127.0.0.1:0 {flags}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.strip_prefix("registry at ").and_then(|rest| rest.split(',').next());
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { scene, child, address }
+    }
+
+    /// Sends a signal and returns the exit code.
+    fn stop(mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.write("root.tar", TarBuilder::new().directory("etc").file("etc/a", b"1").finish());
+    scene.see("import root.tar local/base:1 --platform linux/amd64");
+    scene
+}
+
+#[test]
+fn signals_end_it_in_good_order() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let registry = Registry::start("");
+        assert_eq!(registry.stop(signal), Some(code));
+    }
+}
+
+#[test]
+fn an_image_goes_out_and_comes_back() {
+    let registry = Registry::start("");
+    let (scene, address) = (scene(), registry.address.clone());
+    let digest = scene.see_raw("digest local/base:1");
+    let see = |line: &str| scene.see(line).replace(&address, "[REGISTRY]");
+    let seen = see(&format!("copy local/base:1 {address}/acme/api:main"));
+    assert!(
+        seen.contains("[REGISTRY]/acme/api:main is [DIGEST]: 2 blobs copied, 394 B; 0 were there"),
+        "{seen}"
+    );
+    assert_eq!(seen.matches(" copied, ").count(), 3, "one line for each blob and the result: {seen}");
+    assert_snapshot!(see(&format!("-q copy local/base:1 {address}/acme/api:other")), @"
+    exit code: 0
+    --- stdout
+    [REGISTRY]/acme/api:other is [DIGEST]: 0 blobs copied, 0 B; 2 were there
+    ");
+    assert_eq!(scene.see_raw(&format!("digest {address}/acme/api:main")), digest);
+    assert_eq!(registry.scene.see_raw("digest local/acme/api:main"), digest);
+    std::fs::remove_dir_all(scene.root()).unwrap();
+    assert_snapshot!(see(&format!("-q pull {address}/acme/api:main --platform linux/amd64")), @"
+    exit code: 0
+    --- stdout
+    [REGISTRY]/acme/api:main is [DIGEST]: 2 blobs copied, 394 B; 0 were there
+    ");
+    assert_snapshot!(see(&format!("ls {address}/acme/api --format json")), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.images/1",
+      "images": [
+        {
+          "repository": "[REGISTRY]/acme/api",
+          "tag": "main",
+          "digest": "[DIGEST]",
+          "platforms": [
+            "linux/amd64"
+          ],
+          "size": 394
+        }
+      ]
+    }
+    "#);
+    assert_snapshot!(see(&format!("push {address}/acme/api:main -q")), @"
+    exit code: 0
+    --- stdout
+    [REGISTRY]/acme/api:main is [DIGEST]: 0 blobs copied, 0 B; 2 were there
+    ");
+    assert_snapshot!(see(&format!("tag {address}/acme/api@{digest} v1 v2")), @"
+    exit code: 0
+    --- stdout
+    [REGISTRY]/acme/api:v1 -> [DIGEST]
+    [REGISTRY]/acme/api:v2 -> [DIGEST]
+    ");
+    let listed = see(&format!("ls {address}/acme/api --remote"));
+    let names: Vec<&str> = listed.lines().skip(3).map(str::trim).collect();
+    let tag = |tag: &str| format!("[REGISTRY]/acme/api:{tag}");
+    assert_eq!(names, ["main", "other", "v1", "v2"].map(tag));
+    assert_snapshot!(see(&format!("pull {address}/acme/none")), @"
+    exit code: 1
+    --- stderr
+    error: manifest [REGISTRY]/acme/none:latest does not exist
+    ");
+}
+
+#[test]
+fn tags_that_never_move() {
+    let registry = Registry::start("--immutable-tag v*");
+    let (scene, address) = (scene(), registry.address.clone());
+    scene.see("import root.tar local/base:2 --platform linux/arm64");
+    scene.see_raw(&format!("copy local/base:1 {address}/api:v1"));
+    let seen = scene.see(&format!("-q copy local/base:2 {address}/api:v1"));
+    assert_snapshot!(seen.replace(&address, "[REGISTRY]"), @"
+    exit code: 6
+    --- stderr
+    error: manifest [REGISTRY]/api:v1 was refused: status 409 Conflict: DENIED: tag v1 does not move: it is immutable and points to [DIGEST], not [DIGEST]
+    ");
+}
+
+#[test]
+fn an_address_that_is_taken() {
+    let registry = Registry::start("");
+    let seen = Scene::new().see(&format!("serve registry --listen {}", registry.address));
+    assert_snapshot!(seen.replace(&registry.address, "[REGISTRY]"), @"
+    exit code: 1
+    --- stderr
+    error: cannot listen on [REGISTRY]
+      cause: Address already in use (os error 98)
+    hint: choose another address with --listen; port 0 takes a free one
+    ");
+}
+
+#[test]
+fn a_registry_that_is_down_is_tried_again() {
+    let retry = "--set defaults.push.retry.wait=0s --set defaults.push.retry.attempts=2";
+    assert_snapshot!(Scene::new().see(&format!("digest 127.0.0.1:1/api:1 {retry}")), @"
+    exit code: 5
+    --- stderr
+    warning: pull of manifest 1 from 127.0.0.1:1/api: attempt 1 of 2 failed: no connection to 127.0.0.1:1: client error (Connect): tcp connect error: Connection refused (os error 111); next one in 0 ms
+    error: cannot resolve manifest 127.0.0.1:1/api:1
+      cause: no connection to 127.0.0.1:1
+      cause: client error (Connect)
+      cause: tcp connect error
+      cause: Connection refused (os error 111)
+    ");
+}
+
+#[test]
+fn login_checks_what_it_keeps() {
+    let registry = Registry::start("");
+    let (scene, address) = (scene(), registry.address.clone());
+    let mut command = scene.command(&format!("login {address} --username me --password-stdin"));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    let seen = scene.shown(&child.wait_with_output().unwrap());
+    assert_snapshot!(seen.replace(&address, "[REGISTRY]"), @"
+    exit code: 0
+    --- stdout
+    logged in to [REGISTRY] as me; kept in [DIR]/home/.docker/config.json
+    ");
+    assert_snapshot!(scene.see(&format!("logout {address}")).replace(&address, "[REGISTRY]"), @"
+    exit code: 0
+    --- stdout
+    logged out of [REGISTRY]
+    ");
+}
+
+/// skopeo pushes to us and pulls from us.
+#[test]
+fn skopeo_is_a_client() {
+    if Command::new("skopeo").arg("--version").output().is_err() {
+        eprintln!("skipped: skopeo is not installed");
+        return;
+    }
+    let registry = Registry::start("");
+    let (scene, address) = (scene(), registry.address.clone());
+    scene.see_raw("save local/base:1 -o base.tar");
+    let skopeo = |arguments: &[&str]| {
+        let output = Command::new("skopeo").args(arguments).current_dir(scene.path("")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let name = format!("docker://{address}/skopeo:1");
+    skopeo(&["copy", "--preserve-digests", "--dest-tls-verify=false", "oci-archive:base.tar", &name]);
+    assert_eq!(scene.see_raw(&format!("digest {address}/skopeo:1")), scene.see_raw("digest local/base:1"));
+    skopeo(&["copy", "--src-tls-verify=false", &name, "oci-archive:back.tar:1"]);
+    assert_eq!(scene.see_raw("digest oci-archive:back.tar"), scene.see_raw("digest local/base:1"));
+}
