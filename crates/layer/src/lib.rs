@@ -13,6 +13,7 @@ mod error;
 pub mod index;
 pub mod observe;
 mod overlay;
+mod owner;
 mod path;
 #[cfg(test)]
 mod sample;

@@ -117,6 +117,11 @@ impl Tree {
         &IMPLIED
     }
 
+    /// Returns the indexes it was made of, lowest first.
+    pub fn indexes(&self) -> &[Arc<LayerIndex>] {
+        &self.layers
+    }
+
     /// Returns the number of layers.
     pub fn layers(&self) -> usize {
         self.layers.len()

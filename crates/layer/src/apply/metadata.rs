@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr,
-    futimens, lsetxattr, utimensat,
+    AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    fremovexattr, fsetxattr, futimens, lsetxattr, utimensat,
 };
 use rustix::io::Errno;
 
@@ -16,6 +16,7 @@ use super::folders::Folder;
 use crate::entry::{Entry, Kind};
 use crate::error::{LayerError, shown};
 use crate::overlay;
+use crate::owner::OwnerNote;
 
 /// Gives files what their entries say.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,7 @@ impl Metadata {
             let (uid, gid) = owner(entry, path)?;
             fchown(file, uid, gid).map_err(|error| LayerError::file("set the owner of", path, error))?;
         }
+        self.note_owner(file, entry, path)?;
         let problems =
             set_xattrs(entry, path, |name, value| fsetxattr(file, name, value, XattrFlags::empty()))?;
         fchmod(file, Mode::from_raw_mode(entry.mode))
@@ -66,10 +68,11 @@ impl Metadata {
             chownat(&folder.fd, "", uid, gid, AtFlags::EMPTY_PATH)
                 .map_err(|error| LayerError::file("set the owner of", path, error))?;
         }
-        if entry.xattrs.is_empty() {
+        if entry.xattrs.is_empty() && self.owners != Owners::Record {
             return Ok(Vec::new());
         }
         let fd = folder.reopen().map_err(|error| LayerError::file("open the folder", path, error))?;
+        self.note_owner(&fd, entry, path)?;
         set_xattrs(entry, path, |name, value| fsetxattr(&fd, name, value, XattrFlags::empty()))
     }
 
@@ -88,9 +91,12 @@ impl Metadata {
                 .map_err(|error| LayerError::file("set the owner of", path, error))?;
         }
         let itself = proc_path(folder.fd.as_fd(), name);
-        let problems = set_xattrs(entry, path, |attribute, value| {
+        let mut problems = set_xattrs(entry, path, |attribute, value| {
             lsetxattr(&itself[..], attribute, value, XattrFlags::empty())
         })?;
+        if self.owners == Owners::Record && (entry.uid, entry.gid) != (0, 0) {
+            problems.push(format!("the owner {}:{} was left out", entry.uid, entry.gid));
+        }
         // Links have no mode of their own; the call would change what they lead to.
         if !matches!(entry.kind, Kind::Symlink(_)) {
             chmodat(&folder.fd, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())
@@ -99,6 +105,23 @@ impl Metadata {
         utimensat(&folder.fd, name, &times(entry.mtime), nofollow)
             .map_err(|error| LayerError::file("set the time of", path, error))?;
         Ok(problems)
+    }
+}
+
+impl Metadata {
+    /// Notes who the file should belong to, in place of an older note.
+    fn note_owner(self, file: impl AsFd, entry: &Entry, path: &Path) -> Result<(), LayerError> {
+        if self.owners != Owners::Record {
+            return Ok(());
+        }
+        let noted = match (OwnerNote { uid: entry.uid, gid: entry.gid }).value() {
+            Some(value) => fsetxattr(file, OwnerNote::NAME, value.as_bytes(), XattrFlags::empty()),
+            None => match fremovexattr(file, OwnerNote::NAME) {
+                Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+                removed => removed,
+            },
+        };
+        noted.map_err(|error| LayerError::file("note the owner of", path, error))
     }
 }
 
@@ -127,8 +150,9 @@ fn set_xattrs(
 ) -> Result<Vec<String>, LayerError> {
     let mut problems = Vec::new();
     for (name, value) in &entry.xattrs {
-        if overlay::is_own_attribute(name) {
-            problems.push(format!("the attribute {:?} belongs to overlayfs and was left out", shown(name)));
+        if overlay::is_own_attribute(name) || name == OwnerNote::NAME {
+            let owner = if name == OwnerNote::NAME { "plimsoll" } else { "overlayfs" };
+            problems.push(format!("the attribute {:?} belongs to {owner} and was left out", shown(name)));
             continue;
         }
         match set(name, value) {

@@ -58,6 +58,9 @@ pub enum Owners {
     Keep,
     /// They belong to whoever extracts them.
     Ignore,
+    /// They belong to whoever extracts them, and a note beside each says who they should belong to. Packing
+    /// with the same value reads it. Links, pipes and devices can have no note and become root's.
+    Record,
 }
 
 /// Whether devices are made.

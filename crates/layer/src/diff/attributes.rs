@@ -8,6 +8,7 @@ use rustix::fs::{fgetxattr, flistxattr};
 use rustix::io::Errno;
 
 use crate::overlay::{self, is_own_attribute};
+use crate::owner::OwnerNote;
 
 const CAPABILITY: &[u8] = b"security.capability";
 /// The kernel's largest list and largest value.
@@ -21,6 +22,8 @@ pub(super) struct Attributes {
     pub(super) kept: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Whether overlayfs hides what is below this folder.
     pub(super) opaque: bool,
+    /// Who the file should belong to, where that was noted.
+    pub(super) owner: Option<OwnerNote>,
     /// An attribute by which overlayfs says that the file's place or content is elsewhere.
     pub(super) unsupported: Option<&'static str>,
 }
@@ -36,6 +39,8 @@ impl Attributes {
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             if is_own_attribute(name) {
                 attributes.read_overlay(file, name)?;
+            } else if name == OwnerNote::NAME {
+                attributes.owner = OwnerNote::parse(&grown(|buffer| fgetxattr(file, name, buffer))?);
             } else if name == CAPABILITY {
                 let value = grown(|buffer| fgetxattr(file, name, buffer))?;
                 attributes.kept.insert(name.to_vec(), without_namespace(value));

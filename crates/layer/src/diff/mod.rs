@@ -40,7 +40,7 @@ pub struct PackOptions<'a> {
     pub exclude: HashSet<LayerPath>,
     /// What becomes of times; `None` keeps them.
     pub times: Option<Times>,
-    /// Whether files keep the owners they have here or belong to root.
+    /// Whether files keep the owners they have here, belong to root, or to whom a note beside them says.
     pub owners: Owners,
     /// The layers below, where they are known: a folder that is as they have it, was touched only for
     /// excluded paths and holds nothing else is left out.
@@ -253,7 +253,7 @@ impl<'a, W: Write> Packing<'a, W> {
     fn entry(&self, path: LayerPath, kind: Kind, stat: &Stat) -> Entry {
         let (uid, gid) = match self.options.owners {
             Owners::Keep => (stat.st_uid, stat.st_gid),
-            Owners::Ignore => (0, 0),
+            Owners::Ignore | Owners::Record => (0, 0),
         };
         let mtime = match self.options.times {
             Some(times) if stat.st_mtime > times.newer_than => times.becomes,
@@ -270,6 +270,7 @@ impl<'a, W: Write> Packing<'a, W> {
         let fd = open_folder(&parent.fd, name)
             .map_err(|error| self.failed("open the folder", &entry.path, error))?;
         let attributes = self.attributes(&fd, &entry.path)?;
+        self.restore_owner(&mut entry, &attributes);
         entry.xattrs = attributes.kept;
         let path = entry.path.clone();
         let opaque = attributes.opaque.then(|| Entry {
@@ -289,8 +290,16 @@ impl<'a, W: Write> Packing<'a, W> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&parent.fd, name, flags, Mode::empty())
             .map_err(|error| self.failed("open", &entry.path, error))?;
-        entry.xattrs = self.attributes(&fd, &entry.path)?.kept;
+        let attributes = self.attributes(&fd, &entry.path)?;
+        self.restore_owner(&mut entry, &attributes);
+        entry.xattrs = attributes.kept;
         self.write(&entry, &mut File::from(fd))
+    }
+
+    fn restore_owner(&self, entry: &mut Entry, attributes: &Attributes) {
+        if let Some(note) = attributes.owner.filter(|_| self.options.owners == Owners::Record) {
+            (entry.uid, entry.gid) = (note.uid, note.gid);
+        }
     }
 
     fn attributes(&self, fd: &OwnedFd, path: &[u8]) -> Result<Attributes, LayerError> {

@@ -119,6 +119,37 @@ fn modes_and_attributes_are_kept() {
 }
 
 #[test]
+fn owners_that_were_noted_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = Vec::new();
+    let mut writer = TarWriter::new(&mut tar);
+    let directory = Entry { uid: 33, gid: 7, ..entry("a", Kind::Directory) };
+    let file = Entry { uid: 1000, gid: 0, ..entry("a/b", Kind::File { size: 1, digest: None, offset: 0 }) };
+    let link = Entry { uid: 5, gid: 5, ..entry("c", Kind::Symlink(b"a".to_vec())) };
+    let roots = entry("d", Kind::Directory);
+    for (entry, content) in [(&directory, ""), (&file, "x"), (&link, ""), (&roots, "")] {
+        writer.append(entry, &mut content.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap();
+    let record = ApplyOptions { owners: Owners::Record, ..OVERLAY };
+    let applied = apply(&tar[..], folder.path(), &record).unwrap();
+    assert_eq!(applied.problems[0].to_string(), "c: the owner 5:5 was left out");
+    let found = |owners| {
+        let (tar, _) = packed(folder.path(), &PackOptions { owners, ..options() });
+        let entries = index(&tar).entries.into_iter();
+        assert!(entries.clone().all(|entry| entry.xattrs.is_empty()));
+        entries.map(|entry| (entry.uid, entry.gid)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(Owners::Record), [(33, 7), (1000, 0), (0, 0), (0, 0)]);
+    assert_eq!(found(Owners::Ignore), [(0, 0); 4]);
+}
+
+fn entry(path: &str, kind: Kind) -> Entry {
+    let path = path.as_bytes().to_vec();
+    Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
+}
+
+#[test]
 fn sockets_are_left_out_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
