@@ -1,5 +1,6 @@
 //! What the outer process asks of the sandbox process, and what that one reports.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,10 @@ pub(super) enum Role {
     UserNamespace,
     /// The network namespace to enter.
     NetworkNamespace,
-    /// The command's standard input.
+    /// The command's standard input; for work on trees, the indexes of the layers below and then the tar.
     Input,
+    /// Where a tar goes to.
+    Output,
     /// The outer end of a port.
     Listener(u16),
 }
@@ -36,6 +39,8 @@ pub(super) enum Task {
     Rehearse(Job),
     /// Make a user namespace and hand it over.
     MakeUserNamespace(Mapping),
+    /// Work on a tree of files, without a sandbox.
+    Tree(TreeJob),
 }
 
 /// Who gives ids to a new user namespace.
@@ -55,6 +60,34 @@ pub(super) struct Job {
     pub(super) users: Users,
     /// Set for a command that keeps running.
     pub(super) service: Option<ServiceJob>,
+}
+
+/// Work on a tree of files. `layers` is how many layers are known to be below.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum TreeJob {
+    Apply {
+        target: PathBuf,
+        users: Users,
+        layers: Option<usize>,
+    },
+    Pack {
+        upper: PathBuf,
+        users: Users,
+        times: Option<(i64, i64)>,
+        exclude: Vec<Vec<u8>>,
+        layers: Option<usize>,
+    },
+    Remove {
+        path: PathBuf,
+    },
+}
+
+/// What was done to a tree.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Handled {
+    pub(super) entries: u64,
+    /// Path and reason.
+    pub(super) problems: Vec<(Vec<u8>, String)>,
 }
 
 /// Which users there are inside.
@@ -106,6 +139,8 @@ pub(super) enum Report {
     NotHealthyYet(String),
     /// It will not come to that; nothing follows.
     Failed(SandboxError),
+    /// The work on a tree is done; nothing follows.
+    Handled(Handled),
     /// The command ended; nothing follows.
     Ended(Ended),
 }

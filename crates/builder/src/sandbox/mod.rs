@@ -25,6 +25,7 @@ mod probe;
 mod service;
 mod subordinate;
 mod system;
+mod tree;
 mod user_namespace;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ pub use error::{Cause, SandboxError};
 pub use probe::{Mode, Probe, probe};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
 pub use subordinate::SubordinateIds;
+pub use tree::PackSettings;
 
 use message::{Ended, Job, Report, Role, ServiceJob, Task};
 

@@ -10,3 +10,4 @@ mod files;
 mod ordinary;
 mod rooms;
 mod services;
+mod trees;

@@ -23,6 +23,7 @@ mod skeleton;
 mod supervisor;
 mod surroundings;
 mod target;
+mod trees;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -65,6 +66,7 @@ fn leave_terminal() -> std::io::Result<()> {
 fn perform(channel: &Channel, task: Task, files: &mut Files) -> Result<(), SandboxError> {
     match task {
         Task::Run(job) => supervisor::run(channel, &job, Purpose::Run, files),
+        Task::Tree(job) => trees::handle(channel, job, files),
         Task::MakeUserNamespace(mapping) => ids::make_user_namespace(channel, mapping),
         Task::Rehearse(job) => supervisor::run(channel, &job, Purpose::Rehearse, files),
     }

@@ -26,11 +26,13 @@ use crate::sandbox::command::{Mount, RootFs};
 use crate::sandbox::error::{Cause, SandboxError};
 use crate::sandbox::system::{self, Reach};
 
-/// What overlayfs makes in its working folder, each in the one before, closed to everyone.
-const KERNEL_WORK: [&str; 3] = ["work", "incompat", "volatile"];
-/// What lies in memory over the working folder: the skeleton, and the place of the root.
+/// What lies in the working folder of a run: overlayfs' own folder, and the skeleton. The latter could be
+/// in memory; but only while all layers lie on one file system do all files inside seem to, without which
+/// `tar --one-file-system` leaves some out.
+const OVERLAY: &str = "overlay";
 const SKELETON: &str = "skeleton";
-const ROOT: &str = "root";
+/// What overlayfs makes in its folder, each in the one before, closed to everyone.
+const KERNEL_WORK: [&str; 3] = ["work", "incompat", "volatile"];
 
 /// Makes a working folder that no other run has used: what the kernel leaves there forbids a second use.
 pub(super) fn make_work(root: &RootFs) -> Result<PathBuf, SandboxError> {
@@ -39,17 +41,24 @@ pub(super) fn make_work(root: &RootFs) -> Result<PathBuf, SandboxError> {
         match fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(unusable(&path, error)),
-            Ok(()) => return Ok(path),
+            Ok(()) => return make_parts(path),
         }
     }
     unreachable!("there are more numbers than folders")
+}
+
+fn make_parts(work: PathBuf) -> Result<PathBuf, SandboxError> {
+    for part in [OVERLAY, SKELETON].map(|name| work.join(name)) {
+        fs::create_dir(&part).map_err(|error| unusable(&part, error))?;
+    }
+    Ok(work)
 }
 
 /// Opens what the kernel left in a working folder, once everything inside is gone, to whoever removes it.
 ///
 /// It is not removed here: journaling file systems take milliseconds to remove a folder.
 pub(super) fn tidy(work: &Path) {
-    let mut path = work.to_owned();
+    let mut path = work.join(OVERLAY);
     for name in KERNEL_WORK {
         path.push(name);
         // What is not there needs no opening; and what stays closed, `remove_tree` removes all the same.
@@ -57,7 +66,7 @@ pub(super) fn tidy(work: &Path) {
     }
 }
 
-/// Mounts the root file system in this process' own namespace and returns where it lies.
+/// Mounts the root file system in this process' own namespace, over `work`, and returns where it lies.
 pub(super) fn mount(
     root: &RootFs,
     work: &Path,
@@ -69,18 +78,17 @@ pub(super) fn mount(
     // Two hundred layers are two hundred open files; the usual limit for them is 1024.
     privileges::raise_open_files();
     let mut lowers = root.lowers.iter().map(|path| open_layer(path)).collect::<Result<Vec<_>, _>>()?;
-    let [upper, open_work] = [open_layer(&root.upper)?, open_layer(work)?];
-    let [skeleton, place] = cover_with_memory(work)?;
-    let skeleton = open_layer(&skeleton)?;
-    if let Some(image) = join_for_looking(&lowers, &place, user_namespace)? {
+    let [overlay, skeleton] = [open_layer(&work.join(OVERLAY))?, open_layer(&work.join(SKELETON))?];
+    let upper = open_layer(&root.upper)?;
+    if let Some(image) = join_for_looking(&lowers, work, user_namespace)? {
         copy_attributes(&image, &upper, Path::new(".")).map_err(|errno| unusable(&root.upper, errno))?;
         Skeleton::new(&skeleton, Some(&image)).build(mounts)?;
     } else {
         Skeleton::new(&skeleton, None).build(mounts)?;
     }
     lowers.push(skeleton);
-    join(&lowers, Some((&upper, &open_work)), &place, user_namespace)?;
-    Ok(place)
+    join(&lowers, Some((&upper, &overlay)), work, user_namespace)?;
+    Ok(work.to_owned())
 }
 
 /// Makes the mounted root file system the root of this process and lets go of the machine's.
@@ -97,18 +105,6 @@ pub(super) fn enter(place: &Path, root: &RootFs) -> Result<(), SandboxError> {
     chdir("/").map_err(failed)
 }
 
-/// Puts folders in memory over the working folder, which stays open below. Others do not see it, nothing
-/// of it has to be removed, and it costs a fraction of what a journaling file system takes.
-fn cover_with_memory(work: &Path) -> Result<[PathBuf; 2], SandboxError> {
-    let covered = rustix::mount::mount("tmpfs", work, "tmpfs", MountFlags::empty(), c"mode=755");
-    covered.map_err(|errno| unusable(work, errno))?;
-    let folders = [SKELETON, ROOT].map(|name| work.join(name));
-    for folder in &folders {
-        fs::create_dir(folder).map_err(|error| unusable(folder, error))?;
-    }
-    Ok(folders)
-}
-
 /// Mounts `lowers`, lowest first, under `upper` and `work` where given.
 fn join(
     lowers: &[OwnedFd],
@@ -117,10 +113,7 @@ fn join(
     user_namespace: bool,
 ) -> Result<(), SandboxError> {
     let numbers: Vec<_> = lowers.iter().rev().map(|layer| layer.as_raw_fd().to_string()).collect();
-    // With `xino` all files seem to lie on one file system, though the skeleton lies on another: programs
-    // that stay on one (`find -xdev`, `tar --one-file-system`) would leave files out else.
-    let mut options =
-        format!("lowerdir={},index=off,metacopy=off,redirect_dir=off,xino=on", numbers.join(":"));
+    let mut options = format!("lowerdir={},index=off,metacopy=off,redirect_dir=off", numbers.join(":"));
     if let Some((upper, work)) = upper {
         // Volatile: nothing is synced to disk on every step; a layer counts only once it is stored.
         options += &format!(",upperdir={},workdir={},volatile", upper.as_raw_fd(), work.as_raw_fd());
