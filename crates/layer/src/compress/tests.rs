@@ -1,3 +1,5 @@
+//! Round trips, settings and damaged streams of every compression.
+
 use std::io::{Cursor, Read, Write};
 
 use oci::Compression;
