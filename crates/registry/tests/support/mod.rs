@@ -4,6 +4,7 @@
 
 pub mod peer;
 pub mod scripted;
+pub mod spec;
 pub mod wire;
 
 use std::sync::{Arc, Mutex};
