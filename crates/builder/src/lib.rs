@@ -1,9 +1,18 @@
 //! Dockerfile and context to image.
 //!
 //! This crate owns the Dockerfile language, the context, the step graph, the cache and the sandbox
-//! in which steps run. It leaves names, tags and pushing to `pipeline`.
+//! in which steps run. It leaves names, tags and pushing to `pipeline`, which also gives it the
+//! base images: a registry is a neighbour on this floor and is not known here.
 
+pub mod cache;
 pub mod context;
 pub mod dockerfile;
+mod engine;
+mod error;
 pub mod ignore;
+mod request;
 pub mod sandbox;
+
+pub use engine::{EmbeddedEngine, ImageRoot, Workspace};
+pub use error::{BuildError, Location};
+pub use request::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Engine, Observer, StepCount};

@@ -47,6 +47,19 @@ struct FirstLine {
 }
 
 impl LayerIndex {
+    /// Whether every folder that an entry lies in has an entry of its own, in this layer. Such a
+    /// layer can be unpacked without knowing the layers below it.
+    pub fn is_closed(&self) -> bool {
+        let folders: std::collections::HashSet<&[u8]> =
+            self.entries.iter().filter(|entry| entry.kind == Kind::Directory).map(|entry| &entry.path[..]).collect();
+        let parent = |entry: &Entry| {
+            let path = if entry.kind == Kind::Opaque { Some(&entry.path[..]) } else { None };
+            let end = entry.path.iter().rposition(|byte| *byte == b'/');
+            path.or(end.map(|end| &entry.path[..end])).is_none_or(|parent| parent.is_empty() || folders.contains(parent))
+        };
+        self.entries.iter().all(parent)
+    }
+
     /// Writes the index. The bytes depend on the index alone.
     ///
     /// # Errors

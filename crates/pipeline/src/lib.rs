@@ -5,18 +5,27 @@
 //! binary's.
 
 pub mod archive;
+mod bases;
+pub mod build;
 pub mod configuration;
 pub mod copy;
+pub mod daemon;
 pub mod event;
 pub mod forge;
 pub mod git;
+pub mod handover;
 pub mod identity;
 pub mod image;
 pub mod import;
 pub mod ledger;
 pub mod place;
 pub mod plan;
+mod process;
 pub mod progress;
+pub mod push;
+pub mod run;
 mod suggest;
+pub mod suite;
 pub mod summary;
 pub mod text;
+pub mod tools;

@@ -178,7 +178,11 @@ impl Places {
         let mut fitting = archive.images().iter().filter(fits);
         let digest = match (fitting.next(), fitting.next()) {
             (Some(image), None) => image.descriptor.digest,
-            (None, _) => return Err(StoreError::NotFound { what: format!("{place} (it has {})", names(&archive)) }.into()),
+            (None, _) => {
+                return Err(
+                    StoreError::NotFound { what: format!("{place} (it has {})", names(&archive)) }.into()
+                );
+            }
             (Some(_), Some(_)) => {
                 return Err(PlaceError::Several { place: place.to_string(), names: names(&archive) });
             }

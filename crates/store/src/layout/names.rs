@@ -13,6 +13,7 @@ const MAX_DEPTH: usize = 128;
 
 /// The folder of one repository. Path components never start with `_`, so the three folders for
 /// facts cannot be mistaken for parts of a name.
+#[derive(Clone)]
 pub(super) struct RepositoryFolder {
     path: PathBuf,
 }

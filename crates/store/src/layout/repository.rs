@@ -14,6 +14,7 @@ use crate::children::{Child, ChildKind, children};
 use crate::{Blob, BlobStore, ImageStore, Put, StoreError};
 
 /// A repository of a [`LayoutStore`].
+#[derive(Clone)]
 pub struct LayoutRepository {
     store: LayoutStore,
     repository: Repository,

@@ -1,0 +1,20 @@
+//! Which step gives which layer: keys by content, records on disk.
+//!
+//! A key is computed from everything a step's result depends on and from nothing else:
+//!
+//! | step | the key holds |
+//! |---|---|
+//! | RUN | layers below (by diff id), command, environment and arguments in scope, folder, user, network, mounts, epoch where set |
+//! | COPY, ADD | destination after resolving, owner, mode, and for each entry its path, kind, mode, link target and content digest; of the layers below only what resolving looked at |
+//! | WORKDIR | path, owner, and whether it is there already |
+//!
+//! Times, owners of context files, names of stages, and the text of the Dockerfile are not in it,
+//! so a step is found again whatever machine or checkout it runs in. Because the key holds results
+//! (diff ids) and not the keys of earlier steps, an earlier step that ran again and gave the same
+//! bytes does not disturb what comes after it.
+
+mod key;
+mod record;
+
+pub use key::{CacheKey, KeyBuilder};
+pub use record::{Records, StepRecord};

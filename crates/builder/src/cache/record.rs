@@ -1,0 +1,150 @@
+//! Records: one small file per key, naming the layer that the step gave.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use oci::{Descriptor, DiffId};
+use serde::{Deserialize, Serialize};
+
+use super::CacheKey;
+
+const SCHEMA: &str = "plimsoll.step/1";
+
+/// What a step gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    schema: String,
+    /// The layer, uncompressed.
+    pub diff_id: DiffId,
+    /// The layer's blob.
+    pub descriptor: Descriptor,
+    /// The instruction that ran, for people; not part of the key.
+    pub instruction: String,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+}
+
+impl StepRecord {
+    /// Returns the record of a step that has just run.
+    pub fn new(diff_id: DiffId, descriptor: Descriptor, instruction: &str, milliseconds: u64) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            diff_id,
+            descriptor,
+            instruction: instruction.to_owned(),
+            milliseconds,
+        }
+    }
+}
+
+/// The records in one folder. Several processes may use it at once.
+#[derive(Clone, Debug)]
+pub struct Records {
+    folder: PathBuf,
+}
+
+impl Records {
+    /// Opens the folder, making it where it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Returns the record of `key`. A record that cannot be read counts as none: the step runs
+    /// again and writes a good one.
+    pub fn get(&self, key: &CacheKey) -> Option<StepRecord> {
+        let bytes = fs::read(self.path(key)).ok()?;
+        let record: StepRecord = serde_json::from_slice(&bytes).ok()?;
+        (record.schema == SCHEMA).then_some(record)
+    }
+
+    /// Writes the record of `key`, whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put(&self, key: &CacheKey, record: &StepRecord) -> io::Result<()> {
+        let bytes = serde_json::to_vec(record).expect("a record has only string keys");
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&bytes)?;
+        file.persist(self.path(key)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Waits until no other thread or process works on `key` and holds it until the guard is dropped,
+    /// so that two builds that need the same step run it once.
+    ///
+    /// # Errors
+    /// The lock file cannot be made.
+    pub fn lock(&self, key: &CacheKey) -> io::Result<KeyGuard> {
+        let file = File::create(self.folder.join(format!("{}.lock", key.hex())))?;
+        file.lock()?;
+        Ok(KeyGuard { _file: file })
+    }
+
+    fn path(&self, key: &CacheKey) -> PathBuf {
+        self.folder.join(format!("{}.json", key.hex()))
+    }
+}
+
+/// Holds a key; see [`Records::lock`].
+#[derive(Debug)]
+pub struct KeyGuard {
+    _file: File,
+}
+
+#[cfg(test)]
+mod tests {
+    use oci::{Digest, MediaType};
+
+    use super::*;
+    use crate::cache::KeyBuilder;
+
+    fn record() -> StepRecord {
+        let descriptor = Descriptor::of(MediaType::OciLayerGzip, b"layer");
+        StepRecord::new(DiffId(Digest::of(b"tar")), descriptor, "RUN true", 3)
+    }
+
+    #[test]
+    fn keeps_what_was_put() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let key = KeyBuilder::new("run").finish();
+        assert_eq!(records.get(&key), None);
+        records.put(&key, &record()).unwrap();
+        assert_eq!(records.get(&key), Some(record()));
+    }
+
+    #[test]
+    fn a_damaged_record_counts_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let key = KeyBuilder::new("run").finish();
+        records.put(&key, &record()).unwrap();
+        let path = folder.path().join(format!("{key}.json"));
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert_eq!(records.get(&key), None);
+    }
+
+    #[test]
+    fn the_second_waits_for_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let key = KeyBuilder::new("run").finish();
+        let guard = records.lock(&key).unwrap();
+        let other = records.clone();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let _guard = other.lock(&key).unwrap();
+            sender.send(()).unwrap();
+        });
+        assert!(receiver.try_recv().is_err());
+        drop(guard);
+        receiver.recv().unwrap();
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,297 @@
+//! One build: what all its stages share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use oci::{Descriptor, DiffId, Digest, Document, ImageConfig, ImageManifest, MediaType};
+use store::{Blob, ImageStore};
+
+use super::schedule::Schedule;
+use super::scope::{Globals, proxy_environment};
+use super::stage::StageRun;
+use super::state::State;
+use super::workspace::{LayerRef, Workspace, fetch_blob};
+use crate::BuildError;
+use crate::context::Context;
+use crate::dockerfile::{Command, Dockerfile, Span, StageGraph, Word};
+use crate::error::Location;
+use crate::request::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Observer, StepCount};
+
+/// A build on its way.
+pub(crate) struct Build<'a> {
+    pub workspace: &'a Workspace,
+    pub request: &'a BuildRequest,
+    pub observer: Observer<'a>,
+    pub dockerfile: Dockerfile,
+    pub graph: StageGraph,
+    pub globals: Globals,
+    pub proxies: Vec<String>,
+    pub schedule: Schedule<State>,
+    /// The number of the first step of each stage.
+    pub first_steps: Vec<u32>,
+    bases: &'a dyn Bases,
+    used_bases: Mutex<BTreeMap<String, Digest>>,
+    context: OnceLock<Context>,
+    opening: Mutex<()>,
+    total: u32,
+    done: AtomicU32,
+    cached: AtomicU32,
+}
+
+impl<'a> Build<'a> {
+    /// Reads the Dockerfile and returns the build with the stages it needs, target last.
+    pub fn plan(
+        workspace: &'a Workspace,
+        request: &'a BuildRequest,
+        bases: &'a dyn Bases,
+        observer: Observer<'a>,
+    ) -> Result<(Self, Vec<usize>), BuildError> {
+        let dockerfile = read_dockerfile(&request.dockerfile)?;
+        for warning in &dockerfile.warnings {
+            let (file, line) = (dockerfile.source.name(), warning.span.line);
+            observer(BuildEvent::Warning(format!("{file}:{line}: {} ({})", warning.message, warning.rule)));
+        }
+        let target = dockerfile.target(request.target.as_deref())?;
+        let label = dockerfile.stages[target].name.as_ref().map_or("default", Word::as_str);
+        let globals = global_arguments(&dockerfile, request, label)?;
+        let expand = |word: &Word| expand_global(&dockerfile, &globals, word);
+        let names: Result<Vec<String>, _> =
+            dockerfile.stages.iter().map(|stage| expand(&stage.base)).collect();
+        let graph = dockerfile.graph(&names?)?;
+        let needed = dockerfile.stages_needed(&graph, target)?;
+        let (first_steps, total) = number_steps(&dockerfile, &needed);
+        warn_unused(&dockerfile, &globals, observer);
+        let labels = (0..dockerfile.stages.len()).map(|index| dockerfile.stage_label(index)).collect();
+        let steps = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
+        let build = Self {
+            workspace,
+            request,
+            observer,
+            proxies: proxy_environment(&globals),
+            schedule: Schedule::new(labels, steps),
+            dockerfile,
+            graph,
+            globals,
+            first_steps,
+            bases,
+            used_bases: Mutex::default(),
+            context: OnceLock::new(),
+            opening: Mutex::default(),
+            total,
+            done: AtomicU32::new(0),
+            cached: AtomicU32::new(0),
+        };
+        Ok((build, needed))
+    }
+
+    /// Builds the stages `needed` and returns the image of the last.
+    pub fn run(&self, needed: &[usize]) -> Result<Built, BuildError> {
+        (self.observer)(BuildEvent::Planned { steps: self.total });
+        let target = *needed.last().expect("the target is needed");
+        let set: BTreeSet<usize> = needed.iter().copied().collect();
+        let state = self.schedule.run(&set, target, |index| StageRun::run(self, index))?;
+        if let Some(Err(error)) = self.context.get().map(Context::save) {
+            // The next build reads the files again; nothing else depends on it.
+            (self.observer)(BuildEvent::Warning(format!("digests of the context are not kept: {error}")));
+        }
+        self.finish(&state)
+    }
+
+    fn finish(&self, state: &State) -> Result<Built, BuildError> {
+        let mut config = state.config.clone();
+        config.created = Some(self.request.created.clone());
+        if !self.request.labels.is_empty() {
+            let labels = config.config.labels.get_or_insert_default();
+            labels.extend(self.request.labels.clone());
+        }
+        let bytes = serde_json::to_vec(&config).expect("a configuration has only string keys");
+        let descriptor = Descriptor::of(MediaType::OciConfig, &bytes);
+        self.workspace.store.put_blob(&descriptor, Blob::from_bytes(bytes))?;
+        let layers = state.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        let mut manifest = ImageManifest::new(descriptor, layers);
+        manifest.annotations.clone_from(&self.request.annotations);
+        Ok(Built {
+            manifest: Document::from_manifest(manifest),
+            config,
+            steps: StepCount {
+                total: self.done.load(Ordering::Relaxed),
+                cached: self.cached.load(Ordering::Relaxed),
+            },
+            bases: self.used_bases.lock().expect("no holder panics").clone(),
+        })
+    }
+
+    /// Notes that a step has ended.
+    pub fn count(&self, cached: bool) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.cached.fetch_add(u32::from(cached), Ordering::Relaxed);
+    }
+
+    /// Returns a place in the Dockerfile, for messages.
+    pub fn location(&self, span: Span, instruction: &str) -> Location {
+        let instruction = instruction.split_whitespace().collect::<Vec<_>>().join(" ");
+        Location { file: self.dockerfile.source.name().to_owned(), line: span.line as u32, instruction }
+    }
+
+    /// Expands a word of a FROM line.
+    pub fn global(&self, word: &Word) -> Result<String, BuildError> {
+        expand_global(&self.dockerfile, &self.globals, word)
+    }
+
+    /// Returns the state of `FROM scratch`.
+    pub fn scratch(&self) -> State {
+        State::scratch(&self.request.platform, &self.request.created, self.dockerfile.directives.escape)
+    }
+
+    /// Returns the state of `FROM name` with all blobs in the local store.
+    pub fn image(&self, name: &str, location: &Location) -> Result<State, BuildError> {
+        let refused = |source| BuildError::Base { location: location.clone(), name: name.to_owned(), source };
+        let request = BaseRequest { name, platform: &self.request.platform };
+        let base = self.bases.find(&request).map_err(refused)?;
+        let (config, layers) = self.fetch(name, &base).map_err(|error| refused(Box::new(error)))?;
+        if let Some(trigger) = config.config.on_build.first() {
+            let what = format!("a base image with ONBUILD triggers ({trigger})");
+            return Err(BuildError::Unsupported { location: location.clone(), what });
+        }
+        if !self.request.platform.accepts(&config.platform()) {
+            let reason =
+                format!("it is for {}, the build is for {}", config.platform(), self.request.platform);
+            return Err(refused(reason.into()));
+        }
+        let digest = base.manifest.digest();
+        self.used_bases.lock().expect("no holder panics").insert(name.to_owned(), digest);
+        Ok(State::from_image(config, layers, &self.request.created, self.dockerfile.directives.escape))
+    }
+
+    fn fetch(&self, name: &str, base: &Base) -> Result<(ImageConfig, Vec<LayerRef>), BuildError> {
+        let corrupt = |reason: String| {
+            let what = format!("the image {name} ({})", base.manifest.digest());
+            BuildError::Store(store::StoreError::Corrupt { what, reason })
+        };
+        let manifest = base.manifest.as_image().ok_or_else(|| corrupt("it is an index".to_owned()))?;
+        let store = base.store.as_ref();
+        let missing = |blob: &&Descriptor| !matches!(self.workspace.store.blob_size(&blob.digest), Ok(Some(size)) if size == blob.size);
+        if manifest.blobs().any(|blob| missing(&blob)) {
+            (self.observer)(BuildEvent::BaseStarted { name: name.to_owned() });
+            fetch_all(&self.workspace.store, store, manifest)?;
+        }
+        let config: ImageConfig = read_config(&self.workspace.store, &manifest.config).and_then(|bytes| {
+            serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("its configuration: {error}")))
+        })?;
+        if config.rootfs.diff_ids.len() != manifest.layers.len() {
+            let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+            return Err(corrupt(format!("it has {layers} layers and {diff_ids} diff ids")));
+        }
+        let pairs = config.rootfs.diff_ids.iter().zip(&manifest.layers);
+        let layer = |(diff_id, layer): (&DiffId, &Descriptor)| LayerRef {
+            diff_id: *diff_id,
+            descriptor: Descriptor::new(layer.media_type.clone(), layer.digest, layer.size),
+        };
+        let layers = pairs.map(layer).collect();
+        Ok((config, layers))
+    }
+
+    /// Returns the context, opened at its first use.
+    pub fn context(&self) -> Result<&Context, BuildError> {
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        let _opening = self.opening.lock().expect("no holder panics");
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        let context = super::source::open_context(self.request, self.workspace)?;
+        Ok(self.context.get_or_init(|| context))
+    }
+}
+
+/// Returns the bytes of an image configuration.
+pub(crate) fn read_config(
+    store: &store::layout::LayoutStore,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>, BuildError> {
+    let blob = store.open_blob(&descriptor.digest)?;
+    let mut bytes = Vec::new();
+    blob.take(oci::manifest::MAX_DOCUMENT_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|error| BuildError::layer("read the image configuration", error))?;
+    Ok(bytes)
+}
+
+/// Brings configuration and layers into the local store, a few at a time.
+fn fetch_all(
+    store: &store::layout::LayoutStore,
+    source: &dyn ImageStore,
+    manifest: &ImageManifest,
+) -> Result<(), BuildError> {
+    const AT_ONCE: usize = 4;
+    let blobs: Vec<&Descriptor> = manifest.blobs().collect();
+    for group in blobs.chunks(AT_ONCE) {
+        std::thread::scope(|threads| {
+            let fetches: Vec<_> =
+                group.iter().map(|blob| threads.spawn(|| fetch_blob(store, source, blob))).collect();
+            fetches
+                .into_iter()
+                .try_for_each(|fetch| fetch.join().expect("a fetch returns its errors and does not panic"))
+        })?;
+    }
+    Ok(())
+}
+
+fn read_dockerfile(path: &Path) -> Result<Dockerfile, BuildError> {
+    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => BuildError::NoDockerfile { path: path.to_owned() },
+        _ => super::workspace::io_error("read", path, source),
+    })?;
+    Ok(Dockerfile::parse(&bytes, &path.display().to_string())?)
+}
+
+fn global_arguments(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+    stage: &str,
+) -> Result<Globals, BuildError> {
+    let mut globals = Globals::new(&request.build_args, &request.platform, stage);
+    for argument in &dockerfile.global_args {
+        let default = argument.default.as_ref().map(|word| expand_global(dockerfile, &globals, word));
+        globals.declare(argument.name.as_str(), default.transpose()?);
+    }
+    Ok(globals)
+}
+
+fn expand_global(dockerfile: &Dockerfile, globals: &Globals, word: &Word) -> Result<String, BuildError> {
+    Ok(dockerfile.expand(word, &|name| globals.get(name).map(str::to_owned))?.text)
+}
+
+fn makes_layer(command: &Command) -> bool {
+    matches!(command, Command::Run(_) | Command::Copy(_) | Command::Add(_) | Command::Workdir(_))
+}
+
+/// Numbers the steps of the needed stages in the order of the file, from 1.
+fn number_steps(dockerfile: &Dockerfile, needed: &[usize]) -> (Vec<u32>, u32) {
+    let mut first_steps = vec![0; dockerfile.stages.len()];
+    let mut next = 1;
+    for (index, stage) in dockerfile.stages.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
+        first_steps[index] = next;
+        next += stage.instructions.iter().filter(|one| makes_layer(&one.command)).count() as u32;
+    }
+    (first_steps, next - 1)
+}
+
+fn warn_unused(dockerfile: &Dockerfile, globals: &Globals, observer: Observer<'_>) {
+    let mut declared: Vec<String> = Vec::new();
+    for stage in &dockerfile.stages {
+        for instruction in &stage.instructions {
+            if let Command::Arg(arguments) = &instruction.command {
+                declared.extend(arguments.iter().map(|argument| argument.name.text.clone()));
+            }
+        }
+    }
+    for name in globals.unused(&declared) {
+        let file = dockerfile.source.name();
+        observer(BuildEvent::Warning(format!("{file}: the build argument {name} is not used by any ARG")));
+    }
+}

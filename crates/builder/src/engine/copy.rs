@@ -1,0 +1,275 @@
+//! COPY and ADD: from the instruction to a layer, reading as little as the cache allows.
+//!
+//! A step is looked up twice. The first key holds what was asked for: the layers below and what was
+//! selected. The second holds the entries that come of it, so that a base that changed without
+//! changing what is copied, or how, gives the layer that is there already.
+
+use layer::LayerPath;
+
+use super::contents::View;
+use super::fill::{Sources, write_layer};
+use super::place::{Content, Group, Item, ItemKind, content_key, place};
+use super::source;
+use super::stage::{Outcome, StageRun, Step};
+use super::unpack;
+use super::workspace::{LayerRef, chain};
+use crate::BuildError;
+use crate::cache::KeyBuilder;
+use crate::context::Context;
+use crate::dockerfile::{Add, Chmod, Copy, Instruction, Origin, Transfer, Word};
+
+/// Where COPY reads.
+enum From<'a> {
+    Context(&'a Context),
+    Layers { layers: Vec<LayerRef>, name: String },
+}
+
+/// A transfer with its variables expanded.
+struct Expanded {
+    sources: Vec<String>,
+    destination: String,
+    chown: String,
+    chmod: Option<(String, Chmod)>,
+    /// Here-documents by name and content.
+    documents: Vec<(String, Vec<u8>)>,
+}
+
+/// Carries out a COPY.
+pub(crate) fn copy(stage: &mut StageRun<'_>, at: &Instruction, copy: &Copy) -> Result<(), BuildError> {
+    if copy.parents.is_some() {
+        return Err(stage.unsupported(at, "COPY --parents"));
+    }
+    let expanded = expand(stage, at, &copy.transfer)?;
+    let from = match &copy.from {
+        None => From::Context(stage.build.context()?),
+        Some(word) => source_layers(stage, at, word)?,
+    };
+    let created_by = history("COPY", &expanded);
+    stage.layer_step(at, created_by, |stage, step| transfer(stage, step, at, &expanded, &from))
+}
+
+/// Carries out an ADD of local files and archives.
+pub(crate) fn add(stage: &mut StageRun<'_>, at: &Instruction, add: &Add) -> Result<(), BuildError> {
+    if add.checksum.is_some() || add.keep_git_dir.is_some() {
+        return Err(stage.unsupported(at, "ADD --checksum and --keep-git-dir"));
+    }
+    let expanded = expand(stage, at, &add.transfer)?;
+    if let Some(remote) = expanded.sources.iter().find(|source| is_remote(source)) {
+        let what = format!("ADD of {remote}: a URL or git repository (fetch it in a RUN step instead)");
+        return Err(stage.unsupported(at, what));
+    }
+    let unpacks = add.unpack.is_none_or(|(unpacks, _)| unpacks);
+    let context = stage.build.context()?;
+    let created_by = history("ADD", &expanded);
+    stage.layer_step(at, created_by, |stage, step| {
+        if unpacks {
+            if let Some(outcome) = add_archives(stage, step, at, &expanded, context)? {
+                return Ok(outcome);
+            }
+        }
+        transfer(stage, step, at, &expanded, &From::Context(context))
+    })
+}
+
+fn transfer(
+    stage: &StageRun<'_>,
+    step: &Step,
+    at: &Instruction,
+    expanded: &Expanded,
+    from: &From<'_>,
+) -> Result<Outcome, BuildError> {
+    let refuse = |reason: String| stage.refuse(at, reason);
+    let (asked, groups) = match from {
+        From::Context(context) => {
+            let groups = source::from_context(context, &expanded.sources).map_err(refuse)?;
+            (asked_key(stage, expanded).list("items", source::fields(&groups)), Some(groups))
+        }
+        From::Layers { layers, .. } => {
+            (asked_key(stage, expanded).field("from", chain(layers).as_bytes()), None)
+        }
+    };
+    let asked = asked.finish();
+    if let Some(layer) = stage.known(&asked)? {
+        return Ok(Outcome { layer, cached: true });
+    }
+    let (groups, layers) = match (from, groups) {
+        (From::Layers { layers, name }, _) => {
+            let view = View::of(stage.build.workspace, layers)?;
+            (source::from_layers(&view, name, &expanded.sources).map_err(refuse)?, &layers[..])
+        }
+        (From::Context(_), groups) => (groups.unwrap_or_default(), &[][..]),
+    };
+    let below = stage.view()?;
+    let owner = stage.owner(at, &below, &expanded.chown)?;
+    let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
+    let groups = with_documents(groups, &expanded.documents);
+    let placed = place(&below.tree, &expanded.destination, &groups, &stage.attributes(owner, chmod))
+        .map_err(|reason| stage.refuse(at, reason))?;
+    let context = match from {
+        From::Context(context) => Some(*context),
+        From::Layers { .. } => None,
+    };
+    let outcome = stage.known_or(step, &content_key(&placed), || {
+        let sources = Sources { context, layers };
+        let layer = write_layer(stage.build.workspace, &placed, sources, &step.location.instruction)?;
+        source::check_unchanged(stage.build.workspace, &layer, &placed)?
+            .map_err(|reason| stage.refuse(at, reason))?;
+        Ok(layer)
+    })?;
+    stage.remember(&asked, &outcome.layer, &step.location.instruction, 0)?;
+    Ok(outcome)
+}
+
+/// Unpacks the archives among the sources of an ADD; `None` where there is none.
+fn add_archives(
+    stage: &StageRun<'_>,
+    step: &Step,
+    at: &Instruction,
+    expanded: &Expanded,
+    context: &Context,
+) -> Result<Option<Outcome>, BuildError> {
+    let groups =
+        source::from_context(context, &expanded.sources).map_err(|reason| stage.refuse(at, reason))?;
+    let (archives, plain) = unpack::split(context, groups)?;
+    if archives.is_empty() {
+        return Ok(None);
+    }
+    let fields = source::fields(&plain).chain(archives.iter().map(unpack::Archive::field));
+    let key = asked_key(stage, expanded).field("unpacks", "archives").list("items", fields).finish();
+    stage
+        .known_or(step, &key, || {
+            let below = stage.view()?;
+            let owner = stage.owner(at, &below, &expanded.chown)?;
+            let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
+            let attributes = stage.attributes(owner, chmod);
+            let plain = with_documents(plain, &expanded.documents);
+            let placed = place(&below.tree, &expanded.destination, &plain, &attributes)
+                .map_err(|reason| stage.refuse(at, reason))?;
+            let unpacking = unpack::Unpacking {
+                workspace: stage.build.workspace,
+                context,
+                below: &below.tree,
+                destination: &expanded.destination,
+                attributes: &attributes,
+            };
+            unpacking
+                .write_layer(&placed, &archives, &step.location.instruction)?
+                .map_err(|reason| stage.refuse(at, reason))
+        })
+        .map(Some)
+}
+
+fn asked_key(stage: &StageRun<'_>, expanded: &Expanded) -> KeyBuilder {
+    let chmod = expanded.chmod.as_ref().map_or("", |(text, _)| text);
+    let documents = expanded.documents.iter().flat_map(|(name, content)| [name.as_bytes(), content]);
+    KeyBuilder::new("copy")
+        .field("below", chain(&stage.state.layers).as_bytes())
+        .list("sources", &expanded.sources)
+        .field("destination", &expanded.destination)
+        .field("chown", &expanded.chown)
+        .field("chmod", chmod)
+        .list("documents", documents)
+        .field("epoch", format!("{:?}", stage.build.request.source_date_epoch))
+}
+
+fn expand(stage: &StageRun<'_>, at: &Instruction, transfer: &Transfer) -> Result<Expanded, BuildError> {
+    if transfer.link.is_some() {
+        return Err(stage.unsupported(at, "--link"));
+    }
+    if !transfer.exclude.is_empty() {
+        return Err(stage.unsupported(at, "--exclude"));
+    }
+    let word = |word: &Word| stage.state.expand(word).map_err(|error| stage.refuse(at, error.to_string()));
+    let optional = |flag: &Option<Word>| flag.as_ref().map(&word).transpose();
+    let sources: Vec<String> = transfer.sources.iter().map(&word).collect::<Result<_, _>>()?;
+    let given = word(&transfer.destination)?;
+    if given.is_empty() {
+        return Err(stage.refuse(at, "the destination is empty"));
+    }
+    if sources.len() + transfer.heredocs.len() > 1 && !given.ends_with('/') {
+        let keyword = at.command.keyword();
+        let reason = format!("{keyword} with more than one source needs a destination that ends with /");
+        return Err(stage.refuse(at, reason));
+    }
+    let folder = given.ends_with('/') || given == "." || given.ends_with("/.");
+    let mut destination = stage.state.absolute(&given);
+    if folder && !destination.ends_with('/') {
+        destination.push('/');
+    }
+    let chmod = match optional(&transfer.chmod)? {
+        Some(text) => {
+            let chmod = Chmod::parse(&text).map_err(|reason| stage.refuse(at, reason))?;
+            Some((text, chmod))
+        }
+        None => None,
+    };
+    let document = |heredoc: &crate::dockerfile::Heredoc| {
+        let text = stage.expand_document(heredoc)?;
+        Ok((heredoc.name.clone(), text.into_bytes()))
+    };
+    let documents = transfer.heredocs.iter().map(document).collect::<Result<_, BuildError>>()?;
+    Ok(Expanded {
+        sources,
+        destination,
+        chown: optional(&transfer.chown)?.unwrap_or_default(),
+        chmod,
+        documents,
+    })
+}
+
+fn source_layers<'a>(stage: &StageRun<'_>, at: &Instruction, from: &Word) -> Result<From<'a>, BuildError> {
+    let name = stage.state.expand(from).map_err(|error| stage.refuse(at, error.to_string()))?;
+    let origins = stage.build.dockerfile.origins(at)?;
+    match origins.first().map(|(origin, _)| origin) {
+        Some(Origin::Stage(index)) => {
+            let layers = stage.build.schedule.wait(*index)?.layers.clone();
+            Ok(From::Layers { layers, name: stage.build.dockerfile.stage_label(*index) })
+        }
+        _ if name == "scratch" => Ok(From::Layers { layers: Vec::new(), name }),
+        _ => {
+            let layers = stage.build.image(&name, &stage.location(at))?.layers;
+            Ok(From::Layers { layers, name: format!("the image {name}") })
+        }
+    }
+}
+
+fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Vec<Group> {
+    for (name, content) in documents {
+        let kind = ItemKind::File {
+            size: content.len() as u64,
+            digest: oci::Digest::of(content),
+            content: Content::Inline(content.clone()),
+        };
+        let item = Item {
+            relative: LayerPath::new(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: None,
+            xattrs: std::collections::BTreeMap::new(),
+        };
+        groups.push(Group { name: name.clone().into_bytes(), is_folder: false, items: vec![item] });
+    }
+    groups
+}
+
+fn history(keyword: &str, expanded: &Expanded) -> String {
+    let mut text = keyword.to_owned();
+    for (flag, value) in
+        [("chown", expanded.chown.as_str()), ("chmod", expanded.chmod.as_ref().map_or("", |(text, _)| text))]
+    {
+        if !value.is_empty() {
+            text += &format!(" --{flag}={value}");
+        }
+    }
+    let documents = expanded.documents.iter().map(|(name, _)| format!("<<{name}"));
+    for source in expanded.sources.iter().cloned().chain(documents) {
+        text += &format!(" {source}");
+    }
+    format!("{text} {} # buildkit", expanded.destination)
+}
+
+fn is_remote(source: &str) -> bool {
+    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
+}

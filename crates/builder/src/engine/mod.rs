@@ -1,0 +1,63 @@
+//! The embedded engine: no daemon, no root, layers in one pass.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `build`, `schedule` | one build; its stages side by side |
+//! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
+//! | `run` | RUN |
+//! | `copy`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
+//! | `contents`, `accounts` | single files and names out of layers |
+//! | `root` | an image to run in |
+//! | `workspace` | indexes, trees and records on disk |
+
+mod accounts;
+mod build;
+mod contents;
+mod copy;
+mod fill;
+mod place;
+mod root;
+mod run;
+mod schedule;
+mod scope;
+mod source;
+mod stage;
+mod state;
+mod unpack;
+mod workspace;
+
+pub use root::ImageRoot;
+pub use workspace::Workspace;
+
+use crate::BuildError;
+use crate::request::{Bases, BuildRequest, Built, Engine, Observer};
+
+/// Builds images in this process.
+#[derive(Debug)]
+pub struct EmbeddedEngine {
+    workspace: Workspace,
+}
+
+impl EmbeddedEngine {
+    /// Returns an engine that keeps its work in `workspace`.
+    pub fn new(workspace: Workspace) -> Self {
+        Self { workspace }
+    }
+
+    /// Returns the workspace.
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+}
+
+impl Engine for EmbeddedEngine {
+    fn build(
+        &self,
+        request: &BuildRequest,
+        bases: &dyn Bases,
+        observer: Observer<'_>,
+    ) -> Result<Built, BuildError> {
+        let (build, needed) = build::Build::plan(&self.workspace, request, bases, observer)?;
+        build.run(&needed)
+    }
+}

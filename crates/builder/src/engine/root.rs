@@ -1,0 +1,68 @@
+//! An image as a root file system for commands that test it or run in it.
+
+use std::path::Path;
+
+use oci::{Descriptor, Document, ImageConfig};
+use store::ImageStore;
+
+use super::EmbeddedEngine;
+use super::workspace::{LayerRef, WorkFolder, fetch_blob};
+use crate::BuildError;
+use crate::sandbox::RootFs;
+
+/// An image's layers, unpacked, with a writable folder on top that goes when this is dropped.
+#[derive(Debug)]
+pub struct ImageRoot<'a> {
+    /// How to run in it.
+    pub config: ImageConfig,
+    rootfs: RootFs,
+    _work: WorkFolder<'a>,
+}
+
+impl ImageRoot<'_> {
+    /// Returns the root file system.
+    pub fn rootfs(&self) -> &RootFs {
+        &self.rootfs
+    }
+
+    /// Returns the folder that holds what commands changed.
+    pub fn upper(&self) -> &Path {
+        &self.rootfs.upper
+    }
+}
+
+impl EmbeddedEngine {
+    /// Returns the image of one manifest as a root file system, unpacking layers that no one
+    /// unpacked before.
+    ///
+    /// # Errors
+    /// `Store` where a blob is missing or corrupt, `Layer` where a layer cannot be unpacked.
+    pub fn image_root(
+        &self,
+        store: &dyn ImageStore,
+        manifest: &Document,
+    ) -> Result<ImageRoot<'_>, BuildError> {
+        let workspace = &self.workspace;
+        let corrupt = |reason: String| {
+            let what = format!("manifest {}", manifest.digest());
+            BuildError::Store(store::StoreError::Corrupt { what, reason })
+        };
+        let image = manifest.as_image().ok_or_else(|| corrupt("it is an index".to_owned()))?;
+        for blob in image.blobs() {
+            fetch_blob(&workspace.store, store, blob)?;
+        }
+        let config = super::build::read_config(&workspace.store, &image.config)?;
+        let config: ImageConfig = serde_json::from_slice(&config)
+            .map_err(|error| corrupt(format!("its configuration: {error}")))?;
+        let layer = |(diff_id, layer): (&oci::DiffId, &Descriptor)| LayerRef {
+            diff_id: *diff_id,
+            descriptor: layer.clone(),
+        };
+        let layers: Vec<LayerRef> = config.rootfs.diff_ids.iter().zip(&image.layers).map(layer).collect();
+        let lowers = workspace.tree_stack(&layers)?;
+        let work = workspace.work_folder()?;
+        let rootfs =
+            RootFs { lowers, upper: work.create("upper")?, work: work.create("work")?, read_only: false };
+        Ok(ImageRoot { config, rootfs, _work: work })
+    }
+}

@@ -1,0 +1,213 @@
+//! RUN: a command over the layers below, and what it changed as a layer.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use layer::diff::Times;
+use oci::Platform;
+
+use super::workspace::{LayerRef, Workspace, chain, io_error};
+use crate::BuildError;
+use crate::cache::{CacheKey, KeyBuilder};
+use crate::dockerfile::Program;
+use crate::error::Location;
+use crate::sandbox::{Command, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
+
+/// The time that files written by a step get: the first day all file formats can hold, in every
+/// time zone. It is the same whenever the step runs, so that its layer depends on nothing but the key.
+pub(crate) const LAYER_TIME: i64 = 315_619_200;
+
+/// How many of a failing step's last lines are kept for its error.
+const LAST_LINES: usize = 20;
+const LONGEST_LINE: usize = 4096;
+
+/// A RUN with everything that its result depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct RunStep {
+    pub program: Program,
+    pub shell: Vec<String>,
+    /// `NAME=value`, part of the key.
+    pub environment: Vec<String>,
+    /// `NAME=value`, not part of the key.
+    pub proxies: Vec<String>,
+    pub working_directory: String,
+    pub user: String,
+    pub network: Network,
+    pub source_date_epoch: Option<i64>,
+    pub timeout: Option<Duration>,
+}
+
+impl RunStep {
+    /// Returns the key of the step over the layers `below`.
+    pub fn key(&self, below: &[LayerRef], platform: &Platform) -> CacheKey {
+        let (kind, words) = match &self.program {
+            Program::Exec(words) => ("exec", words.clone()),
+            Program::Shell(text) => ("shell", self.shell.iter().chain([text]).cloned().collect()),
+            Program::Script { name, content } => ("script", vec![name.clone(), content.clone()]),
+        };
+        KeyBuilder::new("run")
+            .field("below", chain(below).as_bytes())
+            .field("platform", platform.to_string())
+            .field("form", kind)
+            .list("words", words)
+            .list("environment", &self.environment)
+            .field("folder", &self.working_directory)
+            .field("user", &self.user)
+            .field("network", format!("{:?}", self.network))
+            .field("epoch", self.source_date_epoch.map_or_else(String::new, |epoch| epoch.to_string()))
+            .finish()
+    }
+
+    /// Runs the command and keeps what it changed as a layer.
+    ///
+    /// # Errors
+    /// `Step` where the command fails; `Sandbox` where it cannot be started.
+    pub fn execute(
+        &self,
+        workspace: &Workspace,
+        below: &[LayerRef],
+        location: &Location,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<LayerRef, BuildError> {
+        let work = workspace.work_folder()?;
+        let rootfs = RootFs {
+            lowers: workspace.tree_stack(below)?,
+            upper: work.create("upper")?,
+            work: work.create("work")?,
+            read_only: false,
+        };
+        let command = self.command(&work)?;
+        let mut tail = Tail::default();
+        let mut take = |_: OutputStream, bytes: &[u8]| {
+            tail.push(bytes);
+            output(bytes);
+        };
+        let started = modified(&rootfs.upper)?;
+        let refused = |source| BuildError::Sandbox { location: location.clone(), source };
+        let sandbox = workspace.sandbox().map_err(refused)?;
+        let exit = sandbox.run(&rootfs, &command, &mut take).map_err(refused)?;
+        if !exit.success() {
+            let outcome = self.outcome(&exit);
+            return Err(BuildError::Step { location: location.clone(), outcome, last_lines: tail.lines() });
+        }
+        self.keep(workspace, below, &rootfs, started, location)
+    }
+
+    fn keep(
+        &self,
+        workspace: &Workspace,
+        below: &[LayerRef],
+        rootfs: &RootFs,
+        started: i64,
+        location: &Location,
+    ) -> Result<LayerRef, BuildError> {
+        let times = match self.source_date_epoch {
+            Some(epoch) => Times { newer_than: epoch, becomes: epoch },
+            None => Times { newer_than: started, becomes: LAYER_TIME },
+        };
+        let layer = workspace.pack_upper(&rootfs.upper, below, times, &location.instruction)?;
+        workspace.adopt_tree(&layer, &rootfs.upper)?;
+        Ok(layer)
+    }
+
+    fn command(&self, work: &super::workspace::WorkFolder<'_>) -> Result<Command, BuildError> {
+        let mut mounts = Vec::new();
+        let arguments = match &self.program {
+            Program::Exec(words) => words.clone(),
+            Program::Shell(text) => self.shell.iter().chain([text]).cloned().collect(),
+            Program::Script { name, content } => {
+                let source = work.write_executable("script", content.as_bytes())?;
+                let target = format!("/dev/pipes/{name}");
+                mounts.push(Mount::Bind { source, target: target.clone().into(), read_only: true });
+                vec![target]
+            }
+        };
+        let pair = |entry: &String| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_owned(), value.to_owned())
+        };
+        Ok(Command {
+            arguments,
+            environment: self.environment.iter().chain(&self.proxies).map(pair).collect(),
+            working_directory: self.working_directory.clone(),
+            user: self.user.clone(),
+            network: self.network,
+            mounts,
+            limits: Limits { timeout: self.timeout, ..Limits::default() },
+            ..Command::new(&[])
+        })
+    }
+
+    fn outcome(&self, exit: &Exit) -> String {
+        match self.timeout {
+            Some(timeout) if exit.timed_out => format!("took longer than {} s", timeout.as_secs()),
+            _ if exit.out_of_memory => "was killed because memory ran out".to_owned(),
+            _ => match exit.status {
+                Status::Code(code) => format!("exited with code {code}"),
+                Status::Signal(signal) => format!("was killed by signal {signal}"),
+            },
+        }
+    }
+}
+
+/// When a folder was made, in seconds, by the clock that stamps the files in it.
+fn modified(folder: &Path) -> Result<i64, BuildError> {
+    let metadata = std::fs::metadata(folder).map_err(|source| io_error("read", folder, source))?;
+    Ok(metadata.mtime())
+}
+
+/// The last lines of an output that arrives in pieces.
+#[derive(Default)]
+struct Tail {
+    lines: std::collections::VecDeque<Vec<u8>>,
+    open: bool,
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if !self.open {
+                self.lines.push_back(Vec::new());
+            }
+            self.open = !piece.ends_with(b"\n");
+            let line = self.lines.back_mut().expect("a line was pushed");
+            let room = LONGEST_LINE.saturating_sub(line.len());
+            line.extend(piece.iter().take(room).filter(|byte| **byte != b'\n'));
+            if self.lines.len() > LAST_LINES {
+                self.lines.pop_front();
+            }
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.iter().map(|line| String::from_utf8_lossy(line).trim_end().to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_keeps_the_last_lines_whole() {
+        let mut tail = Tail::default();
+        for number in 0..50 {
+            tail.push(format!("li").as_bytes());
+            tail.push(format!("ne {number}\nx").as_bytes());
+            tail.push(b"\n");
+        }
+        let lines = tail.lines();
+        assert_eq!(lines.len(), LAST_LINES);
+        assert_eq!(lines[LAST_LINES - 2..], ["line 49", "x"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let mut tail = Tail::default();
+        for _ in 0..100 {
+            tail.push(&[b'x'; 1000]);
+        }
+        assert_eq!(tail.lines(), ["x".repeat(LONGEST_LINE)]);
+    }
+}

@@ -1,0 +1,186 @@
+//! What COPY and ADD select, from a context or from layers, as items that can be placed.
+
+use std::time::SystemTime;
+
+use layer::{FollowLast, Kind};
+use oci::Digest;
+
+use super::contents::View;
+use super::place::{Content, Group, Item, ItemKind, Placed};
+use super::workspace::{LayerRef, Workspace, io_error};
+use crate::BuildError;
+use crate::context::{
+    Context, ContextOptions, LayerTree, NodeKind, Permissions, Selected, SelectedItem, SourceTree, select,
+};
+use crate::ignore::IgnoreFile;
+use crate::request::BuildRequest;
+
+/// How many files are hashed at the same time.
+const HASHING_THREADS: usize = 4;
+
+/// Opens the context of a build with the ignore file that belongs to its Dockerfile.
+pub(crate) fn open_context(request: &BuildRequest, workspace: &Workspace) -> Result<Context, BuildError> {
+    let ignore = ignore_file(request)?;
+    let cache_folder = workspace.context_cache()?;
+    let options = ContextOptions {
+        threads: HASHING_THREADS,
+        now: file_system_time(&cache_folder).map_err(|error| io_error("write to", &cache_folder, error))?,
+        cache_folder: Some(cache_folder),
+        permissions: Permissions::AsFound,
+    };
+    Context::open(&request.context, &ignore, options)
+        .map_err(|error| BuildError::layer("read the context", error))
+}
+
+/// The time by the clock that stamps files, which is what times of files are held against.
+fn file_system_time(folder: &std::path::Path) -> std::io::Result<SystemTime> {
+    tempfile::tempfile_in(folder)?.metadata()?.modified()
+}
+
+fn ignore_file(request: &BuildRequest) -> Result<IgnoreFile, BuildError> {
+    let own = request.dockerfile.file_name().map(|name| {
+        let mut name = name.to_owned();
+        name.push(".dockerignore");
+        request.dockerfile.with_file_name(name)
+    });
+    for path in own.into_iter().chain([request.context.join(".dockerignore")]) {
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let file = IgnoreFile::parse(&bytes, &path.display().to_string());
+                return file.map_err(|error| BuildError::layer("use the ignore file", error));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io_error("read", &path, source)),
+        }
+    }
+    Ok(IgnoreFile::empty())
+}
+
+/// Selects from a context.
+///
+/// # Errors
+/// A source that is not there, for people.
+pub(crate) fn from_context(context: &Context, sources: &[String]) -> Result<Vec<Group>, String> {
+    let file = |selected: &Selected, item: &SelectedItem| Some(Content::Context(selected.path_of(item)));
+    groups(context, sources, |_| None, file)
+}
+
+/// Selects from the layers of a stage or an image.
+///
+/// # Errors
+/// A source that is not there, for people.
+pub(crate) fn from_layers(view: &View, name: &str, sources: &[String]) -> Result<Vec<Group>, String> {
+    let tree = LayerTree { tree: &view.tree, name };
+    let file = |selected: &Selected, item: &SelectedItem| {
+        let resolved = view.tree.resolve(&selected.path_of(item), FollowLast::No).ok()?;
+        let node = resolved.node?;
+        match node.content.kind {
+            Kind::File { offset, .. } => Some(Content::Layer { layer: node.content_layer, offset }),
+            _ => None,
+        }
+    };
+    groups(&tree, sources, |item| Some(item.node.mtime), file)
+}
+
+fn groups(
+    tree: &dyn SourceTree,
+    sources: &[String],
+    mtime: impl Fn(&SelectedItem) -> Option<i64>,
+    content: impl Fn(&Selected, &SelectedItem) -> Option<Content>,
+) -> Result<Vec<Group>, String> {
+    let mut groups = Vec::new();
+    for source in sources {
+        for selected in select(tree, source).map_err(|error| chain_of(&error))? {
+            let files = selected.items.iter().filter(|item| is_file(item));
+            let paths: Vec<_> = files.map(|item| selected.path_of(item)).collect();
+            let mut digests = tree.digests(&paths).map_err(|error| chain_of(&error))?.into_iter();
+            let mut items = Vec::with_capacity(selected.items.len());
+            for item in &selected.items {
+                let digest = if is_file(item) { digests.next() } else { None };
+                let content = content(&selected, item);
+                items.push(Item {
+                    relative: item.relative.clone(),
+                    kind: kind(&item.node.kind, digest, content).ok_or_else(|| missing(&selected, item))?,
+                    mode: item.node.mode,
+                    uid: item.node.uid,
+                    gid: item.node.gid,
+                    mtime: mtime(item),
+                    xattrs: item.node.xattrs.clone(),
+                });
+            }
+            groups.push(Group { name: selected.name.clone(), is_folder: selected.is_folder, items });
+        }
+    }
+    Ok(groups)
+}
+
+fn is_file(item: &SelectedItem) -> bool {
+    matches!(item.node.kind, NodeKind::File { .. })
+}
+
+fn kind(kind: &NodeKind, digest: Option<Digest>, content: Option<Content>) -> Option<ItemKind> {
+    Some(match kind {
+        NodeKind::File { size } => ItemKind::File { size: *size, digest: digest?, content: content? },
+        NodeKind::Directory => ItemKind::Directory,
+        NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
+        NodeKind::Fifo => ItemKind::Special(Kind::Fifo),
+        NodeKind::CharDevice { major, minor } => {
+            ItemKind::Special(Kind::CharDevice { major: *major, minor: *minor })
+        }
+        NodeKind::BlockDevice { major, minor } => {
+            ItemKind::Special(Kind::BlockDevice { major: *major, minor: *minor })
+        }
+    })
+}
+
+fn missing(selected: &Selected, item: &SelectedItem) -> String {
+    let path = selected.path_of(item);
+    format!("{} has no content in its layer", String::from_utf8_lossy(&path))
+}
+
+/// Returns what of a selection is part of a key: all but owners and times.
+pub(crate) fn fields(groups: &[Group]) -> impl Iterator<Item = Vec<u8>> {
+    groups.iter().flat_map(|group| {
+        let head = [if group.is_folder { &b"folder "[..] } else { b"single " }, &group.name].concat();
+        std::iter::once(head).chain(group.items.iter().map(field))
+    })
+}
+
+fn field(item: &Item) -> Vec<u8> {
+    let what = match &item.kind {
+        ItemKind::Directory => "folder".to_owned().into_bytes(),
+        ItemKind::File { size, digest, .. } => format!("file {size} {digest}").into_bytes(),
+        ItemKind::Symlink(target) => [b"link ", &target[..]].concat(),
+        ItemKind::Special(kind) => format!("{kind:?}").into_bytes(),
+    };
+    let mode = format!("{:o}", item.mode);
+    // Lengths in front: a path may hold any byte but NUL.
+    let lengths = format!("{} {} ", item.relative.len(), what.len());
+    [lengths.as_bytes(), &item.relative, &what, mode.as_bytes()].concat()
+}
+
+/// Makes sure that what was written is what was selected: a file of the context may have changed
+/// in between, and the layer would then stand under a key that it does not belong to.
+pub(crate) fn check_unchanged(
+    workspace: &Workspace,
+    layer: &LayerRef,
+    placed: &[Placed],
+) -> Result<Result<(), String>, BuildError> {
+    let index = workspace.index(layer)?;
+    let digest = |kind: &Kind| match kind {
+        Kind::File { digest, .. } => *digest,
+        _ => None,
+    };
+    for (written, placed) in index.entries.iter().zip(placed) {
+        if written.path != placed.entry.path || digest(&written.kind) != digest(&placed.entry.kind) {
+            let path = String::from_utf8_lossy(&placed.entry.path);
+            return Ok(Err(format!("the source of /{path} changed while it was copied; run again")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

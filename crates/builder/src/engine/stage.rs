@@ -1,0 +1,300 @@
+//! One stage from its base to its last instruction.
+
+use std::time::Instant;
+
+use super::build::Build;
+use super::contents::View;
+use super::place::{self, Attributes};
+use super::run::RunStep;
+use super::state::State;
+use super::workspace::{LayerRef, chain};
+use super::{copy, fill};
+use crate::cache::{CacheKey, KeyBuilder, StepRecord};
+use crate::dockerfile::{Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Stage};
+use crate::error::Location;
+use crate::sandbox::Network;
+use crate::{BuildError, BuildEvent};
+
+/// A stage that is being built.
+pub(crate) struct StageRun<'a> {
+    pub build: &'a Build<'a>,
+    pub stage: &'a Stage,
+    pub state: State,
+    /// Number of the next step that makes a layer.
+    next_step: u32,
+}
+
+/// A step that makes a layer, on its way.
+pub(crate) struct Step {
+    pub number: u32,
+    pub location: Location,
+}
+
+/// What a step came to.
+pub(crate) struct Outcome {
+    pub layer: LayerRef,
+    pub cached: bool,
+}
+
+impl<'a> StageRun<'a> {
+    /// Builds the stage and returns what it came to.
+    pub fn run(build: &'a Build<'a>, index: usize) -> Result<State, BuildError> {
+        let stage = &build.dockerfile.stages[index];
+        let state = base_state(build, index)?;
+        let mut run = Self { build, stage, state, next_step: build.first_steps[index] };
+        for instruction in &stage.instructions {
+            run.instruction(instruction)?;
+        }
+        Ok(run.state)
+    }
+
+    /// Returns the place of an instruction, for messages.
+    pub fn location(&self, instruction: &Instruction) -> Location {
+        self.build.location(instruction.span, &instruction.original)
+    }
+
+    /// Returns an error about an instruction.
+    pub fn refuse(&self, instruction: &Instruction, reason: impl Into<String>) -> BuildError {
+        BuildError::Instruction { location: self.location(instruction), reason: reason.into() }
+    }
+
+    /// Returns an error about something the engine does not do.
+    pub fn unsupported(&self, instruction: &Instruction, what: impl Into<String>) -> BuildError {
+        BuildError::Unsupported { location: self.location(instruction), what: what.into() }
+    }
+
+    /// Returns the merged view of the layers so far.
+    pub fn view(&self) -> Result<View, BuildError> {
+        View::of(&self.build.workspace, &self.state.layers)
+    }
+
+    /// Returns the record's layer for `key`, where it can be used.
+    pub fn known(&self, key: &CacheKey) -> Result<Option<LayerRef>, BuildError> {
+        if self.build.request.no_cache {
+            return Ok(None);
+        }
+        let Some(record) = self.build.workspace.records.get(key) else { return Ok(None) };
+        let layer = LayerRef { diff_id: record.diff_id, descriptor: record.descriptor };
+        Ok(self.build.workspace.has_layer(&layer)?.then_some(layer))
+    }
+
+    /// Returns the layer of `key`, making it where it is not known. Whoever else needs the same key
+    /// waits and finds it known.
+    pub fn known_or(
+        &self,
+        step: &Step,
+        key: &CacheKey,
+        make: impl FnOnce() -> Result<LayerRef, BuildError>,
+    ) -> Result<Outcome, BuildError> {
+        if let Some(layer) = self.known(key)? {
+            return Ok(Outcome { layer, cached: true });
+        }
+        let records = &self.build.workspace.records;
+        let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
+        let _guard = records.lock(key).map_err(lock_failed)?;
+        if let Some(layer) = self.known(key)? {
+            return Ok(Outcome { layer, cached: true });
+        }
+        let _permit = self.build.schedule.permit(self.stage.index)?;
+        let started = Instant::now();
+        let layer = make()?;
+        let milliseconds = started.elapsed().as_millis() as u64;
+        self.remember(key, &layer, &step.location.instruction, milliseconds)?;
+        Ok(Outcome { layer, cached: false })
+    }
+
+    /// Notes that `key` gives `layer`.
+    pub fn remember(
+        &self,
+        key: &CacheKey,
+        layer: &LayerRef,
+        instruction: &str,
+        milliseconds: u64,
+    ) -> Result<(), BuildError> {
+        let record = StepRecord::new(layer.diff_id, layer.descriptor.clone(), instruction, milliseconds);
+        let written = self.build.workspace.records.put(key, &record);
+        written.map_err(|error| BuildError::layer("write a step of the cache", error))
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), BuildError> {
+        let configured = self.state.configure(&instruction.command, &self.build.globals);
+        if configured.map_err(|reason| self.refuse(instruction, reason))? {
+            return Ok(());
+        }
+        match &instruction.command {
+            Command::Run(run) => self.run_step(instruction, run),
+            Command::Workdir(path) => {
+                let path = self.state.expand(path).map_err(|e| self.refuse(instruction, e.to_string()))?;
+                self.workdir(instruction, &path)
+            }
+            Command::Copy(transfer) => copy::copy(self, instruction, transfer),
+            Command::Add(add) => copy::add(self, instruction, add),
+            Command::Onbuild(_) => Err(self.unsupported(instruction, "ONBUILD")),
+            _ => unreachable!("the state carries out every instruction that makes no layer"),
+        }
+    }
+
+    /// Does a step that makes a layer, with its events.
+    pub fn layer_step(
+        &mut self,
+        instruction: &Instruction,
+        created_by: String,
+        work: impl FnOnce(&Self, &Step) -> Result<Outcome, BuildError>,
+    ) -> Result<(), BuildError> {
+        let step = Step { number: self.next_step, location: self.location(instruction) };
+        self.next_step += 1;
+        (self.build.observer)(BuildEvent::StepStarted {
+            number: step.number,
+            stage: self.build.dockerfile.stage_label(self.stage.index),
+            instruction: step.location.instruction.clone(),
+            file: step.location.file.clone(),
+            line: step.location.line,
+        });
+        let started = Instant::now();
+        let outcome = work(self, &step)?;
+        self.build.count(outcome.cached);
+        (self.build.observer)(BuildEvent::StepFinished {
+            number: step.number,
+            cached: outcome.cached,
+            duration: started.elapsed(),
+            layer_bytes: outcome.layer.descriptor.size,
+        });
+        self.state.push_layer(outcome.layer, created_by);
+        Ok(())
+    }
+
+    fn run_step(&mut self, instruction: &Instruction, run: &Run) -> Result<(), BuildError> {
+        if let Some(mount) = run.mounts.first() {
+            return Err(self.unsupported(instruction, format!("RUN --mount={}", mount.value.text)));
+        }
+        if run.security.is_some() {
+            return Err(self.unsupported(instruction, "RUN --security"));
+        }
+        if !run.devices.is_empty() {
+            return Err(self.unsupported(instruction, "RUN --device"));
+        }
+        let network = match run.network {
+            Some((RunNetwork::None, _)) => Network::None,
+            _ => Network::Host,
+        };
+        let environment = self.state.config.config.env.clone();
+        let step = RunStep {
+            program: run.program(),
+            shell: self.state.shell(),
+            environment: self.state.scope.step_environment(&environment),
+            proxies: self.build.proxies.clone(),
+            working_directory: self.state.config.config.working_dir.clone(),
+            user: self.state.config.config.user.clone(),
+            network,
+            source_date_epoch: self.build.request.source_date_epoch,
+            timeout: self.build.request.step_timeout,
+        };
+        let created_by = self.run_history(&step, &environment);
+        self.layer_step(instruction, created_by, |stage, at| {
+            let key = step.key(&stage.state.layers, &stage.build.request.platform);
+            stage.known_or(at, &key, || {
+                let mut output = |bytes: &[u8]| {
+                    (stage.build.observer)(BuildEvent::StepOutput {
+                        number: at.number,
+                        bytes: bytes.to_vec(),
+                    });
+                };
+                step.execute(&stage.build.workspace, &stage.state.layers, &at.location, &mut output)
+            })
+        })
+    }
+
+    fn run_history(&self, step: &RunStep, environment: &[String]) -> String {
+        let arguments = self.state.scope.arguments(environment);
+        let count = match arguments.len() {
+            0 => String::new(),
+            count => format!("|{count} {} ", arguments.join(" ")),
+        };
+        let command = match &step.program {
+            Program::Exec(words) => words.join(" "),
+            Program::Shell(text) => format!("{} {text}", step.shell.join(" ")),
+            Program::Script { content, .. } => content.clone(),
+        };
+        format!("RUN {count}{command} # buildkit")
+    }
+
+    fn workdir(&mut self, instruction: &Instruction, path: &str) -> Result<(), BuildError> {
+        if path.is_empty() {
+            return Err(self.refuse(instruction, "WORKDIR needs a path that is not empty"));
+        }
+        let folder = self.state.absolute(path);
+        self.state.config.config.working_dir.clone_from(&folder);
+        let created_by = format!("WORKDIR {folder}");
+        self.layer_step(instruction, created_by, |stage, step| {
+            let user = stage.state.config.config.user.clone();
+            let key = KeyBuilder::new("workdir")
+                .field("below", chain(&stage.state.layers).as_bytes())
+                .field("folder", &folder)
+                .field("user", &user)
+                .field("epoch", format!("{:?}", stage.build.request.source_date_epoch))
+                .finish();
+            stage.known_or(step, &key, || {
+                let view = stage.view()?;
+                let owner = stage.owner(instruction, &view, &user)?;
+                let attributes = stage.attributes(owner, None);
+                let placed = place::folder(&view.tree, &folder, &attributes)
+                    .map_err(|reason| stage.refuse(instruction, reason))?;
+                let what = &step.location.instruction;
+                fill::write_layer(&stage.build.workspace, &placed, fill::Sources::default(), what)
+            })
+        })
+    }
+
+    /// Returns the numbers of an owner as USER or --chown has it; `None` for nothing said.
+    pub fn owner(
+        &self,
+        instruction: &Instruction,
+        view: &View,
+        text: &str,
+    ) -> Result<Option<(u32, u32)>, BuildError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let owner = Owner::parse(text).map_err(|reason| self.refuse(instruction, reason))?;
+        let numbers = super::accounts::resolve(&self.build.workspace, view, &owner)?;
+        numbers.map(Some).map_err(|reason| self.refuse(instruction, reason))
+    }
+
+    /// Returns the text of a here-document with the variables in scope.
+    pub fn expand_document(&self, heredoc: &crate::dockerfile::Heredoc) -> Result<String, BuildError> {
+        let environment = &self.state.config.config.env;
+        let lookup = |name: &str| self.state.scope.get(environment, name).map(str::to_owned);
+        Ok(self.build.dockerfile.expand_heredoc(heredoc, &lookup)?.text)
+    }
+
+    /// Returns what is given to the entries of a step.
+    pub fn attributes(
+        &self,
+        owner: Option<(u32, u32)>,
+        chmod: Option<crate::dockerfile::Chmod>,
+    ) -> Attributes {
+        Attributes { owner, chmod, source_date_epoch: self.build.request.source_date_epoch }
+    }
+}
+
+fn base_state(build: &Build<'_>, index: usize) -> Result<State, BuildError> {
+    let stage = &build.dockerfile.stages[index];
+    let location = build.location(stage.span, &stage.original);
+    if let Some(platform) = &stage.platform {
+        let wanted = build.global(platform)?;
+        let same = wanted.parse::<oci::Platform>().map(|wanted| build.request.platform.accepts(&wanted));
+        match same {
+            Ok(true) => {}
+            Ok(false) => {
+                let what = format!("FROM --platform={wanted} in a build for {}", build.request.platform);
+                return Err(BuildError::Unsupported { location, what });
+            }
+            Err(error) => return Err(BuildError::Instruction { location, reason: error.to_string() }),
+        }
+    }
+    match &build.graph.bases[index] {
+        Origin::Stage(base) => Ok(build.schedule.wait(*base)?.child()),
+        Origin::External(name) if name == "scratch" => Ok(build.scratch()),
+        Origin::External(name) => build.image(name, &location),
+    }
+}

@@ -1,0 +1,398 @@
+//! Where the engine keeps what it works with: the index and the unpacked tree of each layer, step
+//! records, and folders of steps that run now.
+//!
+//! ```text
+//! ROOT/indexes/<diff id>          what is in a layer, without its bytes
+//! ROOT/trees-<mode>/<diff id>/    a layer unpacked in overlay form; made when a step reads it
+//! ROOT/steps/<key>.json           which layer a step gave
+//! ROOT/work/<random>/             a step or an unpacking that runs now
+//! ```
+//!
+//! A tree or an index appears under its name by a rename when it is complete. A work folder is
+//! locked while its process lives; what a killed process left is removed by the next one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use layer::diff::Times;
+use layer::{LayerIndex, LayerWriter, Observer as LayerObserver, Settings, Tree};
+use oci::{Compression, Descriptor, DiffId, Digest};
+use store::ImageStore;
+use store::layout::LayoutStore;
+
+use crate::BuildError;
+use crate::cache::Records;
+use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
+
+/// A layer by both its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LayerRef {
+    pub diff_id: DiffId,
+    pub descriptor: Descriptor,
+}
+
+/// Makes the sandbox at its first use: a build whose steps are all known needs none.
+pub type SandboxMaker = Box<dyn Fn() -> Result<Sandbox, SandboxError> + Send + Sync>;
+
+/// The engine's part of the state folder.
+pub struct Workspace {
+    root: PathBuf,
+    pub(crate) store: LayoutStore,
+    make_sandbox: SandboxMaker,
+    sandbox: Mutex<Option<Arc<Sandbox>>>,
+    pub(crate) records: Records,
+    indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
+}
+
+impl Workspace {
+    /// Opens the folder, making it where it is not there, and clears what killed runs left.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open(root: &Path, store: LayoutStore, make_sandbox: SandboxMaker) -> Result<Self, BuildError> {
+        for folder in [root, &root.join("indexes"), &root.join("work")] {
+            fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
+        }
+        let steps = root.join("steps");
+        let records = Records::open(&steps).map_err(|source| io_error("create", &steps, source))?;
+        let workspace = Self {
+            root: root.to_owned(),
+            store,
+            make_sandbox,
+            sandbox: Mutex::default(),
+            records,
+            indexes: Mutex::default(),
+        };
+        workspace.clear_stale_work()?;
+        Ok(workspace)
+    }
+
+    /// Returns the sandbox, made at the first call.
+    ///
+    /// # Errors
+    /// The machine allows none; the message says which setting would.
+    pub fn sandbox(&self) -> Result<Arc<Sandbox>, SandboxError> {
+        let mut sandbox = self.sandbox.lock().expect("no holder panics");
+        match &*sandbox {
+            Some(sandbox) => Ok(Arc::clone(sandbox)),
+            None => Ok(Arc::clone(sandbox.insert(Arc::new((self.make_sandbox)()?)))),
+        }
+    }
+
+    /// Returns the sandbox for work on layers, where its absence is an error of the layer.
+    fn layer_sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {
+        self.sandbox().map_err(|error| BuildError::layer("unpack layers", error))
+    }
+
+    /// Returns the folder of unpacked layers. Owners look different from each kind of sandbox, so
+    /// that each has its own.
+    fn trees(&self) -> Result<PathBuf, BuildError> {
+        let label = match self.layer_sandbox()?.mode() {
+            Mode::Root => "root",
+            Mode::UserSubordinate(_) => "subordinate",
+            Mode::UserSingle => "single",
+        };
+        let folder = self.root.join(format!("trees-{label}"));
+        fs::create_dir_all(&folder).map_err(|source| io_error("create", &folder, source))?;
+        Ok(folder)
+    }
+
+    /// Returns what is in a layer, reading its blob only where that was never done before.
+    pub(crate) fn index(&self, layer: &LayerRef) -> Result<Arc<LayerIndex>, BuildError> {
+        if let Some(index) = self.known_index(layer.diff_id) {
+            return Ok(index);
+        }
+        let index = self.read_or_make_index(layer)?;
+        let index = Arc::new(index);
+        self.indexes.lock().expect("no holder panics").insert(layer.diff_id, Arc::clone(&index));
+        Ok(index)
+    }
+
+    /// Whether the layer's blob and index are both here, so that a record that names it can be used.
+    pub(crate) fn has_layer(&self, layer: &LayerRef) -> Result<bool, BuildError> {
+        let size = self.store.blob_size(&layer.descriptor.digest)?;
+        Ok(size == Some(layer.descriptor.size) && self.index_path(layer.diff_id).exists())
+    }
+
+    /// Returns the folders with the layers unpacked in overlay form, lowest first, unpacking those
+    /// that are not.
+    pub(crate) fn tree_stack(&self, layers: &[LayerRef]) -> Result<Vec<PathBuf>, BuildError> {
+        layers.iter().enumerate().map(|(at, layer)| self.tree(layer, &layers[..at])).collect()
+    }
+
+    /// Returns the merged view of layers, lowest first, reading indexes only.
+    pub(crate) fn merged(&self, layers: &[LayerRef]) -> Result<Tree, BuildError> {
+        let indexes: Result<Vec<_>, BuildError> = layers.iter().map(|layer| self.index(layer)).collect();
+        Ok(Tree::new(&indexes?))
+    }
+
+    /// Returns the folder with a layer unpacked over those `below`.
+    fn tree(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<PathBuf, BuildError> {
+        let trees = self.trees()?;
+        let own = trees.join(layer.diff_id.0.hex());
+        if own.is_dir() {
+            return Ok(own);
+        }
+        // A layer that uses folders without naming them takes their owners and modes from below.
+        let index = self.index(layer)?;
+        let is_closed = index.is_closed();
+        let path = if is_closed { own } else { trees.join(chain_with(below, layer).hex()) };
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let lower = if is_closed { None } else { Some(self.merged(below)?) };
+        let lock = path.with_extension("lock");
+        let file = File::create(&lock).map_err(|source| io_error("create", &lock, source))?;
+        file.lock().map_err(|source| io_error("lock", &lock, source))?;
+        if !path.is_dir() {
+            self.unpack(layer, lower.as_ref(), &path)?;
+        }
+        fs::remove_file(&lock).map_err(|source| io_error("remove", &lock, source))?;
+        Ok(path)
+    }
+
+    /// Makes a layer from the tar bytes that `fill` writes, and keeps its blob and index.
+    pub(crate) fn write_layer<E>(
+        &self,
+        what: &str,
+        fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<LayerRef, BuildError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let action = || format!("write the layer of {what}");
+        let mut writer = LayerWriter::new(self.store.ingest()?, Settings::new(Compression::Gzip))
+            .map_err(|error| BuildError::layer(action(), error))?;
+        fill(&mut writer).map_err(|error| BuildError::layer(action(), error))?;
+        let (ingest, written) = writer.finish().map_err(|error| BuildError::layer(action(), error))?;
+        ingest.commit(&written.descriptor.digest, written.descriptor.size)?;
+        self.save_index(&written.index)?;
+        Ok(LayerRef { diff_id: written.diff_id, descriptor: written.descriptor })
+    }
+
+    /// Returns the folder that keeps digests of context files between runs.
+    pub(crate) fn context_cache(&self) -> Result<PathBuf, BuildError> {
+        let folder = self.root.join("contexts");
+        fs::create_dir_all(&folder).map_err(|source| io_error("create", &folder, source))?;
+        Ok(folder)
+    }
+
+    /// Makes a layer of what a step over the layers `below` changed.
+    pub(crate) fn pack_upper(
+        &self,
+        upper: &Path,
+        below: &[LayerRef],
+        times: Times,
+        what: &str,
+    ) -> Result<LayerRef, BuildError> {
+        let sandbox = self.layer_sandbox()?;
+        let lower = self.merged(below)?;
+        let settings = PackSettings { times: Some(times), lower: Some(&lower), ..PackSettings::default() };
+        self.write_layer(what, |tar| sandbox.pack_upper(upper, &settings, tar).map(drop))
+    }
+
+    /// Gives a folder in overlay form to a layer, where it has none yet. The folder is moved.
+    pub(crate) fn adopt_tree(&self, layer: &LayerRef, folder: &Path) -> Result<PathBuf, BuildError> {
+        let path = self.trees()?.join(layer.diff_id.0.hex());
+        match fs::rename(folder, &path) {
+            Ok(()) => Ok(path),
+            Err(_) if path.is_dir() => Ok(path),
+            Err(source) => Err(io_error("rename", folder, source)),
+        }
+    }
+
+    /// Returns a new folder for a step, on the file system of the trees. It goes when dropped.
+    pub(crate) fn work_folder(&self) -> Result<WorkFolder<'_>, BuildError> {
+        let parent = self.root.join("work");
+        loop {
+            let (lock, lock_path) = new_lock(&parent)?;
+            // Another process may have taken the new lock for a stale one and removed it in between.
+            if !lock_path.exists() {
+                continue;
+            }
+            let path = lock_path.with_extension("");
+            fs::create_dir(&path).map_err(|source| io_error("create", &path, source))?;
+            return Ok(WorkFolder { path, lock_path, _lock: lock, workspace: self });
+        }
+    }
+
+    fn known_index(&self, diff_id: DiffId) -> Option<Arc<LayerIndex>> {
+        self.indexes.lock().expect("no holder panics").get(&diff_id).cloned()
+    }
+
+    fn read_or_make_index(&self, layer: &LayerRef) -> Result<LayerIndex, BuildError> {
+        let path = self.index_path(layer.diff_id);
+        match File::open(&path).map(LayerIndex::read_from) {
+            Ok(Ok(index)) if index.diff_id == layer.diff_id => return Ok(index),
+            // A damaged index is made again from the blob, which is the truth.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io_error("read", &path, source)),
+        }
+        let action = || format!("read the layer {}", layer.descriptor.digest);
+        let blob = self.store.open_blob(&layer.descriptor.digest)?;
+        let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
+        let mut observer = LayerObserver::new();
+        io::copy(&mut tar, &mut observer).map_err(|error| BuildError::layer(action(), error))?;
+        let observed = observer.finish().map_err(|error| BuildError::layer(action(), error))?;
+        self.check_diff_id(layer, observed.diff_id)?;
+        self.save_index(&observed.index)?;
+        Ok(observed.index)
+    }
+
+    fn check_diff_id(&self, layer: &LayerRef, found: DiffId) -> Result<(), BuildError> {
+        if found == layer.diff_id {
+            return Ok(());
+        }
+        Err(BuildError::Store(store::StoreError::Corrupt {
+            what: format!("layer {}", layer.descriptor.digest),
+            reason: format!("its uncompressed digest is {found}, the image says {}", layer.diff_id),
+        }))
+    }
+
+    fn save_index(&self, index: &LayerIndex) -> Result<(), BuildError> {
+        let path = self.index_path(index.diff_id);
+        let folder = self.root.join("indexes");
+        let mut file = tempfile::NamedTempFile::new_in(&folder)
+            .map_err(|source| io_error("create a file in", &folder, source))?;
+        index.write_to(&mut file).map_err(|error| BuildError::layer("write a layer index", error))?;
+        file.persist(&path).map_err(|error| io_error("write", &path, error.error))?;
+        Ok(())
+    }
+
+    fn unpack(&self, layer: &LayerRef, lower: Option<&Tree>, path: &Path) -> Result<(), BuildError> {
+        let work = self.work_folder()?;
+        let target = work.path().join("tree");
+        fs::create_dir(&target).map_err(|source| io_error("create", &target, source))?;
+        let action = || format!("unpack the layer {}", layer.descriptor.digest);
+        let blob = self.store.open_blob(&layer.descriptor.digest)?;
+        let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
+        self.layer_sandbox()?
+            .apply_layer(&mut tar, &target, lower)
+            .map_err(|error| BuildError::layer(action(), error))?;
+        fs::rename(&target, path).map_err(|source| io_error("write", path, source))
+    }
+
+    fn index_path(&self, diff_id: DiffId) -> PathBuf {
+        self.root.join("indexes").join(diff_id.0.hex())
+    }
+
+    fn clear_stale_work(&self) -> Result<(), BuildError> {
+        let folder = self.root.join("work");
+        let entries = fs::read_dir(&folder).map_err(|source| io_error("read", &folder, source))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "lock") {
+                self.clear_if_stale(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the folder beside a lock that nobody holds. Whatever cannot be removed is left for
+    /// the next run; a leftover costs space and nothing else.
+    fn clear_if_stale(&self, lock_path: &Path) {
+        let Ok(lock) = File::open(lock_path) else { return };
+        if lock.try_lock().is_ok() && self.remove_tree(&lock_path.with_extension("")) {
+            let _ = fs::remove_file(lock_path);
+        }
+    }
+
+    /// Removes a folder with whatever owners its files have; whether it is gone.
+    fn remove_tree(&self, path: &Path) -> bool {
+        match fs::remove_dir_all(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            // Files of other owners, made in a user namespace, are removed from within it.
+            Err(_) => self.sandbox().is_ok_and(|sandbox| sandbox.remove_tree(path).is_ok()),
+        }
+    }
+}
+
+fn new_lock(parent: &Path) -> Result<(File, PathBuf), BuildError> {
+    let file = tempfile::Builder::new().prefix("step-").suffix(".lock").tempfile_in(parent);
+    let (lock, lock_path) = file
+        .and_then(|file| file.keep().map_err(|error| error.error))
+        .map_err(|source| io_error("create a file in", parent, source))?;
+    lock.lock().map_err(|source| io_error("lock", &lock_path, source))?;
+    Ok((lock, lock_path))
+}
+
+impl std::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Workspace({})", self.root.display())
+    }
+}
+
+/// A folder of a running step.
+#[derive(Debug)]
+pub(crate) struct WorkFolder<'a> {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: File,
+    workspace: &'a Workspace,
+}
+
+impl WorkFolder<'_> {
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a folder inside and returns its path.
+    pub fn create(&self, name: &str) -> Result<PathBuf, BuildError> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).map_err(|source| io_error("create", &path, source))?;
+        Ok(path)
+    }
+
+    /// Writes a file inside that may be executed and returns its path.
+    pub fn write_executable(&self, name: &str, content: &[u8]) -> Result<PathBuf, BuildError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.path.join(name);
+        fs::write(&path, content).map_err(|source| io_error("write", &path, source))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .map_err(|source| io_error("change the mode of", &path, source))?;
+        Ok(path)
+    }
+}
+
+impl Drop for WorkFolder<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next run, which finds the lock free.
+        if self.workspace.remove_tree(&self.path) {
+            let _ = fs::remove_file(&self.lock_path);
+        }
+    }
+}
+
+/// Brings the blobs of a base image into the local store.
+pub(crate) fn fetch_blob(
+    store: &LayoutStore,
+    source: &dyn ImageStore,
+    descriptor: &Descriptor,
+) -> Result<(), BuildError> {
+    if store.blob_size(&descriptor.digest)? == Some(descriptor.size) {
+        return Ok(());
+    }
+    let blob = source.open_blob(&descriptor.digest)?;
+    store.put_blob(descriptor, blob)?;
+    Ok(())
+}
+
+/// Returns the chain id of layers, or the digest of nothing for none: what a step sees below it.
+pub(crate) fn chain(layers: &[LayerRef]) -> Digest {
+    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
+    oci::digest::chain_id(&diff_ids).unwrap_or_else(|| Digest::of(b""))
+}
+
+fn chain_with(below: &[LayerRef], layer: &LayerRef) -> Digest {
+    let layers: Vec<LayerRef> = below.iter().chain([layer]).cloned().collect();
+    chain(&layers)
+}
+
+pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> BuildError {
+    BuildError::Io { action, path: path.to_owned(), source }
+}

@@ -1,0 +1,153 @@
+//! What an engine is asked for and what it answers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oci::{Annotations, Document, ImageConfig, Platform};
+use store::ImageStore;
+
+use crate::BuildError;
+
+/// What builds images: the embedded engine here, BuildKit elsewhere.
+pub trait Engine: Send + Sync {
+    /// Builds one image for one platform and leaves its blobs in the local store. The manifest is
+    /// returned, not stored: under which repository it is kept is the caller's to say.
+    ///
+    /// # Errors
+    /// [`BuildError::Step`] where a step failed; `Dockerfile`, `Unsupported`, `Copy` and `Base`
+    /// name the line to mend.
+    fn build(
+        &self,
+        request: &BuildRequest,
+        bases: &dyn Bases,
+        observer: Observer<'_>,
+    ) -> Result<Built, BuildError>;
+}
+
+/// Takes events as they happen; called from several threads.
+pub type Observer<'a> = &'a (dyn Fn(BuildEvent) + Sync);
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The folder that COPY and ADD read.
+    pub context: PathBuf,
+    /// The Dockerfile.
+    pub dockerfile: PathBuf,
+    /// The stage to build, by name; the last one where `None`.
+    pub target: Option<String>,
+    /// Values for ARG, by name.
+    pub build_args: BTreeMap<String, String>,
+    /// What the image is for.
+    pub platform: Platform,
+    /// Labels set on the result, over those of the Dockerfile.
+    pub labels: Annotations,
+    /// Annotations of the manifest.
+    pub annotations: Annotations,
+    /// The moment written as `created` into configuration and history, RFC 3339 in UTC.
+    pub created: String,
+    /// The moment, in seconds since 1970, that files newer than it get as their time, where the
+    /// user asks for one (`SOURCE_DATE_EPOCH`); it is then part of every key.
+    pub source_date_epoch: Option<i64>,
+    /// The longest one step may take.
+    pub step_timeout: Option<Duration>,
+    /// Whether to run every step even where its result is known.
+    pub no_cache: bool,
+}
+
+/// Where base images come from.
+pub trait Bases: Sync {
+    /// Returns the image that `FROM` or `COPY --from` names.
+    ///
+    /// # Errors
+    /// A message for the user: where it was looked for and why it was not found.
+    fn find(&self, request: &BaseRequest<'_>) -> Result<Base, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// A base image asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct BaseRequest<'a> {
+    /// The name as the Dockerfile has it, expanded.
+    pub name: &'a str,
+    /// The platform it must be for.
+    pub platform: &'a Platform,
+}
+
+/// A base image found: one manifest, and a store that has its blobs.
+pub struct Base {
+    /// The manifest of the one platform.
+    pub manifest: Document,
+    /// Where the configuration and layers are read from, when they are not in the local store.
+    pub store: Box<dyn ImageStore>,
+}
+
+/// What a build gave.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The manifest; its blobs are in the local store.
+    pub manifest: Document,
+    /// The configuration.
+    pub config: ImageConfig,
+    /// How many steps there were.
+    pub steps: StepCount,
+    /// Digests of the base images used, by the name the Dockerfile gives them.
+    pub bases: BTreeMap<String, oci::Digest>,
+}
+
+/// How many steps make layers, and how many of their results were known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCount {
+    /// RUN, COPY, ADD and WORKDIR of the stages needed.
+    pub total: u32,
+    /// Those that did not have to run.
+    pub cached: u32,
+}
+
+/// Something happened in a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildEvent {
+    /// The plan is known.
+    Planned {
+        /// Steps that make layers.
+        steps: u32,
+    },
+    /// A step starts; `number` counts from 1.
+    StepStarted {
+        /// Which.
+        number: u32,
+        /// The stage's name, or its number from 0.
+        stage: String,
+        /// The instruction on one line.
+        instruction: String,
+        /// The Dockerfile.
+        file: String,
+        /// Its line in the Dockerfile.
+        line: u32,
+    },
+    /// A running step printed something; not necessarily whole lines.
+    StepOutput {
+        /// Which.
+        number: u32,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A step ended well.
+    StepFinished {
+        /// Which.
+        number: u32,
+        /// Whether its result was known.
+        cached: bool,
+        /// How long it took.
+        duration: Duration,
+        /// Size of its layer in bytes, compressed.
+        layer_bytes: u64,
+    },
+    /// A base image is being brought into the local store.
+    BaseStarted {
+        /// Its name.
+        name: String,
+    },
+    /// Something the user should know.
+    Warning(String),
+}

@@ -1,0 +1,389 @@
+//! All services of a plan, side by side, each as soon as what it needs is there.
+//!
+//! A service that fails takes only those with it that need it, unless the run is to stop at the
+//! first failure.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use builder::{BuildError, BuildEvent, BuildRequest, Built};
+use oci::{Annotations, Descriptor, Digest, Document, ImageIndex, Platform, annotations};
+use store::{ImageStore, LayoutRepository, StoreError};
+
+use crate::bases::PlanBases;
+use crate::configuration::Name;
+use crate::image::{Image, ImageError};
+use crate::ledger::{PlatformRecord, ServiceRecord, Status, Steps};
+use crate::place::PlaceError;
+use crate::plan::{Action, Plan, PlannedService};
+use crate::progress::{FilePlace, Progress, Step, StepId, Stream};
+use crate::text::Text;
+use crate::tools::Tools;
+
+/// How a service's image came to be, or why it did not.
+#[derive(Debug)]
+pub struct ServiceOutcome {
+    /// What the ledger says of it.
+    pub record: ServiceRecord,
+    /// The manifest or index, in the local store; `None` where there is none.
+    pub image: Option<Document>,
+    /// Why it failed.
+    pub error: Option<ServiceError>,
+}
+
+/// Why a service has no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Its build failed.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The store failed, or the image to be promoted is nowhere.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The image to be promoted cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The registry of the image to be promoted cannot be asked.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// What it needs was not built.
+    #[error("it needs {0}, which was not built")]
+    Needs(Name),
+    /// Another service failed and the run stops at the first failure.
+    #[error("another service failed before it was built")]
+    Stopped,
+}
+
+/// Whether one failure ends all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The others go on.
+    Continue,
+    /// Nothing new is started.
+    Stop,
+}
+
+/// Choices of the one who asks for a build.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildChoices {
+    /// What a failure does to the others.
+    pub on_failure: OnFailure,
+    /// Whether every step runs even where its result is known.
+    pub no_cache: bool,
+    /// The longest one step may take.
+    pub step_timeout: Option<std::time::Duration>,
+    /// The time that newer files get, where the user asks for one (`SOURCE_DATE_EPOCH`).
+    pub source_date_epoch: Option<i64>,
+}
+
+/// Builds, or finds, the images of all services of the plan. Every service of the plan is in the result.
+pub fn build(plan: &Plan, tools: &Tools<'_>, choices: BuildChoices) -> BTreeMap<Name, ServiceOutcome> {
+    let builds = Builds {
+        plan,
+        tools,
+        choices,
+        known: Mutex::default(),
+        changed: Condvar::new(),
+        stopped: AtomicBool::new(false),
+    };
+    std::thread::scope(|threads| {
+        for name in plan.services.keys() {
+            let builds = &builds;
+            threads.spawn(move || builds.service(name));
+        }
+    });
+    let known = builds.known.into_inner().expect("no holder panics");
+    known
+        .into_iter()
+        .map(|(name, outcome)| {
+            (name, Arc::into_inner(outcome).expect("the threads that shared it have ended"))
+        })
+        .collect()
+}
+
+struct Builds<'a> {
+    plan: &'a Plan,
+    tools: &'a Tools<'a>,
+    choices: BuildChoices,
+    known: Mutex<BTreeMap<Name, Arc<ServiceOutcome>>>,
+    changed: Condvar,
+    stopped: AtomicBool,
+}
+
+struct Made {
+    image: Document,
+    platforms: BTreeMap<Text<Platform>, PlatformRecord>,
+    steps: Steps,
+    status: Status,
+}
+
+impl Builds<'_> {
+    fn service(&self, name: &Name) {
+        let service = &self.plan.services[name];
+        let needed = self.needed(service);
+        let started = Instant::now();
+        let made = needed.and_then(|named| match &service.action {
+            Action::Skip => Ok(None),
+            _ if self.stopped.load(Ordering::Acquire) => Err(ServiceError::Stopped),
+            Action::Promote { digest } => self.promote(service, *digest).map(Some),
+            Action::Build => self.build(name, service, named).map(Some),
+        });
+        let outcome = self.outcome(service, made, started.elapsed().as_secs_f64());
+        if outcome.error.is_some() && self.choices.on_failure == OnFailure::Stop {
+            self.stopped.store(true, Ordering::Release);
+        }
+        (self.tools.observer)(Progress::ServiceFinished {
+            service: name.clone(),
+            status: outcome.record.status,
+            digest: outcome.image.as_ref().map(Document::digest),
+            seconds: outcome.record.seconds,
+            reason: outcome.record.reason.clone(),
+        });
+        self.known.lock().expect("no holder panics").insert(name.clone(), Arc::new(outcome));
+        self.changed.notify_all();
+    }
+
+    /// Waits for the services that this one needs.
+    fn needed(
+        &self,
+        service: &PlannedService,
+    ) -> Result<BTreeMap<String, (Document, LayoutRepository)>, ServiceError> {
+        let mut named = BTreeMap::new();
+        for (base, needed) in &service.needs {
+            let known = self.known.lock().expect("no holder panics");
+            let known = self.changed.wait_while(known, |known| !known.contains_key(needed));
+            let outcome = Arc::clone(&known.expect("no holder panics")[needed]);
+            let image = outcome.image.clone().ok_or_else(|| ServiceError::Needs(needed.clone()))?;
+            named.insert(base.clone(), (image, self.tools.local(outcome.record.repository())));
+        }
+        Ok(named)
+    }
+
+    fn outcome(
+        &self,
+        service: &PlannedService,
+        made: Result<Option<Made>, ServiceError>,
+        seconds: f64,
+    ) -> ServiceOutcome {
+        let (made, error) = match made {
+            Ok(made) => (made, None),
+            Err(error) => (None, Some(error)),
+        };
+        let status = match (&made, &error) {
+            (_, Some(_)) => Status::Failed,
+            (Some(made), None) => made.status,
+            (None, None) => Status::Skipped,
+        };
+        let mut record = ServiceRecord::new(service.image.clone(), status);
+        record.seconds = seconds;
+        record.tags.planned.clone_from(&service.tags);
+        record.reason = match &error {
+            Some(error) => Some(error.to_string()),
+            None => (status != Status::Built && status != Status::Cached).then(|| service.reason.clone()),
+        };
+        if let Some(made) = &made {
+            record.set_digest(made.image.digest());
+            record.platforms.clone_from(&made.platforms);
+            record.steps = made.steps;
+        }
+        ServiceOutcome { record, image: made.map(|made| made.image), error }
+    }
+
+    /// Finds the image to be promoted: here, or in its registry, from where it is then fetched.
+    fn promote(&self, service: &PlannedService, digest: Digest) -> Result<Made, ServiceError> {
+        let local = self.tools.local(&service.image);
+        let image = match local.document(&digest) {
+            Ok(image) => image,
+            Err(StoreError::NotFound { .. }) => {
+                let remote = self.tools.places.remote(&service.image)?;
+                let image = remote.document(&digest)?;
+                let options = store::CopyOptions::default();
+                store::copy_image(&remote, &local, image.descriptor(), &options, &|_| {})?;
+                image
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let platforms = platforms_of(&local, &image)?;
+        Ok(Made { image, platforms, steps: Steps::default(), status: Status::Promoted })
+    }
+
+    fn build(
+        &self,
+        name: &Name,
+        service: &PlannedService,
+        named: BTreeMap<String, (Document, LayoutRepository)>,
+    ) -> Result<Made, ServiceError> {
+        let bases = PlanBases { named, places: self.tools.places };
+        let local = self.tools.local(&service.image);
+        let mut steps = Steps::default();
+        let mut children = Vec::new();
+        for platform in &service.platforms {
+            let request = self.request(service, &platform.0);
+            let watch = Watch::new(name, &platform.0, self.tools);
+            let built = self.tools.engine.build(&request, &bases, &|event| watch.take(event));
+            let built = built.inspect_err(|error| watch.failed(error))?;
+            local.put_document(&built.manifest)?;
+            steps.total += built.steps.total;
+            steps.cached += built.steps.cached;
+            children.push((platform.clone(), built));
+        }
+        let image = self.assemble(service, &children);
+        local.put_document(&image)?;
+        let record = |(platform, built): &(Text<Platform>, Built)| {
+            (platform.clone(), PlatformRecord { digest: built.manifest.digest() })
+        };
+        let status = if steps.cached == steps.total { Status::Cached } else { Status::Built };
+        Ok(Made { image, platforms: children.iter().map(record).collect(), steps, status })
+    }
+
+    fn assemble(&self, service: &PlannedService, children: &[(Text<Platform>, Built)]) -> Document {
+        if let [(_, only)] = children {
+            return only.manifest.clone();
+        }
+        let child = |(platform, built): &(Text<Platform>, Built)| {
+            let descriptor = built.manifest.descriptor();
+            Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
+                .for_platform(platform.0.clone())
+        };
+        let mut index = ImageIndex::new(children.iter().map(child).collect());
+        index.annotations = annotations_of(&service.labels);
+        Document::from_index(index)
+    }
+
+    fn request(&self, service: &PlannedService, platform: &Platform) -> BuildRequest {
+        let created = service.labels.get(annotations::CREATED).cloned();
+        BuildRequest {
+            context: self.tools.project.join(&service.context),
+            dockerfile: self.tools.project.join(&service.dockerfile),
+            target: service.target.clone(),
+            build_args: service.args.clone(),
+            platform: platform.clone(),
+            labels: service.labels.clone(),
+            annotations: annotations_of(&service.labels),
+            created: created.unwrap_or_else(|| self.plan.event.committed.to_string()),
+            source_date_epoch: self.choices.source_date_epoch,
+            step_timeout: self.choices.step_timeout,
+            no_cache: self.choices.no_cache,
+        }
+    }
+}
+
+/// The labels that registries show are repeated as annotations of manifest and index.
+fn annotations_of(labels: &Annotations) -> Annotations {
+    let standard = |(key, _): &(&String, &String)| key.starts_with("org.opencontainers.image.");
+    labels.iter().filter(standard).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn platforms_of(
+    store: &dyn ImageStore,
+    image: &Document,
+) -> Result<BTreeMap<Text<Platform>, PlatformRecord>, ImageError> {
+    let mut platforms = BTreeMap::new();
+    let Some(index) = image.as_index() else {
+        let config = Image::open(store, image, None)?.config;
+        platforms.insert(Text(config.platform()), PlatformRecord { digest: image.digest() });
+        return Ok(platforms);
+    };
+    for child in &index.manifests {
+        if let Some(platform) = child.platform.as_ref().filter(|platform| platform.os != "unknown") {
+            platforms.insert(Text(platform.normalized()), PlatformRecord { digest: child.digest });
+        }
+    }
+    Ok(platforms)
+}
+
+/// Turns what the engine tells into progress of a service.
+struct Watch<'a> {
+    service: &'a Name,
+    platform: String,
+    tools: &'a Tools<'a>,
+    state: Mutex<WatchState>,
+}
+
+#[derive(Default)]
+struct WatchState {
+    total: u32,
+    running: BTreeMap<u32, (Step, Instant, Vec<u8>)>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(service: &'a Name, platform: &Platform, tools: &'a Tools<'a>) -> Self {
+        Self { service, platform: platform.to_string(), tools, state: Mutex::default() }
+    }
+
+    fn take(&self, event: BuildEvent) {
+        let mut state = self.state.lock().expect("no holder panics");
+        let tell = self.tools.observer;
+        match event {
+            BuildEvent::Planned { steps } => {
+                state.total = steps;
+                tell(Progress::ServiceStarted { service: self.service.clone(), steps });
+            }
+            BuildEvent::StepStarted { number, instruction, file, line, .. } => {
+                let id = self.id(number);
+                let place = Some(FilePlace { file, line });
+                let step = Step { id, of: state.total, instruction, place };
+                tell(Progress::StepStarted(step.clone()));
+                state.running.insert(number, (step, Instant::now(), Vec::new()));
+            }
+            BuildEvent::StepOutput { number, bytes } => {
+                if let Some((_, _, pending)) = state.running.get_mut(&number) {
+                    pending.extend_from_slice(&bytes);
+                    for line in whole_lines(pending) {
+                        self.line(number, line);
+                    }
+                }
+            }
+            BuildEvent::StepFinished { number, cached, duration, .. } => {
+                let Some((step, _, rest)) = state.running.remove(&number) else { return };
+                if !rest.is_empty() {
+                    self.line(number, String::from_utf8_lossy(&rest).into_owned());
+                }
+                match cached {
+                    true => tell(Progress::StepCached(step)),
+                    false => {
+                        tell(Progress::StepFinished { step: step.id, seconds: duration.as_secs_f64() });
+                    }
+                }
+            }
+            BuildEvent::BaseStarted { name } => {
+                tell(Progress::Note { message: format!("{}: fetching the base image {name}", self.service) });
+            }
+            BuildEvent::Warning(message) => tell(Progress::Warning { message, place: None }),
+        }
+    }
+
+    /// Ends the step that an error names.
+    fn failed(&self, error: &BuildError) {
+        let state = self.state.lock().expect("no holder panics");
+        let Some(location) = error.location() else { return };
+        let at = |step: &&(Step, Instant, Vec<u8>)| {
+            step.0.place.as_ref().is_some_and(|place| place.line == location.line)
+        };
+        if let Some((step, started, _)) = state.running.values().find(at) {
+            (self.tools.observer)(Progress::StepFailed {
+                step: step.id.clone(),
+                seconds: started.elapsed().as_secs_f64(),
+                reason: error.to_string(),
+            });
+        }
+    }
+
+    fn id(&self, number: u32) -> StepId {
+        StepId { service: self.service.clone(), platform: self.platform.clone(), number }
+    }
+
+    fn line(&self, number: u32, line: String) {
+        (self.tools.observer)(Progress::StepOutput { step: self.id(number), line, stream: Stream::Stdout });
+    }
+}
+
+/// Takes whole lines out of `pending`; what has no end yet stays.
+pub(crate) fn whole_lines(pending: &mut Vec<u8>) -> Vec<String> {
+    let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+    let rest = pending.split_off(end + 1);
+    let whole = std::mem::replace(pending, rest);
+    String::from_utf8_lossy(&whole).lines().map(|line| line.trim_end_matches('\r').to_owned()).collect()
+}

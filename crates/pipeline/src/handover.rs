@@ -1,0 +1,260 @@
+//! Images from one job to the next: an archive for each service beside the ledger, and the proof
+//! that what arrives is what was built, for the commit that was asked for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use oci::{Descriptor, Digest, Document, Pinned, Reference, Repository, Tag, annotations};
+use store::{
+    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, CopyOptions, ImageStore, StoreError,
+    copy_image, save_to_path,
+};
+
+use crate::configuration::{Archive, Name};
+use crate::event::CommitId;
+use crate::image::{Image, ImageError};
+use crate::ledger::{Ledger, ServiceRecord};
+use crate::tools::Tools;
+
+/// Why images could not be handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// A service of the ledger has no image.
+    #[error("service {service} has no image in the ledger: {reason}")]
+    NoImage {
+        /// The service.
+        service: Name,
+        /// Why, as the ledger has it.
+        reason: String,
+    },
+    /// The image is neither in the local store nor in its registry nor in its archive.
+    #[error("the image {image} of service {service} is nowhere: {}", tried.join("; "))]
+    Nowhere {
+        /// The service.
+        service: Name,
+        /// The image.
+        image: Pinned,
+        /// Where it was looked for, and what was found there.
+        tried: Vec<String>,
+    },
+    /// The image was built from another commit.
+    #[error("stale image: {image} of service {service} was built from {found}, expected {expected}")]
+    Stale {
+        /// The service.
+        service: Name,
+        /// The image.
+        image: Pinned,
+        /// What its revision label says.
+        found: String,
+        /// The commit it should be of.
+        expected: CommitId,
+    },
+    /// An archive cannot be written or read.
+    #[error("cannot {action} the archive {}", path.display())]
+    Archive {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The image cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where an image was found by [`get`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It was here already.
+    Local,
+    /// It came from its registry.
+    Registry,
+    /// It came from its archive.
+    Archive(PathBuf),
+}
+
+/// Writes the archive of each image in the ledger into `folder` and notes it in the ledger. An
+/// archive of the same image that is there already is kept.
+///
+/// # Errors
+/// `Archive` or `Store`; nothing half written is left.
+pub fn put(
+    ledger: &mut Ledger,
+    before: Option<&Ledger>,
+    format: Archive,
+    folder: &Path,
+    tools: &Tools<'_>,
+) -> Result<(), HandoverError> {
+    for (name, record) in &mut ledger.services {
+        let Some(image) = record.pinned() else { continue };
+        let path = folder.join(format!("{name}.tar"));
+        let known = before.and_then(|before| before.services.get(name));
+        let kept = known.is_some_and(|known| known.pinned() == Some(image.clone()))
+            && known.is_some_and(|known| known.archive.as_deref() == Some(&path))
+            && path.is_file();
+        if !kept {
+            write(name, &image, format, &path, tools)?;
+        }
+        record.archive = Some(path);
+    }
+    Ok(())
+}
+
+fn write(
+    name: &Name,
+    image: &Pinned,
+    format: Archive,
+    path: &Path,
+    tools: &Tools<'_>,
+) -> Result<(), HandoverError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| HandoverError::Archive {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
+    }
+    let local = tools.local(image.repository());
+    let document = local.document(&image.digest())?;
+    let names = vec![local_name(name).map_err(|error| failed(error.into()))?];
+    let format = match format {
+        Archive::DockerArchive => ArchiveFormat::DockerArchive,
+        Archive::OciArchive => ArchiveFormat::OciArchive,
+    };
+    let image = ArchiveImage { source: &local, descriptor: document.descriptor().clone(), names };
+    let saved = save_to_path(&[image], format, &ArchiveOptions::default(), path);
+    saved.map(drop).map_err(|error| failed(error.into()))
+}
+
+/// The name that archives and daemons give a service's image: `NAME:local`.
+pub fn local_name(service: &Name) -> Result<Reference, oci::InvalidReference> {
+    let repository: Repository = service.as_str().to_ascii_lowercase().parse()?;
+    let tag: Tag = "local".parse().expect("a literal tag of the grammar");
+    Ok(repository.tagged(tag))
+}
+
+/// Brings the image of a service into the local store: it is there, or its registry has it, or its
+/// archive. Whatever it comes from, it has the digest of the ledger.
+///
+/// # Errors
+/// `Nowhere`, naming each place that was tried.
+pub fn get(
+    service: &Name,
+    record: &ServiceRecord,
+    archives: &Path,
+    tools: &Tools<'_>,
+) -> Result<Found, HandoverError> {
+    let image = pinned(service, record)?;
+    let local = tools.local(image.repository());
+    let mut tried = Vec::new();
+    if is_complete(&local, image.digest())? {
+        return Ok(Found::Local);
+    }
+    let remote = tools.places.remote(image.repository());
+    let fetched = remote.and_then(|remote| Ok(copy(&remote, &local, image.digest())?));
+    match fetched {
+        Ok(()) => return Ok(Found::Registry),
+        Err(error) => tried.push(format!("{}: {}", image.repository(), chain_of(&error))),
+    }
+    let Some(path) = &record.archive else {
+        tried.push("the ledger names no archive".to_owned());
+        return Err(HandoverError::Nowhere { service: service.clone(), image, tried });
+    };
+    let path = if path.is_absolute() { path.clone() } else { archives.join(path) };
+    match ArchiveStore::open(&path, tools.store.root()) {
+        Ok(archive) => match copy(&archive, &local, image.digest()) {
+            Ok(()) => return Ok(Found::Archive(path)),
+            Err(error) => tried.push(format!("{}: {}", path.display(), chain_of(&error))),
+        },
+        Err(error) => tried.push(format!("{}: {}", path.display(), chain_of(&error))),
+    }
+    Err(HandoverError::Nowhere { service: service.clone(), image, tried })
+}
+
+/// Proves that the image of a service is to be had and was built from `expected`; returns it.
+///
+/// # Errors
+/// `Nowhere` where no place has it, `Stale` where it is of another commit.
+pub fn check(
+    service: &Name,
+    record: &ServiceRecord,
+    expected: &CommitId,
+    archives: &Path,
+    tools: &Tools<'_>,
+) -> Result<Pinned, HandoverError> {
+    let image = pinned(service, record)?;
+    get(service, record, archives, tools)?;
+    let local = tools.local(image.repository());
+    let document = local.document(&image.digest())?;
+    for child in images(&document) {
+        let found = revision(&local, &child)?;
+        if found.as_deref() != Some(expected.as_str()) {
+            let found = found.unwrap_or_else(|| "a commit its labels do not name".to_owned());
+            let expected = expected.clone();
+            return Err(HandoverError::Stale { service: service.clone(), image, found, expected });
+        }
+    }
+    Ok(image)
+}
+
+fn pinned(service: &Name, record: &ServiceRecord) -> Result<Pinned, HandoverError> {
+    record.pinned().ok_or_else(|| HandoverError::NoImage {
+        service: service.clone(),
+        reason: record.reason.clone().unwrap_or_else(|| "it says nothing of it".to_owned()),
+    })
+}
+
+fn images(document: &Document) -> Vec<Digest> {
+    match document.as_index() {
+        None => vec![document.digest()],
+        Some(index) => {
+            let real =
+                |child: &&Descriptor| child.platform.as_ref().is_none_or(|platform| platform.os != "unknown");
+            index.manifests.iter().filter(real).map(|child| child.digest).collect()
+        }
+    }
+}
+
+fn revision(store: &dyn ImageStore, manifest: &Digest) -> Result<Option<String>, HandoverError> {
+    let document = store.document(manifest)?;
+    let config = Image::open(store, &document, None)?.config;
+    let labels: BTreeMap<String, String> = config.config.labels.unwrap_or_default();
+    Ok(labels.get(annotations::REVISION).cloned())
+}
+
+fn is_complete(store: &dyn ImageStore, digest: Digest) -> Result<bool, StoreError> {
+    let document = match store.document(&digest) {
+        Ok(document) => document,
+        Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for child in images(&document) {
+        let Ok(child) = store.document(&child) else { return Ok(false) };
+        let Some(manifest) = child.as_image() else { return Ok(false) };
+        for blob in manifest.blobs() {
+            if store.blob_size(&blob.digest)? != Some(blob.size) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn copy(source: &dyn ImageStore, local: &dyn ImageStore, digest: Digest) -> Result<(), StoreError> {
+    let document = source.document(&digest)?;
+    copy_image(source, local, document.descriptor(), &CopyOptions::default(), &|_| {})?;
+    Ok(())
+}
+
+/// An error with its causes on one line.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
