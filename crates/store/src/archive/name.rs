@@ -37,7 +37,7 @@ impl ArchivedName {
 
     /// Reads an entry of `RepoTags`, which always has a repository.
     pub(super) fn from_repo_tag(text: &str) -> Self {
-        match text.parse::<Reference>() {
+        match without_docker_hub(text).parse::<Reference>() {
             Ok(reference) => Self::Reference(with_tag(reference)),
             Err(_) => Self::Other(text.chars().take(300).collect()),
         }
@@ -56,6 +56,23 @@ impl ArchivedName {
         })
     }
 }
+
+/// Returns the full name that Docker and containerd find the image by. A name of the local store has no
+/// host, and what has no host is of Docker Hub to them.
+pub(super) fn full_name(name: &Reference) -> String {
+    match name.repository().registry().is_local() {
+        true => format!("{DOCKER_HUB}{name}"),
+        false => name.to_string(),
+    }
+}
+
+/// Takes back what [`full_name`] did, also after Docker wrote the name.
+fn without_docker_hub(text: &str) -> &str {
+    let local = |name: &&str| name.starts_with("local/");
+    text.strip_prefix(DOCKER_HUB).filter(local).unwrap_or(text)
+}
+
+const DOCKER_HUB: &str = "docker.io/";
 
 /// Removes names that were there before, keeping the order.
 pub(super) fn without_repetitions(names: Vec<ArchivedName>) -> Vec<ArchivedName> {
@@ -97,6 +114,13 @@ mod tests {
         assert_eq!(read("docker.io/acme/api:v1"), "docker.io/acme/api:v1");
         assert_eq!(read("api"), "docker.io/library/api:latest");
         assert_eq!(ArchivedName::from_repo_tag("Api:v1"), ArchivedName::Other("Api:v1".to_owned()));
+    }
+
+    #[test]
+    fn a_name_of_the_local_store_survives_docker() {
+        let name: Reference = "local/shop/api:1".parse().unwrap();
+        assert_eq!(full_name(&name), "docker.io/local/shop/api:1");
+        assert_eq!(ArchivedName::from_repo_tag(&full_name(&name)), ArchivedName::Reference(name));
     }
 
     #[test]

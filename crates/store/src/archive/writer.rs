@@ -18,6 +18,7 @@ use oci::annotations::{CONTAINERD_IMAGE_NAME, REF_NAME};
 use oci::{Descriptor, Digest, Document, ImageIndex, ImageManifest, MediaType, Platform, Reference};
 use serde::Serialize;
 
+use super::name::full_name;
 use super::twin::Twins;
 use crate::copy::Platforms;
 use crate::graph::Graph;
@@ -237,7 +238,7 @@ fn named(image: &ArchiveImage<'_>) -> Vec<Reference> {
 
 fn annotated(descriptor: &Descriptor, name: &Reference) -> Descriptor {
     let mut entry = plain(descriptor);
-    entry.annotations.insert(CONTAINERD_IMAGE_NAME.to_owned(), name.to_string());
+    entry.annotations.insert(CONTAINERD_IMAGE_NAME.to_owned(), full_name(name));
     let tag = name.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default();
     entry.annotations.insert(REF_NAME.to_owned(), tag);
     entry
