@@ -226,7 +226,10 @@ fn patterns() {
     check("l->d d/a=1", "l/*", &["d/a:a"]);
     check("l->d d/a=1", "*/a", &["d/a:a"]);
     check("x->a a=1", "?", &["a:a", "a:x"]);
-    check("d/a=1", "none/*", &[]);
+    check("d/a=1", "d/*.md", &[]);
+    check("st*r=1 star=1", "st\\*r", &["st*r:st*r"]);
+    check("d*/a=1 dd/a=1", "d\\*/?", &["d*/a:a"]);
+    check("a=1", "\\a", &["a:a"]);
     check("d/a=1", "../*/a", &["d/a:a"]);
     check(".hidden=1 seen=1", "*", &[".hidden:.hidden", "seen:seen"]);
 }
@@ -272,6 +275,8 @@ fn sources_that_are_not_there() {
     );
     check_missing("l->gone", "", "?", "? is not in the context: l is a link to gone, which is not there");
     check_missing("a=1", "", "a/b", "a/b is not in the context");
+    check_missing("a=1", "", "none/*", "none/* is not in the context");
+    check_missing("a=1", "", "a/*", "a/* is not in the context");
     check_missing("a=1", "", "../../../etc/passwd", "../../../etc/passwd is not in the context");
     check_missing("a=1", "", "[", "[ is not a pattern: a [ is not closed");
     check_missing("x->y y->x", "", "x", "x in the context leads through more than 255 symbolic links");

@@ -81,13 +81,13 @@ impl Flags {
 
     /// Returns the value of a flag; an empty one counts as none.
     pub fn text(&self, name: &str) -> Option<Word> {
-        self.list(name).pop()
+        self.list(name).pop().filter(|value| !value.text.is_empty())
     }
 
     /// Returns all values of a flag that may be repeated.
     pub fn list(&self, name: &str) -> Vec<Word> {
-        let values = self.0.iter().filter(|flag| flag.name == name).filter_map(|flag| flag.value.clone());
-        values.filter(|value| !value.text.is_empty()).collect()
+        let given = self.0.iter().filter(|flag| flag.name == name);
+        given.filter_map(|flag| flag.value.clone()).collect()
     }
 
     /// Returns whether a switch is on or off, and where; `None` where it is not given.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `source` | text, spans, words |
 //! | `lex`, `directive`, `heredoc`, `words` | characters to words |
-//! | `parse`, `flags` | words to instructions |
+//! | `parse`, `flags`, `arguments`, `run`, `transfer`, `healthcheck` | words to instructions |
 //! | `instruction`, `mount` | the instructions as values |
 //! | `expand`, `pattern` | `$name` and its forms |
 //! | `stages` | which stage needs which |
@@ -17,12 +17,14 @@
 //!
 //! Source: the Dockerfile reference; BuildKit where the reference is silent.
 
+mod arguments;
 mod chmod;
 mod directive;
 mod duration;
 mod error;
 mod expand;
 mod flags;
+mod healthcheck;
 mod heredoc;
 mod instruction;
 mod lex;
@@ -31,9 +33,11 @@ mod owner;
 mod parse;
 mod pattern;
 mod port;
+mod run;
 mod signal;
 mod source;
 mod stages;
+mod transfer;
 mod words;
 
 use std::collections::BTreeMap;

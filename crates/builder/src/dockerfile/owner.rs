@@ -1,9 +1,10 @@
 //! `--chown` and USER: `user`, `user:group`, by names or numbers, not yet looked up.
 //!
 //! Names are looked up in the stage's own `/etc/passwd` and `/etc/group`. Where only a user is given,
-//! COPY and ADD give the file the group of the same number; USER takes the user's groups.
+//! COPY and ADD give the file the group of the same number; USER takes the user's groups. A part that
+//! is left empty beside a colon is number 0.
 //!
-//! Source: the Dockerfile reference, "COPY --chown" and "USER".
+//! Source: the Dockerfile reference, "COPY --chown" and "USER"; BuildKit for empty parts.
 
 use std::fmt;
 
@@ -31,6 +32,9 @@ impl Owner {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("the owner is empty; write USER or USER:GROUP".to_owned());
+        }
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
@@ -45,7 +49,7 @@ impl Owner {
 impl Account {
     fn parse(part: &str, text: &str) -> Result<Self, String> {
         if part.is_empty() {
-            return Err(format!("{text:?} is not USER or USER:GROUP: a part is empty"));
+            return Ok(Self::Number(0));
         }
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
             return match part.parse() {
@@ -92,6 +96,8 @@ mod tests {
             parse("app:1000"),
             Owner { user: Account::Name("app".to_owned()), group: Some(Account::Number(1000)) }
         );
+        assert_eq!(parse("1:").to_string(), "1:0");
+        assert_eq!(parse(":2").to_string(), "0:2");
         for text in ["0", "app", "1:2", "app:app", "www-data:33", "a.b"] {
             assert_eq!(parse(text).to_string(), text);
         }
@@ -99,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        for text in ["", ":", "a:", ":b", "a:b:c", "4294967295", "99999999999", "a/b", "a\nb"] {
+        for text in ["", "a:b:c", "4294967295", "99999999999", "a/b", "a\nb"] {
             assert!(Owner::parse(text).is_err(), "{text}");
         }
     }

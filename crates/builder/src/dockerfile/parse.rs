@@ -3,18 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::duration::parse_duration;
 use super::error::suggestion;
 use super::flags::Flags;
 use super::heredoc::{Heredoc, Marker};
-use super::instruction::{
-    Add, Argument, Command, CommandLine, Copy, Healthcheck, HealthcheckOptions, Instruction, Network,
-    Onbuild, Pairs, Run, Security, Transfer,
-};
+use super::instruction::{Command, Instruction, Onbuild};
 use super::lex::{Line, Lines};
-use super::mount::MountFlag;
 use super::source::{Source, Span, Word};
-use super::words::{self, NotJson};
+use super::words;
 use super::{Directives, Dockerfile, DockerfileError, Stage, Warning};
 
 const KEYWORDS: [&str; 18] = [
@@ -51,7 +46,7 @@ pub(super) fn dockerfile(source: Arc<Source>) -> Result<Dockerfile, DockerfileEr
     };
     while let Some(mut line) = lines.next_line() {
         let heredocs = read_heredocs(&source, &mut lines, &mut line)?;
-        check_text(&source, line.span)?;
+        check_text(&source, &line, &heredocs)?;
         if let Some(span) = line.empty_continuation {
             let message = "an empty line inside a continuation; it will be an error one day".to_owned();
             file.warnings.push(Warning { rule: "NoEmptyContinuation", message, span });
@@ -116,25 +111,31 @@ fn read_heredocs(
 }
 
 /// Refuses instructions with bytes that were not UTF-8; comments may have them.
-fn check_text(source: &Arc<Source>, span: Span) -> Result<(), DockerfileError> {
+fn check_text(source: &Arc<Source>, line: &Line, heredocs: &[Heredoc]) -> Result<(), DockerfileError> {
+    if source.is_utf8() {
+        return Ok(());
+    }
     let bad = char::REPLACEMENT_CHARACTER;
-    match source.slice(span).find(bad) {
-        Some(at) if !source.is_utf8() => {
-            let start = span.start + at;
-            let span = source.span(start..start + bad.len_utf8());
+    let in_line = line.text.find(bad).map(|at| line.span(at..at + bad.len_utf8()));
+    let in_heredocs = heredocs.iter().find_map(|heredoc| {
+        let start = heredoc.span.start + heredoc.raw.find(bad)?;
+        Some(source.span(start..start + bad.len_utf8()))
+    });
+    match in_line.or(in_heredocs) {
+        Some(span) => {
             let error = DockerfileError::new(source.clone(), span, "the instruction is not UTF-8 here");
             Err(error.with_hint("save the file as UTF-8"))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
 /// Reads one instruction from its line.
 pub(super) struct Reader<'a> {
-    source: &'a Arc<Source>,
-    line: &'a Line,
-    escape: char,
-    heredocs: Vec<Heredoc>,
+    pub(super) source: &'a Arc<Source>,
+    pub(super) line: &'a Line,
+    pub(super) escape: char,
+    pub(super) heredocs: Vec<Heredoc>,
 }
 
 impl Reader<'_> {
@@ -266,204 +267,6 @@ impl Reader<'_> {
         })
     }
 
-    /// The rest of the line as one word.
-    fn whole(&self, name: &str, range: Range<usize>) -> Result<Word, DockerfileError> {
-        if range.is_empty() {
-            return Err(self.error(self.line.span, format!("{name} needs a value")));
-        }
-        Ok(self.line.word(range))
-    }
-
-    fn at_least_one(&self, name: &str, range: Range<usize>) -> Result<Vec<Word>, DockerfileError> {
-        let words = words::split(self.line, range);
-        if words.is_empty() {
-            return Err(self.error(self.line.span, format!("{name} needs at least one value")));
-        }
-        Ok(words)
-    }
-
-    /// The JSON form, or `None` where the text is of another form.
-    fn json(&self, range: Range<usize>) -> Result<Option<Vec<Word>>, DockerfileError> {
-        match words::json(self.line, range.clone()) {
-            Ok(words) => Ok(Some(words)),
-            Err(NotJson::NoArray | NotJson::Malformed) => Ok(None),
-            Err(NotJson::NotStrings) => {
-                let error = self.error(self.line.span(range), "the JSON form holds strings only");
-                Err(error.with_hint("put every element in double quotes"))
-            }
-        }
-    }
-
-    fn command_line(&self, name: &str, range: Range<usize>) -> Result<CommandLine, DockerfileError> {
-        if range.is_empty() {
-            return Err(self.error(self.line.span, format!("{name} needs a command")));
-        }
-        Ok(match self.json(range.clone())? {
-            Some(words) => CommandLine::Exec(words),
-            None => CommandLine::Shell(self.line.word(range)),
-        })
-    }
-
-    fn arguments(&self, range: Range<usize>) -> Result<Vec<Argument>, DockerfileError> {
-        let words = words::split_quoted(self.line, range, self.escape);
-        if words.is_empty() {
-            return Err(self.error(self.line.span, "ARG needs at least one name"));
-        }
-        let argument = |word: Word| match split_pair(&word) {
-            Some((name, _)) if name.text.is_empty() => {
-                Err(self.error(word.span, "ARG needs a name before ="))
-            }
-            Some((name, default)) => Ok(Argument { name, default: Some(default) }),
-            None => Ok(Argument { name: word, default: None }),
-        };
-        words.into_iter().map(argument).collect()
-    }
-
-    /// The pairs of ENV and LABEL. Whether it is the old form shows in the first word: it has no `=`.
-    fn pairs(&self, name: &str, range: Range<usize>) -> Result<Pairs, DockerfileError> {
-        let words = words::split_quoted(self.line, range.clone(), self.escape);
-        let Some(first) = words.first() else {
-            return Err(self.error(self.line.span, format!("{name} needs at least one NAME=value")));
-        };
-        if !first.text.contains('=') {
-            let (key, value) = words::first(self.line, range.clone());
-            if value.is_empty() {
-                let error = self.error(self.line.span(range), format!("{name} {} has no value", first.text));
-                return Err(error.with_hint(format!("write {name} {}=value", first.text)));
-            }
-            return Ok(Pairs { pairs: vec![(self.line.word(key), self.line.word(value))], legacy: true });
-        }
-        let pair = |word: &Word| match split_pair(word) {
-            Some((key, _)) if key.text.is_empty() => {
-                Err(self.error(word.span, format!("{name} needs a name before =")))
-            }
-            Some(pair) => Ok(pair),
-            None => {
-                let error = self.error(word.span, format!("{:?} has no =", word.text));
-                Err(error.with_hint("every pair is NAME=value; quote a value that holds spaces"))
-            }
-        };
-        Ok(Pairs { pairs: words.iter().map(pair).collect::<Result<_, _>>()?, legacy: false })
-    }
-
-    fn transfer(&self, name: &str, flags: &Flags, range: Range<usize>) -> Result<Transfer, DockerfileError> {
-        let words = match self.json(range.clone())? {
-            Some(words) => words,
-            None => words::split(self.line, range.clone()),
-        };
-        let [sources @ .., destination] = &words[..] else {
-            return Err(self.error(self.line.span, format!("{name} needs a source and a destination")));
-        };
-        if sources.is_empty() {
-            let message = format!("{name} needs a source and a destination; there is one of them only");
-            return Err(self.error(self.span_or_line(range), message));
-        }
-        if self.heredoc(destination).is_some() {
-            return Err(
-                self.error(destination.span, format!("a here-document cannot be {name}'s destination"))
-            );
-        }
-        Ok(Transfer {
-            heredocs: sources.iter().filter_map(|word| self.heredoc(word)).cloned().collect(),
-            sources: sources.iter().filter(|word| self.heredoc(word).is_none()).cloned().collect(),
-            destination: destination.clone(),
-            chown: flags.text("chown"),
-            chmod: flags.text("chmod"),
-            link: flags.on("link"),
-            exclude: flags.list("exclude"),
-        })
-    }
-
-    fn heredoc(&self, word: &Word) -> Option<&Heredoc> {
-        let marker = Marker::parse(&word.text)?;
-        self.heredocs.iter().find(|heredoc| heredoc.name == marker.name())
-    }
-
-    fn copy(&self, flags: &Flags, range: Range<usize>) -> Result<Copy, DockerfileError> {
-        let from = flags.text("from");
-        if let Some(from) = from.as_ref().filter(|from| from.text.contains('$')) {
-            let error = self.error(from.span, "--from takes no variables");
-            return Err(error.with_hint("name a stage with FROM ... AS name and copy from that"));
-        }
-        Ok(Copy { transfer: self.transfer("COPY", flags, range)?, from, parents: flags.on("parents") })
-    }
-
-    fn add(&self, flags: &Flags, range: Range<usize>) -> Result<Add, DockerfileError> {
-        Ok(Add {
-            transfer: self.transfer("ADD", flags, range)?,
-            checksum: flags.text("checksum"),
-            keep_git_dir: flags.on("keep-git-dir"),
-            unpack: flags.switch("unpack"),
-        })
-    }
-
-    fn run(&self, flags: &Flags, range: Range<usize>) -> Result<Run, DockerfileError> {
-        let mut mounts = Vec::new();
-        for value in flags.list("mount") {
-            let mount = MountFlag { value };
-            mount.check().map_err(|message| self.error(mount.value.span, format!("--mount: {message}")))?;
-            mounts.push(mount);
-        }
-        Ok(Run {
-            line: self.command_line("RUN", range)?,
-            heredocs: self.heredocs.clone(),
-            mounts,
-            network: self.choice(
-                flags.text("network"),
-                "--network",
-                &[("default", Network::Default), ("none", Network::None), ("host", Network::Host)],
-            )?,
-            security: self.choice(
-                flags.text("security"),
-                "--security",
-                &[("sandbox", Security::Sandbox), ("insecure", Security::Insecure)],
-            )?,
-            devices: flags.list("device"),
-        })
-    }
-
-    fn choice<T: std::marker::Copy>(
-        &self,
-        word: Option<Word>,
-        flag: &str,
-        known: &[(&str, T)],
-    ) -> Result<Option<(T, Span)>, DockerfileError> {
-        let Some(word) = word else { return Ok(None) };
-        match known.iter().find(|(name, _)| *name == word.text) {
-            Some((_, value)) => Ok(Some((*value, word.span))),
-            None => {
-                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                let error = self.error(word.span, format!("{flag}={} is not known", word.text));
-                Err(error.with_hint(format!("it is one of {}", names.join(", "))))
-            }
-        }
-    }
-
-    fn shell(&self, range: Range<usize>) -> Result<Vec<Word>, DockerfileError> {
-        match self.json(range.clone())? {
-            Some(words) if !words.is_empty() => Ok(words),
-            Some(_) => Err(self.error(self.line.span(range), "SHELL needs a program")),
-            None => {
-                let error = self.error(self.span_or_line(range), "SHELL takes the JSON form only");
-                Err(error.with_hint(r#"write SHELL ["/bin/bash", "-c"]"#))
-            }
-        }
-    }
-
-    fn volumes(&self, range: Range<usize>) -> Result<Vec<Word>, DockerfileError> {
-        let words = match self.json(range.clone())? {
-            Some(words) => words,
-            None => words::split(self.line, range),
-        };
-        if words.is_empty() {
-            return Err(self.error(self.line.span, "VOLUME needs at least one path"));
-        }
-        match words.iter().find(|word| word.text.trim().is_empty()) {
-            Some(empty) => Err(self.error(empty.span, "the path of a VOLUME is empty")),
-            None => Ok(words),
-        }
-    }
-
     fn onbuild(&self, range: Range<usize>) -> Result<Onbuild, DockerfileError> {
         if range.is_empty() {
             return Err(self.error(self.line.span, "ONBUILD needs an instruction"));
@@ -483,65 +286,7 @@ impl Reader<'_> {
         self.instruction(range)
     }
 
-    fn healthcheck(&self, flags: &Flags, range: Range<usize>) -> Result<Healthcheck, DockerfileError> {
-        let (kind, rest) = words::first(self.line, range);
-        let word = self.line.word(kind);
-        match &word.text.to_ascii_uppercase()[..] {
-            "" => Err(self.error(self.line.span, "HEALTHCHECK needs CMD and a command, or NONE")),
-            "NONE" if rest.is_empty() => Ok(Healthcheck::None),
-            "NONE" => Err(self.error(self.line.span(rest), "HEALTHCHECK NONE takes no arguments")),
-            "CMD" => {
-                let line = self.command_line("HEALTHCHECK CMD", rest)?;
-                if line == CommandLine::Exec(Vec::new()) {
-                    return Err(self.error(self.line.span, "HEALTHCHECK CMD needs a command"));
-                }
-                Ok(Healthcheck::Command { line, options: self.healthcheck_options(flags)? })
-            }
-            _ => {
-                let error = self.error(word.span, format!("HEALTHCHECK {} is not known", word.text));
-                Err(error.with_hint("write HEALTHCHECK CMD command or HEALTHCHECK NONE"))
-            }
-        }
-    }
-
-    fn healthcheck_options(&self, flags: &Flags) -> Result<HealthcheckOptions, DockerfileError> {
-        let retries = flags.text("retries").map(|word| match word.text.parse::<i32>() {
-            Ok(count) if count >= 0 => Ok(i64::from(count)),
-            _ => Err(self.error(word.span, format!("--retries={} is not a count", word.text))),
-        });
-        Ok(HealthcheckOptions {
-            interval: self.interval(flags, "interval")?,
-            timeout: self.interval(flags, "timeout")?,
-            start_period: self.interval(flags, "start-period")?,
-            start_interval: self.interval(flags, "start-interval")?,
-            retries: retries.transpose()?.unwrap_or(0),
-        })
-    }
-
-    fn interval(&self, flags: &Flags, name: &str) -> Result<i64, DockerfileError> {
-        const MILLISECOND: i64 = 1_000_000;
-        let Some(word) = flags.text(name) else { return Ok(0) };
-        match parse_duration(&word.text) {
-            Some(time) if time == 0 || time >= MILLISECOND => Ok(time),
-            Some(_) => Err(self.error(word.span, format!("--{name}={} is less than 1ms", word.text))),
-            None => {
-                let error = self.error(word.span, format!("--{name}={} is not a duration", word.text));
-                Err(error.with_hint("write it as 30s, 1m30s or 500ms"))
-            }
-        }
-    }
-
-    fn span_or_line(&self, range: Range<usize>) -> Span {
+    pub(super) fn span_or_line(&self, range: Range<usize>) -> Span {
         if range.is_empty() { self.line.span } else { self.line.span(range) }
     }
-}
-
-/// Splits a word at its first `=`. Spans stay right as long as no continuation lies inside; a name never
-/// holds one.
-fn split_pair(word: &Word) -> Option<(Word, Word)> {
-    let (name, value) = word.text.split_once('=')?;
-    let middle = word.span.start + name.len();
-    let name_span = Span { end: middle, last_line: word.span.line, ..word.span };
-    let value_span = Span { start: middle + 1, ..word.span };
-    Some((Word { text: name.to_owned(), span: name_span }, Word { text: value.to_owned(), span: value_span }))
 }

@@ -1,8 +1,9 @@
 //! Which stage needs which, and what a target needs at all.
 //!
-//! A FROM sees the stages above it; COPY --from and RUN --mount see every stage of the file, so that a
-//! ring is possible and is refused. Names go without regard to case; of two stages with one name the
-//! lower one counts.
+//! A FROM sees the stages above it, and of two with one name the nearer. COPY --from and RUN --mount see
+//! every stage, and of two with one name the last, but may only take from stages above their own; that is
+//! asked of the stages that are needed, so that nothing is refused that is not built. Names go without
+//! regard to case. COPY --from takes numbers, mounts and targets do not.
 //!
 //! Source: the Dockerfile reference, "FROM"; BuildKit's stage resolution.
 
@@ -101,35 +102,38 @@ impl Dockerfile {
         Ok(graph)
     }
 
-    /// Returns the stages that `target` needs, itself last, each after what it needs.
+    /// Returns the stages that `target` needs, ascending: itself last, each after what it needs.
     ///
     /// # Errors
-    /// Stages that need each other in a ring.
+    /// A needed stage that takes from itself or from one below.
     pub fn stages_needed(&self, graph: &StageGraph, target: usize) -> Result<Vec<usize>, DockerfileError> {
-        let mut order = Vec::new();
-        let mut marks = vec![Mark::New; self.stages.len()];
-        // A stack of our own: a file may chain more stages than a thread's stack holds.
-        let mut stack = vec![(target, 0)];
-        while let Some((stage, next)) = stack.pop() {
-            marks[stage] = Mark::Open;
-            let Some((needed, span)) = graph.needs(stage, next, self.stages[stage].base.span) else {
-                marks[stage] = Mark::Done;
-                order.push(stage);
+        let mut needed = vec![false; target + 1];
+        needed[target] = true;
+        for stage in (0..=target).rev() {
+            if !needed[stage] {
                 continue;
-            };
-            stack.push((stage, next + 1));
-            match needed {
-                Origin::Stage(needed) if marks[*needed] == Mark::Open => {
-                    let message = format!("{} needs itself in a ring", self.stage_label(*needed));
-                    return Err(self
-                        .error(span, message)
-                        .with_hint("copy from a stage that does not copy from here"));
+            }
+            if let Origin::Stage(base) = &graph.bases[stage] {
+                needed[*base] = true;
+            }
+            for (origin, span) in &graph.sources[stage] {
+                let Origin::Stage(source) = origin else { continue };
+                if *source >= stage {
+                    return Err(self.takes_from_below(stage, *source, *span));
                 }
-                Origin::Stage(needed) if marks[*needed] == Mark::New => stack.push((*needed, 0)),
-                _ => {}
+                needed[*source] = true;
             }
         }
-        Ok(order)
+        Ok((0..=target).filter(|stage| needed[*stage]).collect())
+    }
+
+    fn takes_from_below(&self, stage: usize, source: usize, span: Span) -> DockerfileError {
+        let (own, other) = (self.stage_label(stage), self.stage_label(source));
+        if source == stage {
+            return self.error(span, format!("{own} cannot take files from itself"));
+        }
+        let error = self.error(span, format!("{own} cannot take files from {other}, which comes after it"));
+        error.with_hint(format!("move {other} above {own}"))
     }
 
     /// Returns what messages call a stage: its name, or its number.
@@ -155,23 +159,6 @@ impl Dockerfile {
                 let error = self.error(span, format!("there is no stage {number}"));
                 Err(error.with_hint(format!("the stages are 0 to {}", self.stages.len() - 1)))
             }
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    New,
-    Open,
-    Done,
-}
-
-impl StageGraph {
-    /// The `number`th thing a stage needs: its base, then its sources.
-    fn needs(&self, stage: usize, number: usize, base: Span) -> Option<(&Origin, Span)> {
-        match number.checked_sub(1) {
-            None => Some((&self.bases[stage], base)),
-            Some(source) => self.sources[stage].get(source).map(|(origin, span)| (origin, *span)),
         }
     }
 }
@@ -203,11 +190,6 @@ mod tests {
     }
 
     #[test]
-    fn copies_may_reach_down_the_file() {
-        check("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x", None, &[1, 0, 2]);
-    }
-
-    #[test]
     fn a_from_reaches_up_only_and_the_nearest_name_counts() {
         let file = file("FROM y AS x\nFROM b AS y\nFROM c AS Y\nFROM y");
         assert_eq!(file.base(0, "y"), Origin::External("y".to_owned()));
@@ -218,23 +200,30 @@ mod tests {
     }
 
     #[test]
-    fn long_chains_need_no_deep_stack() {
-        let mut text = String::from("FROM scratch AS s0\n");
-        for index in 1..20_000 {
-            text.push_str(&format!("FROM s{} AS s{index}\n", index - 1));
-        }
-        let file = file(&text);
-        let mut graph = StageGraph { bases: vec![Origin::External("scratch".to_owned())], sources: vec![] };
-        graph.bases.extend((1..20_000).map(|index| Origin::Stage(index - 1)));
-        graph.sources.resize(20_000, Vec::new());
-        assert_eq!(file.stages_needed(&graph, 19_999).unwrap().len(), 20_000);
+    fn of_two_stages_with_one_name_a_copy_takes_the_last() {
+        check("FROM a AS x\nFROM b AS x\nFROM c\nCOPY --from=x / /", None, &[1, 2]);
+        check("FROM a AS x\nFROM x AS y\nFROM b AS x\nFROM y\nCOPY --from=x / /", None, &[0, 1, 2, 3]);
     }
 
     #[test]
-    fn rings_are_refused() {
-        let file = file("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nCOPY --from=x / /\n");
-        let graph = file.graph(&[]).unwrap();
-        insta::assert_snapshot!(file.stages_needed(&graph, 1).unwrap_err(), @"Dockerfile:2:13: stage y needs itself in a ring (copy from a stage that does not copy from here)");
+    fn files_come_from_above() {
+        let refused = |text: &str, target| {
+            let file = file(text);
+            file.stages_needed(&file.graph(&[]).unwrap(), target).map_err(|error| error.to_string())
+        };
+        let down = "FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\nFROM scratch";
+        insta::assert_snapshot!(refused(down, 2).unwrap_err(), @"Dockerfile:2:13: stage x cannot take files from stage y, which comes after it (move stage y above stage x)");
+        assert_eq!(refused(down, 3), Ok(vec![3]), "what is not needed is not refused");
+        let same = "FROM a\nCOPY --from=0 / /";
+        insta::assert_snapshot!(refused(same, 0).unwrap_err(), @"Dockerfile:2:13: stage 0 cannot take files from itself");
+        let mount = "FROM a\nRUN --mount=from=y,target=/y true\nFROM b AS y\nFROM a\nCOPY --from=0 / /";
+        insta::assert_snapshot!(refused(mount, 2).unwrap_err(), @"Dockerfile:2:13: stage 0 cannot take files from stage y, which comes after it (move stage y above stage 0)");
+    }
+
+    #[test]
+    fn mounts_know_no_numbers() {
+        let file = file("FROM a\nFROM b\nRUN --mount=from=0,target=/x true");
+        assert_eq!(file.graph(&[]).unwrap().sources[1][0].0, Origin::External("0".to_owned()));
     }
 
     #[test]

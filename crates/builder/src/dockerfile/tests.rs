@@ -96,9 +96,10 @@ fn run_cmd_and_entrypoint_have_two_forms() {
     check("CMD exec a $HOME", "shell \"exec a $HOME\"");
     check("ENTRYPOINT [\"/bin/a\", \"-b\"]", "exec [\"/bin/a\", \"-b\"]");
     check("ENTRYPOINT a", "shell \"a\"");
+    check("CMD", "shell \"\"");
+    check("ENTRYPOINT", "shell \"\"");
     check("CMD [\"tab\\t\", \"\\u00e9\"]", "exec [\"tab\\t\", \"é\"]");
     check_refused("RUN", "1: RUN needs a command");
-    check_refused("CMD", "1: CMD needs a command");
     check_refused(
         "RUN [\"a\", 1]",
         "5: the JSON form holds strings only (put every element in double quotes)",
@@ -136,6 +137,7 @@ fn run_has_flags() {
     );
     check_refused("RUN --network=none --network=host a", "20: --network is given twice");
     check_refused("RUN --mount a", "5: --mount needs a value (write --mount=VALUE)");
+    check_refused("RUN --mount= a", "13: --mount: the mount is empty");
 }
 
 #[test]
@@ -433,6 +435,9 @@ fn line_ends_and_byte_order_marks_of_other_systems() {
 #[test]
 fn comments_may_be_in_any_encoding_and_instructions_may_not() {
     assert!(Dockerfile::parse(b"# caf\xe9\nFROM a\n", "Dockerfile").is_ok());
+    assert!(Dockerfile::parse(b"FROM a\nRUN a && \\\n  # caf\xe9\n  b\n", "Dockerfile").is_ok());
+    let error = Dockerfile::parse(b"FROM a\nCOPY <<A /a\nx\xe9\nA\n", "Dockerfile").unwrap_err();
+    assert_eq!(error.line(), 3);
     let error = Dockerfile::parse(b"FROM a\nRUN echo caf\xe9\n", "Dockerfile").unwrap_err();
     assert_eq!(
         error.to_string(),
