@@ -1,9 +1,11 @@
 //! Copying images from place to place: content first, tags last.
 
+use std::path::Path;
+
 use oci::{Digest, Document, Platform, Reference, Tag};
 use registry::client::RemoteRepository;
 use store::copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image};
-use store::{Children, ImageStore, RepositoryOptions, StoreError};
+use store::{Children, ImageStore, OciFolder, RepositoryOptions, StoreError};
 
 use crate::image::{Image, ImageError};
 use crate::place::{Located, PlaceError, Places};
@@ -59,10 +61,7 @@ pub fn copy(
     platform: Option<&Platform>,
     observe: CopyObserver<'_>,
 ) -> Result<Outcome, CopyError> {
-    let document = match platform {
-        Some(platform) => Image::open(&*image.store, &image.document, Some(platform))?.document().clone(),
-        None => image.document.clone(),
-    };
+    let document = of_platform(image, platform)?;
     if let Some(wanted) = destination.digest().filter(|wanted| *wanted != document.digest()) {
         let (found, wanted) = (document.digest().to_string(), wanted.to_string());
         return Err(CopyError::OtherDigest { found, wanted });
@@ -78,6 +77,34 @@ pub fn copy(
         transfer(image, &document, &remote, tag.as_ref(), &options, observe)?
     };
     Ok(Outcome { digest: document.digest(), destination: destination.clone(), copied })
+}
+
+/// Copies `image` into an image layout in a folder, which is made where it is not there; under `tag`,
+/// or listed without a name.
+///
+/// # Errors
+/// What the places say; `Corrupt` where the folder is something else.
+pub fn copy_to_layout(
+    image: &Located,
+    folder: &Path,
+    tag: Option<&Tag>,
+    platform: Option<&Platform>,
+    observe: CopyObserver<'_>,
+) -> Result<(Digest, Copied), CopyError> {
+    let document = of_platform(image, platform)?;
+    let layout = OciFolder::create(folder)?;
+    let copied = transfer(image, &document, &layout, tag, &CopyOptions::default(), observe)?;
+    if tag.is_none() {
+        layout.add(&document)?;
+    }
+    Ok((document.digest(), copied))
+}
+
+fn of_platform(image: &Located, platform: Option<&Platform>) -> Result<Document, ImageError> {
+    match platform {
+        Some(platform) => Ok(Image::open(&*image.store, &image.document, Some(platform))?.document().clone()),
+        None => Ok(image.document.clone()),
+    }
 }
 
 /// Copies an image of a registry into the local store under the same name. Without platforms all of an

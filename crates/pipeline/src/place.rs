@@ -12,6 +12,7 @@
 //!
 //! Source: containers-transports(5).
 
+mod contained;
 mod open;
 
 use std::fmt;

@@ -132,6 +132,18 @@ pub enum Ci {
     Forgejo,
 }
 
+impl From<Ci> for forge::Choice {
+    fn from(ci: Ci) -> Self {
+        match ci {
+            Ci::Auto => Self::Auto,
+            Ci::None => Self::None,
+            Ci::Github => Self::GitHub,
+            Ci::Gitlab => Self::GitLab,
+            Ci::Forgejo => Self::Forgejo,
+        }
+    }
+}
+
 /// Runs the command that `arguments` ask for and returns the exit code.
 pub fn run(environment: Environment, arguments: impl Iterator<Item = OsString>) -> Code {
     let arguments: Vec<OsString> = arguments.collect();

@@ -8,6 +8,7 @@ use layer::LayerError;
 use pipeline::archive::ArchiveError;
 use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
+use pipeline::forge::ForgeError;
 use pipeline::git::GitError;
 use pipeline::image::ImageError;
 use pipeline::import::ImportError;
@@ -69,6 +70,9 @@ pub enum Error {
     /// The clone of the project.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// The CI host.
+    #[error(transparent)]
+    Forge(ForgeError),
     /// The configuration makes no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -117,6 +121,15 @@ impl From<CopyError> for Error {
     }
 }
 
+impl From<ForgeError> for Error {
+    fn from(error: ForgeError) -> Self {
+        match error {
+            ForgeError::Git(error) => Self::Git(error),
+            other => Self::Forge(other),
+        }
+    }
+}
+
 impl From<ArchiveError> for Error {
     fn from(error: ArchiveError) -> Self {
         match error {
@@ -148,6 +161,8 @@ impl Error {
             }
             Self::Configuration(ConfigurationError::Unreadable { source, .. }) => code_of_file(source),
             Self::Configuration(_) | Self::Plan(_) => Code::Usage,
+            Self::Forge(ForgeError::Unsupported { .. }) => Code::Usage,
+            Self::Forge(_) => Code::Failed,
             Self::Git(GitError::Unreadable { .. }) => Code::Failed,
             Self::Git(_) => Code::Usage,
             Self::Import(ImportError::Layer { source, .. }) => code_of_layer(source),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oci::Registry;
+use oci::{Digest, Registry};
 use pipeline::configuration::{Configuration, FILE_NAME, Name};
-use pipeline::event::Event;
-use pipeline::git::{Checkout, GitError};
+use pipeline::event::{CommitId, Event};
+use pipeline::forge::Forge;
+use pipeline::git::Checkout;
 use pipeline::ledger::Ledger;
-use pipeline::plan::{LastImage, Plan, PlanFacts, plan};
+use pipeline::plan::{Plan, PlanFacts, Surroundings, plan};
 
 use crate::error::Error;
 use crate::session::Session;
@@ -20,10 +21,11 @@ pub const OUTPUT_FOLDER: &str = ".plimsoll";
 pub const LEDGER: &str = "ledger.json";
 
 /// A project as a command finds it.
-#[derive(Debug)]
 pub struct Project {
     /// What `plimsoll.toml` and `--set` say.
     pub configuration: Configuration,
+    /// The CI host, or none.
+    pub forge: Box<dyn Forge>,
     /// What happened, or what `--as` says.
     pub event: Event,
     /// What a plan must know besides.
@@ -36,14 +38,14 @@ impl Project {
         let folder = &session.environment.folder;
         let file = session.global.config.as_deref();
         let configuration = Configuration::load(folder, file, &session.global.settings)?;
-        let checkout = Checkout::open(folder)?;
-        let event = checkout.event()?;
+        let forge = forge::detect(&session.environment.variables, session.global.ci.into())?;
+        let event = forge.event(folder)?;
         let event = match &session.global.event {
             Some(assumed) => event.assume(assumed),
             None => event,
         };
-        let facts = facts(session, &checkout, &event)?;
-        Ok(Self { configuration, event, facts })
+        let facts = facts(session, &event)?;
+        Ok(Self { configuration, forge, event, facts })
     }
 
     /// Returns what a run of `services`, or of all where none is named, would do.
@@ -57,41 +59,34 @@ pub fn ledger_path(session: &Session) -> PathBuf {
     session.environment.folder.join(OUTPUT_FOLDER).join(LEDGER)
 }
 
-fn facts(session: &Session, checkout: &Checkout, event: &Event) -> Result<PlanFacts, Error> {
+fn facts(session: &Session, event: &Event) -> Result<PlanFacts, Error> {
     let folder = &session.environment.folder;
-    let file = session.global.config.clone().unwrap_or_else(|| folder.join(FILE_NAME));
-    Ok(PlanFacts {
+    let file = session.global.config.clone().unwrap_or_else(|| FILE_NAME.into());
+    let file = file.strip_prefix(folder).unwrap_or(&file);
+    let surroundings = Surroundings {
         now: session.environment.now,
-        subject: checkout.commit_subject(&event.revision)?,
-        existing_tags: checkout.tags()?,
-        last: last_images(session, checkout, event)?,
-        configuration_path: checkout.path_in_repository(&file),
+        configuration_path: Some(file.display().to_string()),
         registry: Registry::local(),
-    })
+    };
+    let checkout = Checkout::open(folder)?;
+    Ok(PlanFacts::gather(&checkout, folder, event, last_images(session, event), surroundings)?)
 }
 
 /// Returns the images of the last run, where it was about the same branch. A ledger that cannot be
 /// read only means that more is built.
-fn last_images(
-    session: &Session,
-    checkout: &Checkout,
-    event: &Event,
-) -> Result<BTreeMap<Name, LastImage>, GitError> {
+fn last_images(session: &Session, event: &Event) -> BTreeMap<Name, (Digest, CommitId)> {
     let path = ledger_path(session);
     let ledger = match Ledger::read(&path) {
         Ok(ledger) if event.branch().is_some() && ledger.event.branch() == event.branch() => ledger,
-        Ok(_) => return Ok(BTreeMap::new()),
         Err(error) if path.exists() => {
             session.ui.warn(format_args!("the last run is not known, everything is built: {error}"));
-            return Ok(BTreeMap::new());
+            return BTreeMap::new();
         }
-        Err(_) => return Ok(BTreeMap::new()),
+        _ => return BTreeMap::new(),
     };
-    let changed_paths = checkout.changed_paths(&ledger.revision, &event.revision)?;
-    let images = ledger.services.iter().filter_map(|(name, service)| {
-        let digest = service.pinned()?.digest();
-        let revision = ledger.revision.clone();
-        Some((name.clone(), LastImage { digest, revision, changed_paths: changed_paths.clone() }))
-    });
-    Ok(images.collect())
+    let revision = &ledger.revision;
+    let image = |(name, service): (&Name, &pipeline::ledger::ServiceRecord)| {
+        Some((name.clone(), (service.pinned()?.digest(), revision.clone())))
+    };
+    ledger.services.iter().filter_map(image).collect()
 }

@@ -10,11 +10,9 @@ use std::sync::OnceLock;
 
 use oci::{Descriptor, Digest, Document, Reference, Registry, Repository};
 use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
-use store::{
-    ArchiveStore, ArchivedImage, ArchivedName, ImageStore, LayoutRepository, LayoutStore, StoreError,
-};
+use store::{ArchiveStore, ImageStore, LayoutRepository, LayoutStore, StoreError};
 
-use super::Place;
+use super::{Place, contained};
 
 /// What places are opened with.
 pub struct Places {
@@ -153,43 +151,16 @@ impl Places {
                 None if reference.repository().registry().is_local() => Err(self.not_here(reference).into()),
                 None => self.find_remote(reference),
             },
-            Place::Archive { file, image, .. } => self.find_in_archive(place, file, image.as_ref()),
-            Place::Layout { .. } => Err(PlaceError::Unsupported {
-                place: place.to_string(),
-                action: "read",
-                reason: "pack the folder as a tar and name it with oci-archive:",
-            }),
+            Place::Archive { file, image, .. } => {
+                contained::in_archive(place, self.archive(file)?, image.as_ref())
+            }
+            Place::Layout { folder, image } => contained::in_layout(place, folder, image.as_ref()),
             Place::Daemon(_) => Err(PlaceError::Unsupported {
                 place: place.to_string(),
                 action: "read",
                 reason: "save the image with the daemon's own tool and name the file with docker-archive:",
             }),
         }
-    }
-
-    fn find_in_archive(
-        &self,
-        place: &Place,
-        file: &Path,
-        wanted: Option<&ArchivedName>,
-    ) -> Result<Located, PlaceError> {
-        let archive = self.archive(file)?;
-        let fits = |image: &&ArchivedImage| wanted.is_none_or(|wanted| image.names.contains(wanted));
-        let mut fitting = archive.images().iter().filter(fits);
-        let digest = match (fitting.next(), fitting.next()) {
-            (Some(image), None) => image.descriptor.digest,
-            (None, _) => {
-                return Err(
-                    StoreError::NotFound { what: format!("{place} (it has {})", names(&archive)) }.into()
-                );
-            }
-            (Some(_), Some(_)) => {
-                return Err(PlaceError::Several { place: place.to_string(), names: names(&archive) });
-            }
-        };
-        let document = archive.document(&digest)?;
-        let name = ImageName::Place(place.clone());
-        Ok(Located { name, store: Box::new(archive), document, local: None })
     }
 
     /// Finds an image in its registry, whatever the local store has.
@@ -282,14 +253,6 @@ impl Places {
             what: format!("{reference} in the local store at {}", self.local.root().display()),
         }
     }
-}
-
-fn names(archive: &ArchiveStore) -> String {
-    let names = archive.images().iter().map(|image| match image.names.first() {
-        Some(name) => name.to_string(),
-        None => image.descriptor.digest.to_string(),
-    });
-    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Source: distribution-spec v1.1, "Listing Referrers": the type of the configuration stands in.

@@ -6,9 +6,9 @@ use std::path::Path;
 use oci::{Digest, Platform, Reference};
 use pipeline::archive::{self, Parcel};
 use pipeline::copy::{self, Outcome};
-use pipeline::place::{Located, Place, Places};
+use pipeline::place::{Located, Place, Places, Selector};
 use serde::Serialize;
-use store::{ArchiveFormat, ArchiveOptions, ArchivedName};
+use store::{ArchiveFormat, ArchiveOptions, ArchivedName, Copied};
 
 use crate::error::Error;
 use crate::session::Session;
@@ -21,6 +21,7 @@ use crate::ui::transfer::Transfer;
   $ plimsoll copy local/api:main ghcr.io/acme/api:main
   $ plimsoll copy debian:12 localhost:5000/debian:12 --platform linux/arm64
   $ plimsoll copy local/api:main docker-archive:api.tar:api:local
+  $ plimsoll copy local/api:main oci:images:api
   $ plimsoll copy --dry-run ghcr.io/acme/api:main registry.example.com/api:main")]
 pub struct Arguments {
     /// The image
@@ -57,9 +58,13 @@ impl Arguments {
             Place::Archive { format, file, image: name } => {
                 self.to_archive(session, image, *format, file, name.as_ref())
             }
-            other => {
-                Err(Error::usage(format!("{other} cannot be written to; name a repository or an archive")))
+            Place::Layout { folder, image: selector } => {
+                self.to_layout(session, &image, folder, selector.as_ref())
             }
+            Place::Daemon(_) => Err(Error::Usage {
+                message: format!("{} cannot be written to by this version", self.destination),
+                hint: Some("save the image for the daemon: plimsoll save REF -o - | docker load".to_owned()),
+            }),
         }
     }
 
@@ -80,6 +85,33 @@ impl Arguments {
         session.ui.answer("copy", &Answer::new(image.name.to_string(), &outcome))
     }
 
+    fn to_layout(
+        &self,
+        session: &Session,
+        image: &Located,
+        folder: &Path,
+        selector: Option<&Selector>,
+    ) -> Result<(), Error> {
+        let tag = match selector {
+            Some(Selector::Tag(tag)) => Some(tag),
+            Some(Selector::Digest(_)) => {
+                return Err(Error::usage(
+                    "an image gets its digest from its content; write oci:DIR or oci:DIR:TAG",
+                ));
+            }
+            None => None,
+        };
+        let planned = Answer::planned(image, self.destination.to_string());
+        if session.global.dry_run {
+            return session.ui.answer("copy", &planned);
+        }
+        let transfer = Transfer::new(&session.ui, self.destination.to_string());
+        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
+        let (digest, copied) = copy::copy_to_layout(image, folder, tag, self.platform.as_ref(), &observe)?;
+        drop(transfer);
+        session.ui.answer("copy", &planned.done(digest, &copied))
+    }
+
     fn to_archive(
         &self,
         session: &Session,
@@ -97,46 +129,47 @@ impl Arguments {
             }
             None => Vec::new(),
         };
-        if session.global.dry_run {
-            return session.ui.answer("copy", &Answer::planned(&image, self.destination.to_string()));
-        }
         let planned = Answer::planned(&image, self.destination.to_string());
+        if session.global.dry_run {
+            return session.ui.answer("copy", &planned);
+        }
         let parcel = Parcel::new(image, self.platform.as_ref(), names)?;
         let digest = parcel.digest();
-        let options = ArchiveOptions::default();
-        let saved = archive::save(&[parcel], format, &options, file)?;
-        let answer = Answer {
-            digest,
-            blobs_moved: saved.members,
-            bytes_moved: saved.bytes,
-            dry_run: false,
-            ..planned
-        };
-        session.ui.answer("copy", &answer)
+        let saved = archive::save(&[parcel], format, &ArchiveOptions::default(), file)?;
+        let copied = Copied { blobs_moved: saved.members, bytes_moved: saved.bytes, ..Copied::default() };
+        session.ui.answer("copy", &planned.done(digest, &copied))
     }
 }
 
 impl Answer {
     /// Returns what was done.
     pub fn new(source: String, outcome: &Outcome) -> Self {
+        let destination = outcome.destination.to_string();
+        Self { source, destination, ..Self::nothing(outcome.digest) }.done(outcome.digest, &outcome.copied)
+    }
+
+    fn done(self, digest: Digest, copied: &Copied) -> Self {
         Self {
-            source,
-            destination: outcome.destination.to_string(),
-            digest: outcome.digest,
-            blobs_moved: outcome.copied.blobs_moved,
-            blobs_present: outcome.copied.blobs_present,
-            blobs_mounted: outcome.copied.blobs_mounted,
-            bytes_moved: outcome.copied.bytes_moved,
+            digest,
+            blobs_moved: copied.blobs_moved,
+            blobs_present: copied.blobs_present,
+            blobs_mounted: copied.blobs_mounted,
+            bytes_moved: copied.bytes_moved,
             dry_run: false,
+            ..self
         }
     }
 
     /// Returns what would be done.
     pub fn planned(image: &Located, destination: String) -> Self {
+        Self { source: image.name.to_string(), destination, ..Self::nothing(image.document.digest()) }
+    }
+
+    fn nothing(digest: Digest) -> Self {
         Self {
-            source: image.name.to_string(),
-            destination,
-            digest: image.document.digest(),
+            source: String::new(),
+            destination: String::new(),
+            digest,
             blobs_moved: 0,
             blobs_present: 0,
             blobs_mounted: 0,

@@ -3,6 +3,7 @@
 mod completions;
 mod copy;
 mod digest;
+mod doctor;
 mod import;
 mod init;
 mod inspect;
@@ -28,6 +29,7 @@ use crate::session::Session;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(init::Arguments),
+    Doctor(doctor::Arguments),
     Plan(plan::Arguments),
     Meta(meta::Arguments),
     Import(import::Arguments),
@@ -53,6 +55,7 @@ impl Command {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match self {
             Self::Init(arguments) => arguments.run(session),
+            Self::Doctor(arguments) => arguments.run(session),
             Self::Plan(arguments) => arguments.run(session),
             Self::Meta(arguments) => arguments.run(session),
             Self::Import(arguments) => arguments.run(session),

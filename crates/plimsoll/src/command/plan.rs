@@ -3,6 +3,7 @@
 use std::fmt;
 
 use oci::{Platform, Tag};
+use pipeline::forge::Outputs;
 use pipeline::plan::{Action, Plan, PlannedService, PushPlan};
 use pipeline::text::Text;
 use serde::Serialize;
@@ -32,7 +33,9 @@ struct Shown(Plan);
 impl Arguments {
     /// Shows the plan.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let plan = Project::open(session)?.plan(&self.services)?;
+        let project = Project::open(session)?;
+        let plan = project.plan(&self.services)?;
+        project.forge.write_outputs(&Outputs::of_plan(&plan))?;
         session.ui.document(&Shown(plan))
     }
 }

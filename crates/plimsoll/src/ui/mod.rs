@@ -27,7 +27,6 @@ use style::Style;
 pub struct Ui {
     format: Format,
     verbosity: Verbosity,
-    results: Style,
     messages: Style,
     progress: ProgressStyle,
     live: MultiProgress,
@@ -57,7 +56,6 @@ impl Ui {
         Self {
             format: global.format,
             verbosity: verbosity(global),
-            results: Style::new(colour(environment.stdout_is_terminal)),
             messages: Style::new(colour(environment.stderr_is_terminal)),
             progress: progress_style(environment, global),
             live: MultiProgress::new(),
@@ -137,19 +135,9 @@ impl Ui {
         self.line(&text);
     }
 
-    /// Returns the form of results.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
     /// Returns how much is said.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity
-    }
-
-    /// Returns the style of standard output.
-    pub fn style(&self) -> Style {
-        self.results
     }
 
     fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {

@@ -192,6 +192,43 @@ fn an_archive_of_images_is_no_root_file_system() {
     ");
 }
 
+#[test]
+fn layouts_in_folders() {
+    let scene = scene();
+    let digest = scene.see_raw("digest local/base:1");
+    assert_snapshot!(scene.see("-q copy local/base:1 oci:out:v1"), @"
+    exit code: 0
+    --- stdout
+    oci:out:v1 is [DIGEST]: 2 blobs copied, 394 B; 0 were there
+    ");
+    assert_snapshot!(scene.see("-q copy local/base:1 oci:out:v1 --dry-run"), @"
+    exit code: 0
+    --- stdout
+    would copy [DIGEST] to oci:out:v1
+    ");
+    for place in ["oci:out", "oci:out:v1", &format!("oci:out@{digest}")] {
+        assert_eq!(scene.see_raw(&format!("digest {place}")), digest);
+    }
+    scene.see_raw("copy oci:out:v1 local/back:1");
+    assert_eq!(scene.see_raw("digest local/back:1"), digest);
+    assert_snapshot!(scene.see("digest oci:out:v2"), @"
+    exit code: 1
+    --- stderr
+    error: tag v2 in the image layout out does not exist
+    ");
+    assert_snapshot!(scene.see("digest oci:none"), @"
+    exit code: 1
+    --- stderr
+    error: the image layout none does not exist
+    ");
+    scene.write("other/file", "");
+    assert_snapshot!(scene.see("copy local/base:1 oci:other"), @"
+    exit code: 4
+    --- stderr
+    error: other/index.json is corrupt: it is not there, so the folder is no image layout
+    ");
+}
+
 /// skopeo reads what we save, and we load what it writes.
 #[test]
 fn skopeo_and_we_read_each_other() {

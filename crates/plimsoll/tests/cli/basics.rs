@@ -100,3 +100,29 @@ fn completions_name_every_command() {
     let script = Scene::new().see("completions bash");
     assert!(script.starts_with("exit code: 0") && script.contains("completions"), "{script}");
 }
+
+#[test]
+fn the_doctor_looks_at_the_machine() {
+    let scene = Scene::with_files(&[("a", "")]);
+    let output =
+        scene.command("doctor --format json").env("DOCKER_HOST", "unix:///nowhere").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let state = |name: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        check["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((state("store").as_str(), state("git").as_str()), ("ok", "ok"));
+    assert_eq!((state("daemon").as_str(), state("credentials").as_str()), ("absent", "absent"));
+    let expected = if state("sandbox") == "ok" { 0 } else { 1 };
+    assert_eq!(output.status.code(), Some(expected), "{report}");
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong() {
+    let scene = Scene::new();
+    scene.write("file", "");
+    let seen = scene.see("doctor --root file/below");
+    assert!(seen.starts_with("exit code: 1\n--- stdout\nFAILED  store        cannot "), "{seen}");
+    assert!(seen.contains("absent  git"), "{seen}");
+}

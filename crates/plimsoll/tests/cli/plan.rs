@@ -295,6 +295,41 @@ fn projects_without_what_a_plan_needs() {
 }
 
 #[test]
+fn a_ci_host_gets_the_plan_as_outputs() {
+    let scene = scene();
+    let head = scene.repository().head();
+    scene.write("event.json", "{}");
+    scene.write("outputs", "");
+    let run = |line: &str| {
+        let mut command = scene.command(line);
+        command.env("GITHUB_ACTIONS", "true").env("GITHUB_EVENT_NAME", "push");
+        command
+            .env("GITHUB_EVENT_PATH", scene.path("event.json"))
+            .env("GITHUB_OUTPUT", scene.path("outputs"));
+        command
+            .env("GITHUB_REF", "refs/heads/main")
+            .env("GITHUB_SHA", &head)
+            .env("GITHUB_WORKSPACE", scene.path(""));
+        scene.shown(&command.output().unwrap())
+    };
+    let seen = run("plan api");
+    assert!(seen.contains("event     branch:main"), "{seen}");
+    let outputs = scene.read("outputs");
+    assert!(
+        outputs.contains("version") && outputs.contains(r#"[{"service":"api","platform":"linux/amd64"}]"#),
+        "{outputs}"
+    );
+    scene.write("outputs", "");
+    run("plan api --ci none");
+    assert_eq!(scene.read("outputs"), "");
+    assert_snapshot!(run("plan --ci gitlab"), @"
+    exit code: 2
+    --- stderr
+    error: GitLab CI is not supported by this version: use --ci none
+    ");
+}
+
+#[test]
 fn what_init_writes_is_a_configuration() {
     let scene = Scene::with_files(&[("api/Dockerfile", "FROM scratch\n")]);
     scene.see("init --registry ghcr.io/acme");

@@ -93,7 +93,10 @@ mod tests {
 
     #[test]
     fn answers_of_daemons() {
-        check("HTTP/1.0 200 OK\r\nA: b\r\n\r\n{\"Version\":\"28.1\",\"ApiVersion\":\"1.49\",\"Os\":\"linux\"}", "28.1 speaks 1.49");
+        check(
+            "HTTP/1.0 200 OK\r\nA: b\r\n\r\n{\"Version\":\"28.1\",\"ApiVersion\":\"1.49\",\"Os\":\"linux\"}",
+            "28.1 speaks 1.49",
+        );
         check("HTTP/1.0 403 Forbidden\r\n\r\n", "403 Forbidden");
         check("HTTP/1.0 200 OK\r\n\r\n<html>", "cannot be read");
         check("hello", "not HTTP");

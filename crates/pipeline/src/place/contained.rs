@@ -1,0 +1,61 @@
+//! Which image of an archive or a layout is meant.
+
+use std::path::Path;
+
+use oci::Digest;
+use store::{ArchiveStore, ArchivedImage, ArchivedName, ImageStore, OciFolder, StoreError};
+
+use super::open::{ImageName, Located, PlaceError};
+use super::{Place, Selector};
+
+/// Finds the wanted image of an archive, or the only one.
+pub(super) fn in_archive(
+    place: &Place,
+    archive: ArchiveStore,
+    wanted: Option<&ArchivedName>,
+) -> Result<Located, PlaceError> {
+    let fits = |image: &ArchivedImage| wanted.is_none_or(|wanted| image.names.contains(wanted));
+    let document = archive.document(&the_one(place, archive.images(), fits)?)?;
+    Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(archive), document, local: None })
+}
+
+/// Finds the wanted image of a layout in a folder, or the only one.
+pub(super) fn in_layout(
+    place: &Place,
+    folder: &Path,
+    wanted: Option<&Selector>,
+) -> Result<Located, PlaceError> {
+    let layout = OciFolder::open(folder)?;
+    let digest = match wanted {
+        Some(Selector::Tag(tag)) => layout.resolve(tag)?.digest,
+        Some(Selector::Digest(digest)) => *digest,
+        None => the_one(place, &layout.images()?, |_| true)?,
+    };
+    let document = layout.document(&digest)?;
+    Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(layout), document, local: None })
+}
+
+/// Returns the only image that fits.
+fn the_one(
+    place: &Place,
+    images: &[ArchivedImage],
+    fits: impl Fn(&ArchivedImage) -> bool,
+) -> Result<Digest, PlaceError> {
+    let mut fitting = images.iter().filter(|image| fits(image));
+    match (fitting.next(), fitting.next()) {
+        (Some(image), None) => Ok(image.descriptor.digest),
+        (None, _) => Err(StoreError::NotFound { what: format!("{place} (it has {})", names(images)) }.into()),
+        (Some(_), Some(_)) => Err(PlaceError::Several { place: place.to_string(), names: names(images) }),
+    }
+}
+
+fn names(images: &[ArchivedImage]) -> String {
+    if images.is_empty() {
+        return "no image".to_owned();
+    }
+    let names = images.iter().map(|image| match image.names.first() {
+        Some(name) => name.to_string(),
+        None => image.descriptor.digest.to_string(),
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
