@@ -9,7 +9,6 @@ use oci::{DiffId, Hasher};
 
 use crate::entry::{Entry, Kind};
 use crate::error::LayerError;
-use crate::hash::StreamHasher;
 use crate::index::LayerIndex;
 use crate::tar::{BLOCK, Decoder, Next, padding};
 
@@ -95,7 +94,7 @@ pub struct Observed {
 #[derive(Debug)]
 pub struct Observer<T: Tap = ()> {
     tap: T,
-    whole: StreamHasher,
+    whole: Hasher,
     position: u64,
     decoder: Decoder,
     state: State,
@@ -141,7 +140,7 @@ impl<T: Tap> Observer<T> {
     pub fn with_tap(tap: T) -> Self {
         Self {
             tap,
-            whole: StreamHasher::new(),
+            whole: Hasher::default(),
             position: 0,
             decoder: Decoder::default(),
             state: State::header(),

@@ -197,7 +197,7 @@ impl Builds<'_> {
         let image = match local.document(&digest) {
             Ok(image) => image,
             Err(StoreError::NotFound { .. }) => {
-                let remote = self.tools.places.remote(&service.image)?;
+                let remote = self.tools.remote(&service.image)?;
                 let image = remote.document(&digest)?;
                 let options = store::CopyOptions::default();
                 store::copy_image(&remote, &local, image.descriptor(), &options, &|_| {})?;
@@ -221,7 +221,7 @@ impl Builds<'_> {
         let mut children = Vec::new();
         for platform in &service.platforms {
             let request = self.request(service, &platform.0);
-            let watch = Watch::new(name, &platform.0, self.tools);
+            let watch = Watch::new(name.clone(), &platform.0, Box::new(self.tools.observer));
             let built = self.tools.engine.build(&request, &bases, &|event| watch.take(event));
             let built = built.inspect_err(|error| watch.failed(error))?;
             local.put_document(&built.manifest)?;
@@ -295,10 +295,10 @@ fn platforms_of(
 }
 
 /// Turns what the engine tells into progress of a service.
-struct Watch<'a> {
-    service: &'a Name,
+pub struct Watch<'a> {
+    service: Name,
     platform: String,
-    tools: &'a Tools<'a>,
+    tell: Box<dyn Fn(Progress) + Send + Sync + 'a>,
     state: Mutex<WatchState>,
 }
 
@@ -309,13 +309,15 @@ struct WatchState {
 }
 
 impl<'a> Watch<'a> {
-    fn new(service: &'a Name, platform: &Platform, tools: &'a Tools<'a>) -> Self {
-        Self { service, platform: platform.to_string(), tools, state: Mutex::default() }
+    /// Returns a watch that hands its progress to `tell`.
+    pub fn new(service: Name, platform: &Platform, tell: Box<dyn Fn(Progress) + Send + Sync + 'a>) -> Self {
+        Self { service, platform: platform.to_string(), tell, state: Mutex::default() }
     }
 
-    fn take(&self, event: BuildEvent) {
+    /// Takes note of one thing that happened in the engine.
+    pub fn take(&self, event: BuildEvent) {
         let mut state = self.state.lock().expect("no holder panics");
-        let tell = self.tools.observer;
+        let tell = &self.tell;
         match event {
             BuildEvent::Planned { steps } => {
                 state.total = steps;
@@ -356,14 +358,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Ends the step that an error names.
-    fn failed(&self, error: &BuildError) {
+    pub fn failed(&self, error: &BuildError) {
         let state = self.state.lock().expect("no holder panics");
         let Some(location) = error.location() else { return };
         let at = |step: &&(Step, Instant, Vec<u8>)| {
             step.0.place.as_ref().is_some_and(|place| place.line == location.line)
         };
         if let Some((step, started, _)) = state.running.values().find(at) {
-            (self.tools.observer)(Progress::StepFailed {
+            (self.tell)(Progress::StepFailed {
                 step: step.id.clone(),
                 seconds: started.elapsed().as_secs_f64(),
                 reason: error.to_string(),
@@ -376,7 +378,7 @@ impl<'a> Watch<'a> {
     }
 
     fn line(&self, number: u32, line: String) {
-        (self.tools.observer)(Progress::StepOutput { step: self.id(number), line, stream: Stream::Stdout });
+        (self.tell)(Progress::StepOutput { step: self.id(number), line, stream: Stream::Stdout });
     }
 }
 

@@ -157,7 +157,7 @@ pub fn get(
     if is_complete(&local, image.digest())? {
         return Ok(Found::Local);
     }
-    let remote = tools.places.remote(image.repository());
+    let remote = tools.remote(image.repository());
     let fetched = remote.and_then(|remote| Ok(copy(&remote, &local, image.digest())?));
     match fetched {
         Ok(()) => return Ok(Found::Registry),

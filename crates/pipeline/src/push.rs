@@ -68,7 +68,7 @@ fn push_one(
     let image = &outcome.image.clone().expect("only images are pushed");
     let local = tools.local(&service.image);
     transfer(name, image, &local, &service.image, tools).map_err(failed)?;
-    let remote = tools.places.remote(&service.image).map_err(failed)?;
+    let remote = tools.remote(&service.image).map_err(failed)?;
     for tag in &service.immutable {
         remote.tag_immutable(tag, image).map_err(|error| failed(error.into()))?;
         local.tag(tag, image).map_err(|error| failed(error.into()))?;
@@ -84,7 +84,7 @@ fn transfer(
     repository: &Repository,
     tools: &Tools<'_>,
 ) -> Result<(), PlaceError> {
-    let remote = tools.places.remote(repository)?;
+    let remote = tools.remote(repository)?;
     let started = Instant::now();
     let done = std::sync::atomic::AtomicU64::new(0);
     let observe = |event: CopyEvent<'_>| match event {
@@ -157,7 +157,7 @@ fn move_tag(
     image: &Document,
     tools: &Tools<'_>,
 ) -> Result<Option<Digest>, PlaceError> {
-    let remote = tools.places.remote(repository)?;
+    let remote = tools.remote(repository)?;
     let before = match remote.resolve(tag) {
         Ok(descriptor) => Some(descriptor.digest),
         Err(StoreError::NotFound { .. }) => None,
@@ -172,7 +172,7 @@ fn move_tag(
 fn put_back(undo: &[(Repository, Tag, Option<Digest>)], tools: &Tools<'_>) {
     for (repository, tag, before) in undo.iter().rev() {
         let Some(before) = before else { continue };
-        let restored = tools.places.remote(repository).and_then(|remote| {
+        let restored = tools.remote(repository).and_then(|remote| {
             let document = remote.document(before)?;
             Ok(remote.tag(tag, &document)?)
         });

@@ -257,6 +257,8 @@ impl<'a> SuiteRun<'a> {
     fn environment(&self, shard: u32) -> BTreeMap<String, String> {
         let mut environment = BTreeMap::new();
         for (service, image) in self.runs.images {
+            let repository = self.runs.tools.reachable(image.repository());
+            let image = repository.unwrap_or_else(|| image.repository().clone()).pin(image.digest());
             environment.insert(format!("PLIMSOLL_IMAGE_{}", service.for_environment()), image.to_string());
         }
         environment.insert("PLIMSOLL_SUITE".to_owned(), self.name.to_string());

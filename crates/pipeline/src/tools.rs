@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use builder::{EmbeddedEngine, Engine};
 use oci::{Registry, Repository};
+use registry::client::RemoteRepository;
 use store::{LayoutRepository, LayoutStore};
 
-use crate::place::Places;
+use crate::place::{PlaceError, Places};
 use crate::progress;
 
 /// What the stages act with.
@@ -27,19 +28,39 @@ pub struct Tools<'a> {
     pub output: PathBuf,
     /// What `host` commands of suites inherit.
     pub environment: BTreeMap<String, String>,
-    /// The registry that this process serves out of the local store, where none is configured.
+    /// The registry that this process serves names under `local/` at, where it does.
     pub embedded_registry: Option<Registry>,
     /// Is told what happens.
     pub observer: progress::Observer<'a>,
 }
 
 impl Tools<'_> {
-    /// Returns where images of `image` lie in the local store: under their own name, and under
-    /// `local/` where the registry is this process, so that its address, which differs from run to
-    /// run, is in no name.
+    /// Returns where images of `image` lie in the local store: under their own name.
     pub fn local(&self, image: &Repository) -> LayoutRepository {
-        let own = self.embedded_registry.as_ref() == Some(image.registry());
-        let local = if own { image.at(Registry::local()).ok() } else { None };
-        self.store.repository(local.as_ref().unwrap_or(image))
+        self.store.repository(image)
+    }
+
+    /// Returns the name that other programs reach `image` by. Names under `local/` stay the same from
+    /// run to run; the address of the registry that serves them does not, so it is put in front only
+    /// where somebody has to connect.
+    pub fn reachable(&self, image: &Repository) -> Option<Repository> {
+        match &self.embedded_registry {
+            _ if !image.registry().is_local() => Some(image.clone()),
+            Some(registry) => image.at(registry.clone()).ok(),
+            None => None,
+        }
+    }
+
+    /// Returns the registry's view of `image`.
+    ///
+    /// # Errors
+    /// `Unsupported` where it is a local name and nobody serves those now.
+    pub fn remote(&self, image: &Repository) -> Result<RemoteRepository, PlaceError> {
+        let name = self.reachable(image).ok_or_else(|| PlaceError::Unsupported {
+            place: image.to_string(),
+            action: "reached through a registry",
+            reason: "names under local/ are served by `serve registry` and during `run` only",
+        })?;
+        self.places.remote(&name)
     }
 }

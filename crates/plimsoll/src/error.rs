@@ -4,16 +4,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use builder::BuildError;
+use builder::sandbox::SandboxError;
 use layer::LayerError;
 use pipeline::archive::ArchiveError;
 use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
+use pipeline::daemon::DaemonError;
 use pipeline::forge::ForgeError;
 use pipeline::git::GitError;
+use pipeline::handover::HandoverError;
 use pipeline::image::ImageError;
 use pipeline::import::ImportError;
+use pipeline::ledger::LedgerError;
 use pipeline::place::PlaceError;
 use pipeline::plan::PlanError;
+use record::RecordError;
 use registry::client::{ClientError, CredentialError};
 use registry::server::ServerError;
 use store::StoreError;
@@ -34,6 +40,8 @@ pub enum Code {
     Remote = 5,
     /// Credentials or permissions do not allow it.
     NotAllowed = 6,
+    /// Some of it is done.
+    Partly = 7,
     /// A defect of ours.
     Defect = 70,
     /// SIGINT.
@@ -106,6 +114,27 @@ pub enum Error {
     /// Nobody reads our output any more; not worth a message.
     #[error("standard output is closed")]
     OutputClosed,
+    /// The record of runs.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The container daemon.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// A document that jobs exchange.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Images between jobs.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// A build, or an image that is to be run in.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A sandbox that cannot be made.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// What went wrong has been told already.
+    #[error("told already")]
+    Reported(Code),
     /// A signal ended the command in good order.
     #[error("stopped")]
     Stopped(Code),
@@ -188,7 +217,16 @@ impl Error {
                 Code::NotAllowed
             }
             Self::Server(_) => Code::Failed,
+            Self::Record(_) => Code::Failed,
+            Self::Daemon(error) => code_of(error),
+            Self::Ledger(LedgerError::Read { source, .. }) => code_of_file(source),
+            Self::Ledger(LedgerError::Write { .. }) => Code::Failed,
+            Self::Ledger(_) => Code::Usage,
+            Self::Handover(error) => code_of(error),
+            Self::Build(error) => code_of(error),
+            Self::Sandbox(error) => code_of(error),
             Self::OutputClosed => Code::Done,
+            Self::Reported(code) => *code,
             Self::Stopped(code) => *code,
         }
     }
@@ -222,8 +260,43 @@ impl Error {
 
     /// Whether there is something to tell; a closed pipe and a signal speak for themselves.
     pub fn is_silent(&self) -> bool {
-        matches!(self, Self::OutputClosed | Self::Stopped(_))
+        matches!(self, Self::OutputClosed | Self::Stopped(_) | Self::Reported(_))
     }
+}
+
+/// Returns the exit code of an error of a stage: that of the first of its causes which decides one.
+pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Code {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.filter_map(code_of_cause).next().unwrap_or(Code::Failed)
+}
+
+fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
+    if let Some(error) = error.downcast_ref::<BuildError>() {
+        return match error {
+            BuildError::NoDockerfile { .. }
+            | BuildError::Dockerfile(_)
+            | BuildError::Unsupported { .. }
+            | BuildError::NoSuchTarget { .. } => Some(Code::Usage),
+            BuildError::Step { .. } | BuildError::Instruction { .. } => Some(Code::Failed),
+            BuildError::Store(error) => Some(code_of_store(error)),
+            _ => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<HandoverError>() {
+        return match error {
+            HandoverError::Stale { .. } => Some(Code::WrongImage),
+            HandoverError::Store(error) => Some(code_of_store(error)),
+            _ => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<PlaceError>() {
+        return match error {
+            PlaceError::Store(error) => Some(code_of_store(error)),
+            PlaceError::Credential(_) => Some(Code::NotAllowed),
+            _ => Some(Code::Usage),
+        };
+    }
+    error.downcast_ref::<StoreError>().map(code_of_store)
 }
 
 fn code_of_file(error: &io::Error) -> Code {

@@ -7,10 +7,12 @@ mod cli;
 mod command;
 mod env;
 mod error;
+mod history;
 mod interrupt;
 mod project;
 mod session;
 mod ui;
+mod workbench;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,6 @@
 
 mod commands;
 mod files;
-mod isolation;
 mod ordinary;
 mod rooms;
 mod services;

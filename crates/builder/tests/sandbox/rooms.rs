@@ -65,7 +65,7 @@ impl Room {
 
     /// Whether the only user inside is root.
     pub fn is_single(&self) -> bool {
-        matches!(self.sandbox.mode(), Mode::UserSingle | Mode::NamespaceRoot { ids: 1 })
+        *self.sandbox.mode() == Mode::UserSingle
     }
 
     /// A room in the same kind of sandbox, on the same layers.
@@ -122,14 +122,9 @@ pub fn shell(script: &str) -> Command {
     command
 }
 
-/// The program that becomes the sandbox.
-pub fn runner() -> PathBuf {
-    beside(RUNNER_NAME).unwrap_or_else(|| PathBuf::from(RUNNER))
-}
-
 /// The best sandbox this machine allows.
 fn sandbox(folder: &Path) -> Option<Sandbox> {
-    let program = runner();
+    let program = beside(RUNNER_NAME).unwrap_or_else(|| PathBuf::from(RUNNER));
     match probe(&program, folder) {
         Err(error) => skip(&error.to_string()),
         Ok(found) => {
@@ -141,8 +136,7 @@ fn sandbox(folder: &Path) -> Option<Sandbox> {
     }
 }
 
-/// A file in the folder of these tests.
-pub fn beside(name: &str) -> Option<PathBuf> {
+fn beside(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().unwrap().with_file_name(name)).filter(|path| path.is_file())
 }
 

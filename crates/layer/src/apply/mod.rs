@@ -9,7 +9,6 @@
 
 mod folders;
 mod metadata;
-mod removal;
 
 use std::io::{BufRead, Read, Write};
 use std::path::Path;

@@ -9,7 +9,6 @@
 //!
 //! Source: RFC 1952 (gzip), RFC 8878 (zstd).
 
-mod ahead;
 mod decompress;
 mod gzip;
 mod ordered;

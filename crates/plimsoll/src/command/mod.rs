@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, its help, what it runs.
 
+mod build;
 mod completions;
 mod copy;
 mod digest;
@@ -15,6 +16,7 @@ mod plan;
 mod pull;
 mod push;
 mod rm;
+mod run;
 mod save;
 mod schema;
 mod serve;
@@ -30,6 +32,8 @@ use crate::session::Session;
 pub enum Command {
     Init(init::Arguments),
     Doctor(doctor::Arguments),
+    Run(run::Arguments),
+    Build(build::Arguments),
     Plan(plan::Arguments),
     Meta(meta::Arguments),
     Import(import::Arguments),
@@ -56,6 +60,8 @@ impl Command {
         match self {
             Self::Init(arguments) => arguments.run(session),
             Self::Doctor(arguments) => arguments.run(session),
+            Self::Run(arguments) => arguments.run(session),
+            Self::Build(arguments) => arguments.run(session),
             Self::Plan(arguments) => arguments.run(session),
             Self::Meta(arguments) => arguments.run(session),
             Self::Import(arguments) => arguments.run(session),

@@ -28,7 +28,7 @@ pub struct Arguments {
 /// A plan for people; as JSON it is the plan itself.
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Shown(Plan);
+pub struct Shown(pub Plan);
 
 impl Arguments {
     /// Shows the plan.

@@ -1,6 +1,7 @@
 //! The only room that prints. Results go to standard output; progress, warnings and errors go to
 //! standard error. Colour never carries meaning alone.
 
+pub mod failure;
 pub mod log;
 pub mod progress;
 pub mod prompt;
@@ -19,7 +20,7 @@ use serde::Serialize;
 
 use crate::cli::{Format, Global, ProgressStyle, When};
 use crate::env::Environment;
-use crate::error::Error;
+use crate::error::{Code, Error, code_of};
 use style::Style;
 
 /// The printer.
@@ -133,6 +134,22 @@ impl Ui {
             Format::Json => error_json(error),
         };
         self.line(&text);
+    }
+
+    /// Prints what went wrong in a stage, with its causes and what to try, and returns its exit code.
+    pub fn failure(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Code {
+        self.line(&failure::text(what, error, self.messages));
+        code_of(error)
+    }
+
+    /// Prints that something did not go well.
+    pub fn problem(&self, message: &str) {
+        self.line(&format!("{} {message}", self.messages.error("error:")));
+    }
+
+    /// Prints a line that the CI host reads.
+    pub fn command(&self, line: &str) {
+        self.line(line);
     }
 
     /// Returns how much is said.

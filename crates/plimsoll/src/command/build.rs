@@ -1,0 +1,272 @@
+//! `build`: images of services, or of one Dockerfile without any configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use builder::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Engine as _};
+use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
+use pipeline::build::{self, BuildChoices, OnFailure};
+use pipeline::configuration::Name;
+use pipeline::ledger::Status;
+use pipeline::place::{Place, Places};
+use pipeline::progress::Progress;
+use serde::Serialize;
+use store::{ImageStore as _, image_for_platform};
+
+use super::run::source_date_epoch;
+use crate::error::{Code, Error};
+use crate::project::Project;
+use crate::session::Session;
+use crate::ui::Verbosity;
+use crate::workbench::Workbench;
+
+/// Builds images and leaves them in the local store
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without -f and -t, services of plimsoll.toml are built. With one of them, one Dockerfile is, and
+the argument is its context. -q prints the digests and nothing else.
+
+Examples:
+  $ plimsoll build
+  $ plimsoll build api
+  $ plimsoll build -f Dockerfile -t local/api:dev --build-arg MODE=debug ."
+)]
+pub struct Arguments {
+    /// Services of plimsoll.toml [default: all]; with -f or -t, the context's folder
+    #[arg(value_name = "SERVICE|CONTEXT")]
+    what: Vec<String>,
+    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Names for the image in the local store
+    #[arg(short, long, value_name = "REF")]
+    tag: Vec<Reference>,
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Value of an ARG; NAME alone takes it from the environment
+    #[arg(long, value_name = "NAME=VALUE")]
+    build_arg: Vec<String>,
+    /// Label of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+    /// What the image is for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    platform: Option<Platform>,
+    /// Runs every step even where its result is known
+    #[arg(long)]
+    no_cache: bool,
+    /// Longest time one step may take, such as 30m
+    #[arg(long, value_name = "TIME")]
+    step_timeout: Option<pipeline::configuration::Timespan>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    services: BTreeMap<String, Image>,
+    #[serde(skip)]
+    quiet: bool,
+}
+
+#[derive(Serialize)]
+struct Image {
+    image: Option<String>,
+    digest: Option<Digest>,
+    status: Status,
+    steps: u32,
+    cached: u32,
+}
+
+impl Arguments {
+    /// Builds.
+    pub fn run(&self, session: &Session) -> Result<(), Error> {
+        match self.file.is_some() || !self.tag.is_empty() {
+            true => self.one(session),
+            false => self.services(session),
+        }
+    }
+
+    fn services(&self, session: &Session) -> Result<(), Error> {
+        let project = Project::open(session)?;
+        let mut plan = project.plan(&self.what)?;
+        for service in plan.services.values_mut() {
+            service.args.extend(self.build_args(session)?);
+            if let Some(target) = &self.target {
+                service.target = Some(target.clone());
+            }
+        }
+        if session.global.dry_run {
+            return session.ui.document(&super::plan::Shown(plan));
+        }
+        let workbench = Workbench::open(session)?;
+        let observer = |progress: Progress| workbench.tell(progress);
+        let tools = workbench.tools(None, &observer);
+        let outcomes = build::build(&plan, &tools, self.choices(session)?);
+        let mut codes = Vec::new();
+        for (name, outcome) in &outcomes {
+            if let Some(error) = &outcome.error {
+                codes.push(session.ui.failure(&format!("service {name} failed"), error));
+            }
+        }
+        let image = |(name, outcome): (&Name, &build::ServiceOutcome)| {
+            let record = &outcome.record;
+            let image = Image {
+                image: record.pinned().map(|image| image.to_string()),
+                digest: record.pinned().map(|image| image.digest()),
+                status: record.status,
+                steps: record.steps.total,
+                cached: record.steps.cached,
+            };
+            (name.to_string(), image)
+        };
+        self.answer(session, outcomes.iter().map(image).collect())?;
+        match &codes[..] {
+            [] => Ok(()),
+            [first, ..] if codes.len() == outcomes.len() => Err(Error::Reported(*first)),
+            _ => Err(Error::Reported(Code::Partly)),
+        }
+    }
+
+    fn one(&self, session: &Session) -> Result<(), Error> {
+        let context = match &self.what[..] {
+            [] => PathBuf::from("."),
+            [context] => PathBuf::from(context),
+            _ => return Err(Error::usage("with -f or -t there is one context")),
+        };
+        let workbench = Workbench::open(session)?;
+        let request = self.request(session, context)?;
+        let progress = Single::new(&workbench, &request.platform);
+        let bases = NamedPlaces(workbench.places());
+        let built = workbench.engine().build(&request, &bases, &|event| progress.take(event));
+        let built = built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
+        self.store(&workbench, &built.manifest)?;
+        let status = if built.steps.total == built.steps.cached { Status::Cached } else { Status::Built };
+        let image = Image {
+            image: self.tag.first().map(ToString::to_string),
+            digest: Some(built.manifest.digest()),
+            status,
+            steps: built.steps.total,
+            cached: built.steps.cached,
+        };
+        let name =
+            self.tag.first().map_or_else(|| "image".to_owned(), |tag| tag.repository().path().to_owned());
+        self.answer(session, BTreeMap::from([(name, image)]))
+    }
+
+    fn answer(&self, session: &Session, services: BTreeMap<String, Image>) -> Result<(), Error> {
+        let quiet = session.ui.verbosity() == Verbosity::Quiet;
+        session.ui.answer("build", &Answer { services, quiet })
+    }
+
+    fn store(&self, workbench: &Workbench, manifest: &Document) -> Result<(), Error> {
+        let unnamed: Reference = "local/build".parse().expect("a literal reference of the grammar");
+        let names = if self.tag.is_empty() { std::slice::from_ref(&unnamed) } else { &self.tag[..] };
+        for name in names {
+            let repository = workbench.places().local().repository(name.repository());
+            repository.put_document(manifest)?;
+            repository.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), manifest)?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, session: &Session, context: PathBuf) -> Result<BuildRequest, Error> {
+        let folder = &session.environment.folder;
+        let context = folder.join(context);
+        let epoch = source_date_epoch(session)?;
+        // Without a commit there is no moment but the one asked for; any other would move the digest.
+        let created = jiff::Timestamp::from_second(epoch.unwrap_or(0))
+            .map_err(|_| Error::usage("SOURCE_DATE_EPOCH lies outside of the calendar"))?;
+        Ok(BuildRequest {
+            dockerfile: self
+                .file
+                .as_ref()
+                .map_or_else(|| context.join("Dockerfile"), |file| folder.join(file)),
+            context,
+            target: self.target.clone(),
+            build_args: self.build_args(session)?,
+            platform: self.platform.clone().unwrap_or_else(Platform::host),
+            labels: pairs(&self.label, "--label")?,
+            annotations: Annotations::new(),
+            created: created.to_string(),
+            source_date_epoch: epoch,
+            step_timeout: self.step_timeout.map(|timeout| timeout.0),
+            no_cache: self.no_cache,
+        })
+    }
+
+    fn build_args(&self, session: &Session) -> Result<BTreeMap<String, String>, Error> {
+        let (given, named): (Vec<String>, Vec<String>) =
+            self.build_arg.iter().cloned().partition(|argument| argument.contains('='));
+        let mut arguments = pairs(&given, "--build-arg")?;
+        for name in named {
+            if let Some(value) = session.environment.variables.get(&name) {
+                arguments.insert(name, value.clone());
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn choices(&self, session: &Session) -> Result<BuildChoices, Error> {
+        Ok(BuildChoices {
+            on_failure: OnFailure::Continue,
+            no_cache: self.no_cache,
+            step_timeout: self.step_timeout.map(|timeout| timeout.0),
+            source_date_epoch: source_date_epoch(session)?,
+        })
+    }
+}
+
+fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>, Error> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Error::usage(format!("{flag} takes NAME=VALUE, not {text:?}"))),
+    };
+    given.iter().map(pair).collect()
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, image) in &self.services {
+            let Some(digest) = image.digest else { continue };
+            match (self.quiet, &image.image) {
+                (true, _) => writeln!(f, "{digest}")?,
+                (false, Some(full)) if full.contains('@') => writeln!(f, "{full}")?,
+                (false, Some(full)) => writeln!(f, "{full}@{digest}")?,
+                (false, None) => writeln!(f, "{name} {digest}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Base images by their names alone.
+struct NamedPlaces<'a>(&'a Places);
+
+impl Bases for NamedPlaces<'_> {
+    fn find(&self, request: &BaseRequest<'_>) -> Result<Base, Box<dyn std::error::Error + Send + Sync>> {
+        let place: Place = request.name.parse()?;
+        let located = self.0.find(&place)?;
+        let store = located.store;
+        let manifest = image_for_platform(store.as_ref(), located.document.descriptor(), request.platform)?;
+        Ok(Base { manifest, store })
+    }
+}
+
+/// Progress of a build that is no service's.
+struct Single<'a> {
+    watch: Mutex<build::Watch<'a>>,
+}
+
+impl<'a> Single<'a> {
+    fn new(workbench: &'a Workbench, platform: &Platform) -> Self {
+        let name: Name = "image".parse().expect("a literal name");
+        let tell = |progress: Progress| workbench.tell(progress);
+        Self { watch: Mutex::new(build::Watch::new(name, platform, Box::new(tell))) }
+    }
+
+    fn take(&self, event: BuildEvent) {
+        self.watch.lock().expect("no holder panics").take(event);
+    }
+}

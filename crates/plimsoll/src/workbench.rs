@@ -1,0 +1,127 @@
+//! What building and testing needs besides a session: the engine, the sandbox, the tools of stages.
+
+use std::path::{Path, PathBuf};
+
+use builder::sandbox::{Sandbox, probe};
+use builder::{EmbeddedEngine, Workspace};
+use oci::Registry;
+use pipeline::daemon::{Daemon, DaemonError};
+use pipeline::place::Places;
+use pipeline::progress::{Observer, Progress};
+use pipeline::tools::Tools;
+use registry::server::{Server, ServerHandle, ServerOptions};
+
+use crate::error::Error;
+use crate::project::OUTPUT_FOLDER;
+use crate::session::Session;
+use crate::ui::progress::Reporter;
+
+/// The program that sandboxes start again: this one, whatever has become of its file.
+const SELF: &str = "/proc/self/exe";
+
+/// The engine, the places and the printer of one command.
+pub struct Workbench {
+    engine: EmbeddedEngine,
+    places: Places,
+    reporter: Reporter,
+    project: PathBuf,
+    session_variables: std::collections::BTreeMap<String, String>,
+}
+
+impl Workbench {
+    /// Opens store and engine below the session's folder for state.
+    pub fn open(session: &Session) -> Result<Self, Error> {
+        let places = session.places()?;
+        let root = session.root()?.join("build");
+        let trees = root.clone();
+        let make = move || {
+            let found = probe(Path::new(SELF), &trees)?;
+            Sandbox::new(PathBuf::from(SELF), found.mode)
+        };
+        let workspace = Workspace::open(&root, places.local().clone(), Box::new(make))?;
+        Ok(Self {
+            engine: EmbeddedEngine::new(workspace),
+            places,
+            reporter: Reporter::new(&session.ui),
+            project: session.environment.folder.clone(),
+            session_variables: session.environment.variables.clone(),
+        })
+    }
+
+    /// Returns the engine.
+    pub fn engine(&self) -> &EmbeddedEngine {
+        &self.engine
+    }
+
+    /// Returns what opens names.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Shows what happens.
+    pub fn tell(&self, progress: Progress) {
+        self.reporter.tell(progress);
+    }
+
+    /// Returns what stages act with; `served` is where names under `local/` are served.
+    pub fn tools<'a>(&'a self, served: Option<Registry>, observer: Observer<'a>) -> Tools<'a> {
+        Tools {
+            store: self.places.local().clone(),
+            places: &self.places,
+            engine: &self.engine,
+            embedded: &self.engine,
+            project: self.project.clone(),
+            output: self.project.join(OUTPUT_FOLDER),
+            environment: self.session_variables.clone(),
+            embedded_registry: served,
+            observer,
+        }
+    }
+}
+
+/// The registry that serves names under `local/` while a command runs.
+pub struct Served {
+    /// Where.
+    pub registry: Registry,
+    server: ServerHandle,
+}
+
+impl Served {
+    /// Starts it on a free port of the loopback address.
+    pub fn start(session: &Session) -> Result<Self, Error> {
+        let listen = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        let server = Server::start(ServerOptions::new(listen, session.store()?))?;
+        let registry = server.address().to_string().parse().expect("an address with a port is a registry");
+        Ok(Self { registry, server })
+    }
+
+    /// Stops it when the requests under way are answered.
+    pub fn stop(self) {
+        self.server.stop();
+        self.server.join();
+    }
+}
+
+/// Finds the container daemon that the environment names, or one at a usual place; `None` where
+/// none answers.
+///
+/// # Errors
+/// `DOCKER_HOST` names one that does not answer.
+pub fn daemon(session: &Session) -> Result<Option<Daemon>, DaemonError> {
+    let environment = &session.environment;
+    let scratch = environment.state_folder().unwrap_or_else(|| environment.folder.clone());
+    if let Some(socket) = environment.variable("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://")) {
+        return Daemon::connect(Path::new(socket), &scratch).map(Some);
+    }
+    let runtime = environment.variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let own =
+        runtime.iter().flat_map(|folder| [folder.join("docker.sock"), folder.join("podman/podman.sock")]);
+    let usual = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
+    let answering = |socket: PathBuf| Daemon::connect(&socket, &scratch).ok();
+    Ok(own.chain(usual).find_map(answering))
+}
+
+/// Makes a folder and everything above it.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|source| Error::file("make the folder", path, source))
+}
