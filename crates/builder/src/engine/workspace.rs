@@ -91,6 +91,7 @@ impl Workspace {
     fn trees(&self) -> Result<PathBuf, BuildError> {
         let label = match self.layer_sandbox()?.mode() {
             Mode::Root => "root",
+            Mode::NamespaceRoot { .. } => "namespace",
             Mode::UserSubordinate(_) => "subordinate",
             Mode::UserSingle => "single",
         };
