@@ -150,7 +150,8 @@ impl Workspace {
         if !path.is_dir() {
             self.unpack(layer, lower.as_ref(), &path)?;
         }
-        fs::remove_file(&lock).map_err(|source| io_error("remove", &lock, source))?;
+        // Whoever waited for the lock as well may have removed it; it is found again by its name.
+        let _ = fs::remove_file(&lock);
         Ok(path)
     }
 
