@@ -1,8 +1,57 @@
 //! The program that the sandbox' own tests start again as a sandbox; `plimsoll` does the same in its `main`.
+//!
+//! `sandbox-runner run|start LOWER UPPER WORK FILE SCRIPT` also uses one, for the tests that kill whoever does:
+//! it runs the script, or starts it as a service and waits, with the file mounted at `/tmp/file`.
 
-fn main() -> std::process::ExitCode {
-    match builder::sandbox::enter_if_asked(std::env::args_os()) {
-        Some(code) => std::process::ExitCode::from(code.clamp(0, 255) as u8),
-        None => std::process::ExitCode::from(2),
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use builder::sandbox::{
+    Command, Mount, Network, RootFs, Sandbox, SandboxError, ServiceOptions, enter_if_asked, probe,
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = enter_if_asked(arguments.iter().cloned()) {
+        return ExitCode::from(code.clamp(0, 255) as u8);
     }
+    match arguments.as_slice() {
+        [program, how, lower, upper, work, file, script] => {
+            let root = RootFs {
+                lowers: vec![lower.into()],
+                upper: upper.into(),
+                work: work.into(),
+                read_only: false,
+            };
+            let command = command(Path::new(file), &script.to_string_lossy());
+            match use_sandbox(program.into(), how == "start", &root, &command) {
+                Ok(code) => ExitCode::from(code.clamp(0, 255) as u8),
+                Err(_) => ExitCode::from(70),
+            }
+        }
+        _ => ExitCode::from(2),
+    }
+}
+
+fn command(file: &Path, script: &str) -> Command {
+    let mut command = Command::new(&["/bin/sh", "-c", script]);
+    command.environment.push(("PATH".to_owned(), "/bin".to_owned()));
+    command.network = Network::Private;
+    command.mounts.push(Mount::Bind { source: file.into(), target: "/tmp/file".into(), read_only: false });
+    command
+}
+
+fn use_sandbox(program: PathBuf, start: bool, root: &RootFs, command: &Command) -> Result<i32, SandboxError> {
+    let found = probe(&program, &root.work)?;
+    let sandbox = Sandbox::new(program, found.mode)?;
+    if !start {
+        return Ok(sandbox.run(root, command, &mut |_, _| {})?.code());
+    }
+    let options = ServiceOptions { ports: &[8080], ..ServiceOptions::default() };
+    let service = sandbox.start(root, command, &options, Box::new(|_, _| {}))?;
+    // Nothing listens there, so this waits until someone kills this program.
+    service.wait_healthy(Duration::MAX)?;
+    Ok(0)
 }

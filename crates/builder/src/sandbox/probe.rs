@@ -16,6 +16,12 @@ use super::{Sandbox, Task, launch};
 pub enum Mode {
     /// By root, without a user namespace: every owner and device is possible.
     Root,
+    /// By root of a user namespace that someone else made, as in rootless containers: every owner is
+    /// possible that it has ids for.
+    NamespaceRoot {
+        /// How many ids it has.
+        ids: u64,
+    },
     /// By an ordinary user in a user namespace with subordinate ids: every owner is possible.
     UserSubordinate(SubordinateIds),
     /// By an ordinary user in a user namespace with one id: owners of files are recorded beside them.
@@ -39,7 +45,14 @@ pub struct Probe {
 pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
     let mut reasons = Vec::new();
     let mut last_error = None;
-    for (mode, why) in candidates(&mut reasons) {
+    for candidate in candidates() {
+        let (mode, why) = match candidate {
+            Ok(candidate) => candidate,
+            Err(missing) => {
+                reasons.push(missing);
+                continue;
+            }
+        };
         match rehearse(program, folder, mode.clone()) {
             Ok(()) => {
                 reasons.push(why);
@@ -59,8 +72,8 @@ impl Mode {
     pub(super) fn users(&self) -> Users {
         match self {
             Self::Root => Users::Machine,
-            Self::UserSubordinate(_) => Users::Subordinate,
-            Self::UserSingle => Users::Single,
+            Self::NamespaceRoot { ids: 1 } | Self::UserSingle => Users::Single,
+            Self::NamespaceRoot { .. } | Self::UserSubordinate(_) => Users::Subordinate,
         }
     }
 
@@ -68,32 +81,41 @@ impl Mode {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Root => "root without a user namespace",
+            Self::NamespaceRoot { .. } => "root of a user namespace",
             Self::UserSubordinate(_) => "a user namespace with subordinate ids",
             Self::UserSingle => "a user namespace with a single id",
         }
     }
 }
 
-/// Lists what is worth trying, best first, with the reason for each; what is not is said in `reasons`.
-fn candidates(reasons: &mut Vec<String>) -> Vec<(Mode, String)> {
+/// Lists what is worth trying, best first, with the reason for each; or why it is not.
+fn candidates() -> Vec<Result<(Mode, String), String>> {
     let mut candidates = Vec::new();
     if rustix::process::geteuid().is_root() {
-        match rustix::thread::capabilities(None) {
+        candidates.push(match rustix::thread::capabilities(None) {
             Ok(sets) if sets.effective.contains(CapabilitySet::SYS_ADMIN) => {
-                candidates.push((Mode::Root, "root with CAP_SYS_ADMIN".to_owned()));
+                Ok(root_of(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()))
             }
-            _ => reasons.push("root without CAP_SYS_ADMIN".to_owned()),
-        }
+            _ => Err("root without CAP_SYS_ADMIN".to_owned()),
+        });
     }
-    match SubordinateIds::of_this_user() {
-        Ok(ids) => {
-            let why = format!("ordinary user with {} subordinate ids", ids.count());
-            candidates.push((Mode::UserSubordinate(ids), why));
-        }
-        Err(missing) => reasons.push(missing),
-    }
-    candidates.push((Mode::UserSingle, "ordinary user with a single id".to_owned()));
+    candidates.push(SubordinateIds::of_this_user().map(|ids| {
+        let why = format!("ordinary user with {} subordinate ids", ids.count());
+        (Mode::UserSubordinate(ids), why)
+    }));
+    candidates.push(Ok((Mode::UserSingle, "ordinary user with a single id".to_owned())));
     candidates
+}
+
+/// Tells the machine's root from that of a user namespace, by the ids there are.
+/// Source: user_namespaces(7), "the initial user namespace".
+fn root_of(uid_map: &str) -> (Mode, String) {
+    const ALL: u64 = u32::MAX as u64;
+    let counts = uid_map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    match counts.sum() {
+        0 | ALL => (Mode::Root, "root with CAP_SYS_ADMIN".to_owned()),
+        ids => (Mode::NamespaceRoot { ids }, format!("root of a user namespace with {ids} ids")),
+    }
 }
 
 /// Makes and leaves a sandbox of every part but the command.
@@ -165,6 +187,15 @@ mod tests {
         }
         let remedy = remedy(proc.path(), error.as_ref());
         assert!(remedy.contains(expected), "{remedy}");
+    }
+
+    #[test]
+    fn root_of_a_user_namespace_is_not_root_of_the_machine() {
+        let mode = |map: &str| root_of(map).0;
+        assert_eq!(mode("         0          0 4294967295\n"), Mode::Root);
+        assert_eq!(mode(""), Mode::Root);
+        assert_eq!(mode("0 1000 1\n1 100000 65536\n"), Mode::NamespaceRoot { ids: 65537 });
+        assert_eq!(mode("0 1000 1\n").users(), Users::Single);
     }
 
     #[test]

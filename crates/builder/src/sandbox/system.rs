@@ -85,8 +85,15 @@ pub(super) fn hold_signals() -> io::Result<()> {
 /// Gives this process the signal handling a program expects to start with.
 pub(super) fn reset_signals() -> io::Result<()> {
     for signal in 1..=64 {
-        // SAFETY: sets a default action; the numbers that allow none are refused by the call.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // All zeroes: the default action, no flags, nothing masked. Not through the C library, which keeps two
+        // signals to itself and would leave them ignored where this program's parent ignores them.
+        let action = [0_u64; 4];
+        let set_size = size_of::<u64>();
+        // SAFETY: the call reads as much as the kernel's structure takes, which is not more than `action`; the
+        // signals that allow no action are refused.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &action, std::ptr::null_mut::<u64>(), set_size)
+        };
     }
     change_mask(libc::SIG_UNBLOCK)
 }

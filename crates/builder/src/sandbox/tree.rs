@@ -1,6 +1,6 @@
 //! Work on trees of files that has to be done by whoever the files belong to.
 //!
-//! As root it is done here. Files of an ordinary user's sandbox belong to users of its user namespace:
+//! As root, also of a user namespace, it is done here. Files of an ordinary user's sandbox belong to users of its user namespace:
 //! there, this program is started once more inside it, and tars go through pipes.
 
 use std::collections::HashSet;
@@ -11,10 +11,10 @@ use std::path::Path;
 use layer::diff::{PackOptions, Packed, Times};
 use layer::{Applied, ApplyOptions, Devices, LayerPath, OverlayAttributes, Owners, Tree, Whiteouts};
 
+use super::Sandbox;
 use super::error::SandboxError;
 use super::launch;
 use super::message::{Handled, Report, Role, Task, TreeJob, Users};
-use super::{Mode, Sandbox};
 
 /// How the changes of a step become a layer.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,7 @@ impl Sandbox {
         lower: Option<&Tree>,
     ) -> Result<Applied, SandboxError> {
         let users = self.mode.users();
-        if users == Users::Machine {
+        if self.user_namespace.is_none() {
             return apply(tar, target, users, lower);
         }
         let (mut process, input) = self
@@ -69,7 +69,7 @@ impl Sandbox {
         output: &mut dyn Write,
     ) -> Result<Packed, SandboxError> {
         let users = self.mode.users();
-        if users == Users::Machine {
+        if self.user_namespace.is_none() {
             return pack(upper, settings, users, output);
         }
         let (mut read, write) = io::pipe().map_err(|error| cannot("pack", upper, &error))?;
@@ -102,7 +102,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::Tree`] with what the file system refused.
     pub fn remove_tree(&self, path: &Path) -> Result<(), SandboxError> {
-        if self.mode == Mode::Root {
+        if self.user_namespace.is_none() {
             return remove(path);
         }
         let (mut process, _) = self.tree_process(TreeJob::Remove { path: path.to_owned() }, None)?;

@@ -7,6 +7,7 @@
 
 mod commands;
 mod files;
+mod isolation;
 mod ordinary;
 mod rooms;
 mod services;

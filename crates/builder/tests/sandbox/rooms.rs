@@ -65,7 +65,7 @@ impl Room {
 
     /// Whether the only user inside is root.
     pub fn is_single(&self) -> bool {
-        *self.sandbox.mode() == Mode::UserSingle
+        matches!(self.sandbox.mode(), Mode::UserSingle | Mode::NamespaceRoot { ids: 1 })
     }
 
     /// A room in the same kind of sandbox, on the same layers.
@@ -122,9 +122,14 @@ pub fn shell(script: &str) -> Command {
     command
 }
 
+/// The program that becomes the sandbox.
+pub fn runner() -> PathBuf {
+    beside(RUNNER_NAME).unwrap_or_else(|| PathBuf::from(RUNNER))
+}
+
 /// The best sandbox this machine allows.
 fn sandbox(folder: &Path) -> Option<Sandbox> {
-    let program = beside(RUNNER_NAME).unwrap_or_else(|| PathBuf::from(RUNNER));
+    let program = runner();
     match probe(&program, folder) {
         Err(error) => skip(&error.to_string()),
         Ok(found) => {
@@ -136,7 +141,8 @@ fn sandbox(folder: &Path) -> Option<Sandbox> {
     }
 }
 
-fn beside(name: &str) -> Option<PathBuf> {
+/// A file in the folder of these tests.
+pub fn beside(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().unwrap().with_file_name(name)).filter(|path| path.is_file())
 }
 

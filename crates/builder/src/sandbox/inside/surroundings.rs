@@ -108,6 +108,16 @@ impl Tree {
         Ok(self.root.join(target.path))
     }
 
+    /// Returns where a folder lies whose content is named by path later on; so it may be no link.
+    fn plain_place(&self, path: &str) -> Result<PathBuf, SandboxError> {
+        let place = self.place(Path::new(path), true)?;
+        if place != self.root.join(path.trim_start_matches('/')) {
+            let reason = "the image has a symbolic link there".to_owned();
+            return Err(SandboxError::MountTarget { target: path.to_owned(), reason });
+        }
+        Ok(place)
+    }
+
     /// Mounts a new file system of the kernel on the folder `path` and returns where that lies.
     pub(super) fn kernel_mount(
         &self,
@@ -116,7 +126,7 @@ impl Tree {
         flags: MountFlags,
         options: &str,
     ) -> Result<PathBuf, SandboxError> {
-        let place = self.place(Path::new(path), true)?;
+        let place = self.plain_place(path)?;
         let options = CString::new(options).expect("options are written here and hold no NUL");
         rustix::mount::mount(kind, &place, kind, flags, options.as_c_str())
             .map_err(|errno| failed(kind, path, errno))?;
@@ -132,10 +142,14 @@ impl Tree {
     fn system_information(&self, command: &Command, user_namespace: bool) -> Result<(), SandboxError> {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
         let own_network = command.network != Network::Host;
-        if (own_network || !user_namespace) && self.kernel_mount("sysfs", "/sys", flags, "").is_ok() {
-            return Ok(());
+        if own_network || !user_namespace {
+            match self.kernel_mount("sysfs", "/sys", flags, "") {
+                // Containers hide parts of theirs, and then give no other.
+                Err(SandboxError::Mount { .. }) => {}
+                mounted => return mounted.map(drop),
+            }
         }
-        let place = self.place(Path::new("/sys"), true)?;
+        let place = self.plain_place("/sys")?;
         mount_bind_recursive("/sys", &place).map_err(|errno| failed("/sys", "/sys", errno))?;
         system::make_read_only(&place, Reach::Tree).map_err(|error| failed("/sys", "/sys", error))?;
         self.hide(&place.join("fs/cgroup"))
@@ -173,7 +187,7 @@ impl Tree {
             [hosts(command).into_bytes(), format!("{}\n", command.hostname).into_bytes(), resolver];
         for (path, content) in ETC_FILES.iter().zip(contents) {
             let cannot = |error: std::io::Error| failed("a file", path, error);
-            let scratch = self.place(Path::new("/dev/.file"), false)?;
+            let scratch = self.root.join("dev/.file");
             fs::write(&scratch, content).map_err(cannot)?;
             let place = self.place(Path::new(path), false)?;
             mount_bind(&scratch, &place).map_err(|errno| failed("a file", path, errno))?;
