@@ -9,7 +9,7 @@
 //! for the kind, mode, owner, group, time, then what the kind needs and the extended attributes.
 //! Numbers are LEB128, signed ones zigzag; texts are a length and bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 
 use oci::{Algorithm, DiffId, Digest};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, Kind};
 use crate::error::LayerError;
-use crate::path::MAX_PATH_BYTES;
+use crate::path::{MAX_PATH_BYTES, split};
 
 const SCHEMA: &str = "plimsoll.layer-index/1";
 const ZSTD_LEVEL: i32 = 1;
@@ -50,14 +50,15 @@ impl LayerIndex {
     /// Whether every folder that an entry lies in has an entry of its own, in this layer. Such a
     /// layer can be unpacked without knowing the layers below it.
     pub fn is_closed(&self) -> bool {
-        let folders: std::collections::HashSet<&[u8]> =
-            self.entries.iter().filter(|entry| entry.kind == Kind::Directory).map(|entry| &entry.path[..]).collect();
-        let parent = |entry: &Entry| {
-            let path = if entry.kind == Kind::Opaque { Some(&entry.path[..]) } else { None };
-            let end = entry.path.iter().rposition(|byte| *byte == b'/');
-            path.or(end.map(|end| &entry.path[..end])).is_none_or(|parent| parent.is_empty() || folders.contains(parent))
-        };
-        self.entries.iter().all(parent)
+        let folders = self.entries.iter().filter(|entry| entry.kind == Kind::Directory);
+        let folders: HashSet<&[u8]> = folders.map(|entry| &entry.path[..]).collect();
+        self.entries.iter().all(|entry| {
+            let folder = match entry.kind {
+                Kind::Opaque => &entry.path,
+                _ => split(&entry.path).map_or(&[][..], |(parent, _)| parent),
+            };
+            folder.is_empty() || folders.contains(folder)
+        })
     }
 
     /// Writes the index. The bytes depend on the index alone.
@@ -339,6 +340,24 @@ mod tests {
         assert_eq!(written(&index), written(&index));
         let empty = LayerIndex { entries: Vec::new(), ..index };
         assert_eq!(LayerIndex::read_from(&written(&empty)[..]).unwrap(), empty);
+    }
+
+    #[test]
+    fn a_layer_is_closed_where_it_names_all_its_folders() {
+        for (words, expected) in [
+            ("", true),
+            ("a=1 -b", true),
+            ("a/ a/b=1", true),
+            ("a/b=1 a/", true),
+            ("a/b=1", false),
+            ("a/b/ a/b/c=1", false),
+            ("a/ !a -a/b", true),
+            ("!a", false),
+            ("-a/b", false),
+        ] {
+            let entries = crate::sample::entries(words).into_iter().map(|(entry, _)| entry).collect();
+            assert_eq!(LayerIndex { entries, ..sample() }.is_closed(), expected, "{words}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod compress;
 pub mod diff;
 pub mod entry;
 mod error;
+mod hash;
 pub mod index;
 pub mod observe;
 mod overlay;

@@ -9,6 +9,7 @@ use oci::{DiffId, Hasher};
 
 use crate::entry::{Entry, Kind};
 use crate::error::LayerError;
+use crate::hash::StreamHasher;
 use crate::index::LayerIndex;
 use crate::tar::{BLOCK, Decoder, Next, padding};
 
@@ -94,7 +95,7 @@ pub struct Observed {
 #[derive(Debug)]
 pub struct Observer<T: Tap = ()> {
     tap: T,
-    whole: Hasher,
+    whole: StreamHasher,
     position: u64,
     decoder: Decoder,
     state: State,
@@ -140,7 +141,7 @@ impl<T: Tap> Observer<T> {
     pub fn with_tap(tap: T) -> Self {
         Self {
             tap,
-            whole: Hasher::default(),
+            whole: StreamHasher::new(),
             position: 0,
             decoder: Decoder::default(),
             state: State::header(),

@@ -1,7 +1,8 @@
 //! Making a layer in one pass: the bytes of a tar go in; the compressed blob goes to the sink, and its
 //! descriptor, the diff id and the index come out together.
 //!
-//! The caller's thread hashes and writes; compression has threads of its own (see `compress`).
+//! The caller's thread takes the digests of files and writes; compression (see `compress`) and the diff id
+//! of a large layer have threads of their own.
 
 use std::io::{self, Write};
 

@@ -8,9 +8,9 @@
 //! | a pattern | each match in turn, as above; none is no error where the folder before it is there |
 //! | anything that is not there | an error |
 //!
-//! Source paths start at the tree's root whether or not they start with `/`; `..` stops there. A
-//! backslash takes its meaning from the next character. Links inside a selected folder stay links. `*`, `?` and `[...]` match inside one component; components before
-//! the first pattern are followed through links, those after it are not.
+//! Source paths start at the tree's root whether or not they start with `/`; `..` stops there. Links inside a selected folder stay links. `*`, `?` and `[...]` match inside one component; components before
+//! the first pattern are followed through links, those after it are not. In a pattern a backslash takes the
+//! meaning from the next character; in a component that is none it is a character like others.
 //!
 //! Source: the Dockerfile reference, "COPY"; behaviour of BuildKit's file operations.
 
@@ -61,7 +61,7 @@ pub fn select(tree: &dyn SourceTree, source: &str) -> Result<Vec<Selected>, Cont
     let components = components(source);
     let selection = Selection { tree, source };
     match components.iter().position(|component| Glob::is_pattern(component)) {
-        None => selection.selected(&literal(&components)).map(|selected| vec![selected]),
+        None => selection.selected(components.join("/").as_bytes()).map(|selected| vec![selected]),
         Some(first) => {
             let matches = selection.matches(&components[..first], &components[first..])?;
             matches.iter().map(|path| selection.selected(path)).collect()
@@ -80,20 +80,6 @@ fn components(source: &str) -> Vec<&str> {
         }
     }
     components
-}
-
-/// Joins components that are no patterns, without the backslashes that kept them from being some.
-fn literal(components: &[&str]) -> LayerPath {
-    let unescaped = |component: &&str| {
-        let mut name = String::new();
-        let mut characters = component.chars();
-        while let Some(character) = characters.next() {
-            let escaped = if character == '\\' { characters.next() } else { None };
-            name.push(escaped.unwrap_or(character));
-        }
-        name
-    };
-    components.iter().map(unescaped).collect::<Vec<_>>().join("/").into_bytes()
 }
 
 struct Selection<'a> {
@@ -117,7 +103,7 @@ impl Selection<'_> {
 
     /// Returns the paths that match, ascending. The folder in front of the pattern must be there.
     fn matches(&self, folder: &[&str], pattern: &[&str]) -> Result<Vec<LayerPath>, ContextError> {
-        let folder = literal(folder);
+        let folder = folder.join("/").into_bytes();
         let mut found = match self.follow(&folder)? {
             Followed::At(path, node) if node.kind == NodeKind::Directory => vec![path],
             _ => return Err(self.not_found(&folder)),

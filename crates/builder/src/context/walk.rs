@@ -214,7 +214,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         let record = self.records.len() - 1;
-        self.enter(Some(record), &found.verdict.inherited, found.verdict.excluded).map(Some)
+        self.enter(Some(record), &found.verdict.inherited, found.verdict.is_excluded()).map(Some)
     }
 
     fn enter(
@@ -273,7 +273,7 @@ impl Walk<'_> {
     ) -> Result<Option<Found>> {
         let verdict = self.ignore.verdict(path, inherited);
         let may_be_folder = matches!(listed, FileType::Directory | FileType::Unknown);
-        if verdict.excluded && !(may_be_folder && self.ignore.may_include_below(path, &verdict)) {
+        if verdict.is_excluded() && !(may_be_folder && self.ignore.may_include_below(path, &verdict)) {
             return Ok(None);
         }
         let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -282,7 +282,7 @@ impl Walk<'_> {
             Err(error) => return Err(error),
         };
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        if verdict.excluded && file_type != FileType::Directory {
+        if verdict.is_excluded() && file_type != FileType::Directory {
             return Ok(None);
         }
         let target = match file_type {

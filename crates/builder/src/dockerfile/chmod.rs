@@ -112,7 +112,7 @@ impl Action {
                 let execute = if execute_if_any && executable { EXECUTE } else { 0 };
                 ((bits | execute) & (permissions | set_id | sticky), permissions | set_id)
             }
-            Bits::CopyOf(shift) => (((mode >> shift) & 0o7) * EXECUTE & permissions, permissions),
+            Bits::CopyOf(shift) => ((((mode >> shift) & 0o7) * EXECUTE) & permissions, permissions),
         };
         match self.operator {
             Operator::Add => mode | bits,

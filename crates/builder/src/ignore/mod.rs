@@ -1,8 +1,12 @@
 //! `.dockerignore`: which files of a folder are no part of the context.
 //!
 //! Lines go in order and the last one that matches a path, or a folder above it, decides; `!` in front
-//! takes paths back in. What a line can take back in below an excluded folder is known beforehand, so
-//! that whole folders are left out unread.
+//! takes paths back in. As for BuildKit, a line is only held against a path where it would change the
+//! verdict so far, and a folder hands down the lines that were held against it and matched: `!a` after
+//! `a/*` takes nothing back in, because the folder `a` itself was never out.
+//!
+//! What a line can take back in below an excluded folder is known beforehand, so that whole folders
+//! are left out unread.
 //!
 //! Source: the Dockerfile reference, ".dockerignore file"; moby's patternmatcher and ignorefile.
 
@@ -52,10 +56,17 @@ pub struct Inherited(Vec<bool>);
 /// What the lines say about a path.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Whether it is left out.
-    pub excluded: bool,
+    /// The line that leaves it out, by its place among the rules; `None` where it stays.
+    pub excluded_by: Option<usize>,
     /// For the paths in it, where it is a folder.
     pub inherited: Inherited,
+}
+
+impl Verdict {
+    /// Whether the path is left out.
+    pub fn is_excluded(&self) -> bool {
+        self.excluded_by.is_some()
+    }
 }
 
 impl IgnoreFile {
@@ -117,27 +128,26 @@ impl IgnoreFile {
 
     /// Returns the line that leaves a path out, where it is left out.
     pub fn excluded_by(&self, path: &[u8]) -> Option<&Rule> {
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let ends: Vec<usize> = ends.chain([path.len()]).collect();
-        let matching = |rule: &&Rule| ends.iter().any(|end| rule.wildcard.matches(&path[..*end]));
-        self.rules.iter().rev().find(matching).filter(|rule| !rule.exception)
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let above = |inherited, end| self.verdict(&path[..end], &inherited).inherited;
+        let inherited = slashes.fold(Inherited::default(), above);
+        self.verdict(path, &inherited).excluded_by.map(|index| &self.rules[index])
     }
 
     /// Says what becomes of a path, given what was found for the folder it lies in. The context's own
     /// folder has nothing to inherit.
     pub fn verdict(&self, path: &[u8], inherited: &Inherited) -> Verdict {
-        let above = |index: usize| inherited.0.get(index).copied().unwrap_or(false);
-        let matched: Vec<bool> = self
-            .rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| above(index) || rule.wildcard.matches(path))
-            .collect();
-        let last = matched.iter().rposition(|matched| *matched);
-        Verdict {
-            excluded: last.is_some_and(|last| !self.rules[last].exception),
-            inherited: Inherited(matched),
+        let mut excluded_by = None;
+        let mut matched = vec![false; self.rules.len()];
+        for (index, rule) in self.rules.iter().enumerate() {
+            let handed_down = inherited.0.get(index).copied().unwrap_or(false);
+            let would_change = rule.exception == excluded_by.is_some();
+            if handed_down || (would_change && rule.wildcard.matches(path)) {
+                matched[index] = true;
+                excluded_by = if rule.exception { None } else { Some(index) };
+            }
         }
+        Verdict { excluded_by, inherited: Inherited(matched) }
     }
 
     /// Whether something in an excluded folder may be taken back in: only by a line after the one that

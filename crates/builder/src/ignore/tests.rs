@@ -21,12 +21,12 @@ fn excluded_by_walk(file: &IgnoreFile, path: &str) -> bool {
     for (end, _) in path.match_indices('/') {
         let folder = &path.as_bytes()[..end];
         let verdict = file.verdict(folder, &inherited);
-        if verdict.excluded && !file.may_include_below(folder, &verdict) {
+        if verdict.is_excluded() && !file.may_include_below(folder, &verdict) {
             return true;
         }
         inherited = verdict.inherited;
     }
-    file.verdict(path.as_bytes(), &inherited).excluded
+    file.verdict(path.as_bytes(), &inherited).is_excluded()
 }
 
 #[test]
@@ -101,6 +101,11 @@ fn exceptions_and_order() {
     check("*\n!a/b", "a/c", true);
     check("!a\n*", "a", true);
     check("a\n!a/b\na/b/c", "a/b/c", true);
+    check("a\n!a/b\na", "a/b", false);
+    check("a/*\n!a", "a/b", true);
+    check("a/*\n!a/b", "a/b/c", false);
+    check("[^a]/**\n!*b", "b/ab", true);
+    check("*/*\n!src", "src/x", true);
     check("a\n!a/b\na/b/c", "a/b/d", false);
     check("*.md\n!README*.md\nREADME-secret.md", "README-secret.md", true);
     check("*.md\n!README*.md\nREADME-secret.md", "README-x.md", false);
@@ -146,7 +151,7 @@ fn folders_are_left_out_unread_where_nothing_comes_back() {
     let pruned = |lines: &str, folder: &str| {
         let file = parse(lines);
         let verdict = file.verdict(folder.as_bytes(), &Inherited::default());
-        verdict.excluded && !file.may_include_below(folder.as_bytes(), &verdict)
+        verdict.is_excluded() && !file.may_include_below(folder.as_bytes(), &verdict)
     };
     assert!(pruned("node_modules", "node_modules"));
     assert!(pruned("node_modules\n!src/x", "node_modules"));

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, XattrFlags, fchmod, fsetxattr, fstat, futimens, mkdirat,
-    openat, readlinkat, statat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, XattrFlags, fchmod, fsetxattr, fstat, futimens, mkdirat,
+    openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -56,7 +56,7 @@ impl Found {
         (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
     }
 
-    fn file_type(&self) -> FileType {
+    pub(super) fn file_type(&self) -> FileType {
         FileType::from_raw_mode(self.0.st_mode)
     }
 }
@@ -87,9 +87,9 @@ pub(super) struct Folders<'a> {
     open: HashMap<LayerPath, Rc<Folder>>,
     last: Option<(LayerPath, Rc<Folder>)>,
     opaque: HashSet<LayerPath>,
-    later: BTreeMap<LayerPath, (u32, i64)>,
+    pub(super) later: BTreeMap<LayerPath, (u32, i64)>,
     /// What this layer put into a folder that holds others too: its own whiteouts spare it.
-    own: HashSet<LayerPath>,
+    pub(super) own: HashSet<LayerPath>,
 }
 
 impl<'a> Folders<'a> {
@@ -306,94 +306,18 @@ impl<'a> Folders<'a> {
         Ok(folder)
     }
 
+    /// Forgets what is open: a folder or link on the way to it may be gone.
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        self.last = None;
+    }
+
     fn is_hidden(&self, path: &[u8]) -> bool {
         !self.opaque.is_empty() && ancestors(path).any(|folder| self.opaque.contains(folder))
     }
 
-    fn failed(&self, action: &'static str, at: &Folder, name: &[u8], error: Errno) -> LayerError {
+    pub(super) fn failed(&self, action: &'static str, at: &Folder, name: &[u8], error: Errno) -> LayerError {
         LayerError::file(action, &self.full_path(&join(&at.path, name)), error)
-    }
-}
-
-/// What a removal spares.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spare {
-    Nothing,
-    /// What this layer put there, and the folders it lies in.
-    Own,
-}
-
-/// Removing what stands in the way or what whiteouts name.
-impl Folders<'_> {
-    /// Removes a name with all it holds.
-    pub(super) fn remove(&mut self, parent: &Folder, name: &[u8]) -> Result<(), LayerError> {
-        self.remove_tree(parent, name, Spare::Nothing)
-    }
-
-    /// Removes what the layers below have at a name.
-    pub(super) fn remove_below(&mut self, parent: &Folder, name: &[u8]) -> Result<(), LayerError> {
-        self.remove_tree(parent, name, Spare::Own)
-    }
-
-    /// Removes what the layers below have in a folder, which becomes this layer's own.
-    pub(super) fn clear_below(&mut self, folder: &Folder) -> Result<(), LayerError> {
-        self.keep(folder.path.clone());
-        self.clear(folder, Spare::Own)
-    }
-
-    fn remove_tree(&mut self, parent: &Folder, name: &[u8], spare: Spare) -> Result<(), LayerError> {
-        let Some(found) = self.stat(parent, name)? else { return Ok(()) };
-        let path = join(&parent.path, name);
-        let spared = spare == Spare::Own && self.own.contains(&path);
-        if found.is_folder() {
-            let folder = self.open_child(parent, name)?;
-            self.clear(&folder, spare)?;
-        }
-        if spared {
-            return Ok(());
-        }
-        match found.file_type() {
-            FileType::Directory => return self.remove_folder(parent, name, spare),
-            // It may have been on the way to an open folder.
-            FileType::Symlink => self.forget(),
-            _ => {}
-        }
-        unlinkat(&parent.fd, name, AtFlags::empty())
-            .map_err(|error| self.failed("remove", parent, name, error))
-    }
-
-    fn remove_folder(&mut self, parent: &Folder, name: &[u8], spare: Spare) -> Result<(), LayerError> {
-        match unlinkat(&parent.fd, name, AtFlags::REMOVEDIR) {
-            Ok(()) => {
-                self.later.remove(&join(&parent.path, name));
-                Ok(())
-            }
-            // Something in it was spared.
-            Err(Errno::NOTEMPTY | Errno::EXIST) if spare == Spare::Own => Ok(()),
-            Err(error) => Err(self.failed("remove the folder", parent, name, error)),
-        }
-    }
-
-    fn clear(&mut self, folder: &Folder, spare: Spare) -> Result<(), LayerError> {
-        self.forget();
-        for name in self.names(folder)? {
-            self.remove_tree(folder, &name, spare)?;
-        }
-        Ok(())
-    }
-
-    fn names(&self, folder: &Folder) -> Result<Vec<Vec<u8>>, LayerError> {
-        let read = || -> rustix::io::Result<Vec<Vec<u8>>> {
-            let entries = Dir::read_from(folder.reopen()?)?;
-            let names = entries.map(|entry| Ok(entry?.file_name().to_bytes().to_vec()));
-            names.filter(|name| !matches!(name.as_deref(), Ok(b"." | b".."))).collect()
-        };
-        read().map_err(|error| LayerError::file("list", &self.full_path(&folder.path), error))
-    }
-
-    fn forget(&mut self) {
-        self.open.clear();
-        self.last = None;
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod folders;
 mod metadata;
+mod removal;
 
 use std::io::{BufRead, Read, Write};
 use std::path::Path;

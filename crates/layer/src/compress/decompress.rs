@@ -2,6 +2,10 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
+
+use super::ahead::ReadAhead;
 use super::gzip::{HEAD_BYTES, MemberReader, member_bytes};
 
 /// xz streams that need more memory than this are refused; `xz -9` needs 65 MiB.
@@ -14,6 +18,7 @@ const MEMBER_WORKERS: usize = 4;
 
 /// Returns what `input` holds, uncompressed: gzip (of several members), zstd, xz and bzip2 are told by
 /// their first bytes, anything else is passed on as it is. Memory is bounded whatever the input says.
+/// Threads of its own decompress a little ahead; they end when what is returned is dropped.
 ///
 /// # Errors
 /// Where the first bytes cannot be read. Damaged and truncated streams give an error when they are read.
@@ -27,19 +32,20 @@ pub fn decompress(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn R
     }
     let whole = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(input));
     Ok(match format {
-        Format::OwnGzip | Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Format::Plain => Box::new(whole),
+        Format::OwnGzip | Format::Gzip => {
+            Box::new(ReadAhead::new(flate2::bufread::MultiGzDecoder::new(whole))?)
+        }
+        Format::Bzip2 => Box::new(ReadAhead::new(bzip2::bufread::MultiBzDecoder::new(whole))?),
         Format::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(whole)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
+            Box::new(ReadAhead::new(decoder)?)
         }
         Format::Xz => {
-            let stream =
-                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES, liblzma::stream::CONCATENATED)?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
+            let stream = Stream::new_stream_decoder(XZ_MEMORY_BYTES, CONCATENATED)?;
+            Box::new(ReadAhead::new(XzDecoder::new_stream(whole, stream))?)
         }
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
-        Format::Plain => Box::new(whole),
     })
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Source: RFC 1952 (gzip), RFC 8878 (zstd).
 
+mod ahead;
 mod decompress;
 mod gzip;
 mod ordered;

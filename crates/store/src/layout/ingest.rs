@@ -10,6 +10,9 @@ use super::{LayoutStore, TemporaryFile, copy_in_kernel, durable};
 use crate::check::Mismatch;
 use crate::{Put, StoreError};
 
+/// How much is written before the kernel is asked to bring it to the disk.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
+
 /// A blob being written. Nothing of it is visible before [`Ingest::commit`], and nothing of it is
 /// left when it is dropped.
 pub struct Ingest {
@@ -17,6 +20,8 @@ pub struct Ingest {
     temporary: TemporaryFile,
     hasher: Option<Hasher>,
     written: u64,
+    /// How much of it the kernel was asked to write to the disk.
+    handed_over: u64,
 }
 
 /// What a write to a temporary file of the store ran into; the payload of the [`io::Error`].
@@ -39,7 +44,7 @@ impl LayoutStore {
         let folder = self.path("temporary");
         let temporary = TemporaryFile::create(&folder)
             .map_err(|source| StoreError::io("make a file in", folder.display().to_string(), source))?;
-        Ok(Ingest { store: self.clone(), temporary, hasher: None, written: 0 })
+        Ok(Ingest { store: self.clone(), temporary, hasher: None, written: 0, handed_over: 0 })
     }
 }
 
@@ -104,6 +109,23 @@ impl Ingest {
         Ok(())
     }
 
+    /// Has the kernel begin to write to the disk what was written to the file, so that little is
+    /// left to wait for when the blob has to survive a crash. The advice drops only pages that are
+    /// clean already, which those just written are not; a kernel that ignores it costs nothing.
+    fn start_writing_back(&mut self) {
+        if self.written - self.handed_over < WRITE_BACK_BYTES {
+            return;
+        }
+        let length = std::num::NonZeroU64::new(self.written - self.handed_over);
+        let _ = rustix::fs::fadvise(
+            self.temporary.file(),
+            self.handed_over,
+            length,
+            rustix::fs::Advice::DontNeed,
+        );
+        self.handed_over = self.written;
+    }
+
     /// Says which store a write went to and that nothing of it is left.
     fn explain(&self, source: io::Error) -> io::Error {
         let root = self.store.root().display().to_string();
@@ -137,6 +159,7 @@ impl Write for Ingest {
             hasher.update(&content[..count]);
         }
         self.written += count as u64;
+        self.start_writing_back();
         Ok(count)
     }
 
