@@ -5,70 +5,14 @@
 
 mod support;
 
-use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oci::{Algorithm, Descriptor, Digest, Document, Hasher, ImageIndex, ImageManifest, MediaType};
 use registry::server::TagPattern;
-use store::LayoutStore;
-use support::wire::{self, Response};
+use support::spec::Spec;
+use support::wire::Response;
 use support::{TestServer, noise};
-
-/// A server and the repository `a` of it.
-struct Spec(TestServer);
-
-impl Spec {
-    fn start() -> Self {
-        Self(TestServer::start())
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.0.handle.address()
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        wire::ask(self.address(), method, path, headers, body)
-    }
-
-    fn get(&self, path: &str) -> Response {
-        self.ask("GET", path, &[], b"")
-    }
-
-    #[track_caller]
-    fn check(&self, method: &str, path: &str, body: &[u8], status: u16) -> Response {
-        let response = self.ask(method, path, &[], body);
-        assert_eq!(response.status, status, "{method} {path}: {}", response.text());
-        response
-    }
-
-    fn session(&self) -> String {
-        self.check("POST", "/v2/a/blobs/uploads/", b"", 202).header("location").to_owned()
-    }
-
-    fn blob(&self, content: &[u8]) -> Digest {
-        let digest = Digest::of(content);
-        self.check("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), content, 201);
-        digest
-    }
-
-    fn manifest(&self, document: &Document, name: &str) -> Response {
-        let media_type = document.descriptor().media_type.as_str();
-        self.ask("PUT", &format!("/v2/a/manifests/{name}"), &[("Content-Type", media_type)], document.raw())
-    }
-
-    /// An image that is there.
-    fn image(&self, seed: u64) -> Document {
-        let layer = noise(seed, 100);
-        self.blob(b"{}");
-        self.blob(&layer);
-        Document::from_manifest(ImageManifest::new(
-            Descriptor::of(MediaType::OciConfig, b"{}"),
-            vec![Descriptor::of(MediaType::OciLayerGzip, &layer)],
-        ))
-    }
-}
 
 fn sha512(content: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Algorithm::Sha512);
@@ -379,107 +323,6 @@ fn paths_and_methods_that_do_not_exist() {
     let response = spec.check("POST", "/v2/a/manifests/x", b"", 405);
     assert_eq!(response.header("allow"), "GET, HEAD, PUT, DELETE");
     assert_eq!(response.code(), "UNSUPPORTED");
-}
-
-#[test]
-fn a_client_that_stops_in_the_middle_can_go_on() {
-    let spec = Spec::start();
-    let content = noise(1, 900_000);
-    let session = spec.session();
-    let path = format!("{session}?digest={}", Digest::of(&content));
-    let mut stream = wire::open_taken(spec.address(), "PUT", &path, content.len());
-    stream.write_all(&content[..700_000]).unwrap();
-    drop(stream);
-    // Waits for the request that broke, which holds the session.
-    let status = spec.check("GET", &session, b"", 204);
-    assert_eq!(status.header("range"), "0-699999");
-    spec.check("PUT", &path, &content[700_000..], 201);
-    assert!(spec.get(&format!("/v2/a/blobs/{}", Digest::of(&content))).body == content);
-}
-
-#[test]
-fn two_uploads_of_one_blob_at_once() {
-    let spec = Spec::start();
-    let content = noise(1, 300_000);
-    let digest = Digest::of(&content);
-    let start = || {
-        let path = format!("{}?digest={digest}", spec.session());
-        let mut stream = wire::open(spec.address(), "PUT", &path, &[], content.len());
-        stream.write_all(&content[..200_000]).unwrap();
-        stream
-    };
-    let mut streams = [start(), start(), start()];
-    for stream in &mut streams {
-        stream.write_all(&content[200_000..]).unwrap();
-    }
-    for stream in streams {
-        assert_eq!(wire::receive(stream, false).status, 201);
-    }
-    assert!(spec.get(&format!("/v2/a/blobs/{digest}")).body == content);
-    assert_eq!(spec.0.temporary_files(), 0);
-}
-
-#[test]
-fn patches_of_one_session_do_not_mix() {
-    let spec = Spec::start();
-    let (one, two) = (noise(1, 400_000), noise(2, 400_000));
-    let session = spec.session();
-    let range = [("Content-Range", "0-399999")];
-    let mut first = wire::open(spec.address(), "PATCH", &session, &range, one.len());
-    first.write_all(&one[..100_000]).unwrap();
-    let mut second = wire::open(spec.address(), "PATCH", &session, &range, two.len());
-    second.write_all(&two[..100_000]).unwrap();
-    first.write_all(&one[100_000..]).unwrap();
-    second.write_all(&two[100_000..]).unwrap();
-    // Both say that they are the beginning; one of them was first.
-    let statuses = [wire::receive(first, false).status, wire::receive(second, false).status];
-    let winner = match statuses {
-        [202, 416] => one,
-        [416, 202] => two,
-        other => panic!("{other:?}"),
-    };
-    let path = format!("{session}?digest={}", Digest::of(&winner));
-    spec.check("PUT", &path, b"", 201);
-    assert_eq!(spec.0.temporary_files(), 0);
-}
-
-#[test]
-fn a_killed_server_leaves_nothing_half_done() {
-    let spec = Spec::start();
-    let content = noise(1, 500_000);
-    let digest = Digest::of(&content);
-    spec.blob(b"whole");
-    // What a killed process leaves: files that nobody holds a lock on any more.
-    let left = spec.0.folder.path().join("temporary/left");
-    std::fs::write(&left, &content[..250_000]).unwrap();
-    let path = format!("{}?digest={digest}", spec.session());
-    let mut stream = wire::open_taken(spec.address(), "PUT", &path, content.len());
-    stream.write_all(&content[..250_000]).unwrap();
-    let TestServer { handle, store, folder } = spec.0;
-    drop(stream);
-    drop(handle);
-    drop(store);
-    let store = LayoutStore::open(folder.path()).unwrap();
-    assert!(!left.exists());
-    assert_eq!(store.blob_size(&digest).unwrap(), None);
-    assert_eq!(store.blob_size(&Digest::of(b"whole")).unwrap(), Some(5));
-    assert_eq!(std::fs::read_dir(folder.path().join("temporary")).unwrap().count(), 0);
-}
-
-#[test]
-fn stopping_lets_a_request_end() {
-    let spec = Spec::start();
-    let content = noise(1, 400_000);
-    let digest = Digest::of(&content);
-    let path = format!("/v2/a/blobs/uploads/?digest={digest}");
-    let mut stream = wire::open_taken(spec.address(), "POST", &path, content.len());
-    stream.write_all(&content[..200_000]).unwrap();
-    let TestServer { handle, store, folder: _folder } = spec.0;
-    handle.stop();
-    stream.write_all(&content[200_000..]).unwrap();
-    assert_eq!(wire::receive(stream, false).status, 201);
-    handle.join();
-    assert_eq!(store.blob_size(&digest).unwrap(), Some(400_000));
 }
 
 #[test]

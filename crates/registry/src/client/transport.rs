@@ -4,7 +4,7 @@
 //! threads only move bytes to and from sockets. Nothing here knows registries, retries or
 //! credentials. Must not be called from inside another runtime: it blocks.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -217,18 +217,14 @@ fn failure(error: legacy::Error, host: &str) -> Failure {
     Failure::Broken { host, source: Box::new(error) }
 }
 
-/// Whether a certificate was refused somewhere down the chain, which waiting does not mend.
-fn is_certificate(error: &legacy::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = error.downcast_ref::<rustls::Error>().or(inner.and_then(|inner| inner.downcast_ref()));
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        source = error.source();
+/// Whether a certificate was refused somewhere down the chain, which waiting does not mend. An
+/// `io::Error` leaves the error it holds out of its own chain.
+fn is_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
     }
-    false
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    held.is_some_and(|held| is_certificate(held)) || error.source().is_some_and(is_certificate)
 }
 
 fn host_of(address: &Uri) -> String {

@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
+pub mod peer;
 pub mod scripted;
+pub mod spec;
 pub mod wire;
 
 use std::sync::{Arc, Mutex};
@@ -93,6 +95,13 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
         content.extend_from_slice(&state.to_le_bytes());
     }
     content.truncate(length);
+    content
+}
+
+/// Noise that begins like gzip. skopeo compresses layers that do not, which changes their digests.
+pub fn layer(seed: u64, length: usize) -> Vec<u8> {
+    let mut content = noise(seed, length);
+    content[..3].copy_from_slice(&[0x1f, 0x8b, 0x08]);
     content
 }
 
