@@ -35,6 +35,8 @@ use crate::tools::Tools;
 const SUITES_AT_ONCE: usize = 4;
 /// How long a started service has to become healthy, where its suite has more time than that.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// What container engines give a command whose image sets none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How a suite went.
@@ -424,9 +426,13 @@ pub fn image_command(config: &ImageConfig, arguments: Vec<String>) -> sandbox::C
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         (name.to_owned(), value.to_owned())
     };
+    let mut environment: Vec<(String, String)> = config.env.iter().map(pair).collect();
+    if !environment.iter().any(|(name, _)| name == "PATH") {
+        environment.insert(0, ("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+    }
     sandbox::Command {
         arguments,
-        environment: config.env.iter().map(pair).collect(),
+        environment,
         working_directory: if config.working_dir.is_empty() { "/" } else { &config.working_dir }.to_owned(),
         user: config.user.clone(),
         hostname: "plimsoll".to_owned(),

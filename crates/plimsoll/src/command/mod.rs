@@ -5,6 +5,8 @@ mod completions;
 mod copy;
 mod digest;
 mod doctor;
+mod exec;
+mod handoff;
 mod import;
 mod init;
 mod inspect;
@@ -21,6 +23,7 @@ mod save;
 mod schema;
 mod serve;
 mod tag;
+mod test;
 
 use clap::Subcommand;
 
@@ -34,6 +37,9 @@ pub enum Command {
     Doctor(doctor::Arguments),
     Run(run::Arguments),
     Build(build::Arguments),
+    Test(test::Arguments),
+    Exec(exec::Arguments),
+    Handoff(handoff::Arguments),
     Plan(plan::Arguments),
     Meta(meta::Arguments),
     Import(import::Arguments),
@@ -62,6 +68,9 @@ impl Command {
             Self::Doctor(arguments) => arguments.run(session),
             Self::Run(arguments) => arguments.run(session),
             Self::Build(arguments) => arguments.run(session),
+            Self::Test(arguments) => arguments.run(session),
+            Self::Exec(arguments) => arguments.run(session),
+            Self::Handoff(arguments) => arguments.run(session),
             Self::Plan(arguments) => arguments.run(session),
             Self::Meta(arguments) => arguments.run(session),
             Self::Import(arguments) => arguments.run(session),

@@ -104,6 +104,16 @@ impl Ui {
         io::BufWriter::with_capacity(256 << 10, io::stdout().lock())
     }
 
+    /// Prints bytes to standard error as they are.
+    pub fn messages(&self, content: &[u8]) -> Result<(), Error> {
+        self.live.suspend(|| {
+            io::stderr()
+                .lock()
+                .write_all(content)
+                .map_err(|source| Error::file("write", std::path::Path::new("standard error"), source))
+        })
+    }
+
     /// Prints what is worth knowing and is no result; silent with `-q`.
     pub fn note(&self, message: impl fmt::Display) {
         if self.verbosity >= Verbosity::Normal {
