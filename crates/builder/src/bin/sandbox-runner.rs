@@ -1,7 +1,8 @@
 //! The program that the sandbox' own tests start again as a sandbox; `plimsoll` does the same in its `main`.
 //!
 //! `sandbox-runner run|start LOWER UPPER WORK FILE SCRIPT` also uses one, for the tests that kill whoever does:
-//! it runs the script, or starts it as a service and waits, with the file mounted at `/tmp/file`.
+//! it runs the script, or starts it as a service and waits, with the file mounted at `/tmp/file`. Exit code 99
+//! says that memory ran out. `sandbox-runner probe FOLDER` writes what it found to the file `probe` there.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use std::time::Duration;
 use builder::sandbox::{
     Command, Mount, Network, RootFs, Sandbox, SandboxError, ServiceOptions, enter_if_asked, probe,
 };
+
+/// The exit code for a script that the kernel killed for want of memory.
+const OUT_OF_MEMORY: i32 = 99;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -31,6 +35,14 @@ fn main() -> ExitCode {
                 Err(_) => ExitCode::from(70),
             }
         }
+        [program, how, folder] if how == "probe" => {
+            let found = match probe(Path::new(program), Path::new(folder)) {
+                Ok(found) => found.reason,
+                Err(error) => error.to_string(),
+            };
+            let written = std::fs::write(Path::new(folder).join("probe"), found);
+            ExitCode::from(u8::from(written.is_err()))
+        }
         _ => ExitCode::from(2),
     }
 }
@@ -47,7 +59,8 @@ fn use_sandbox(program: PathBuf, start: bool, root: &RootFs, command: &Command) 
     let found = probe(&program, &root.work)?;
     let sandbox = Sandbox::new(program, found.mode)?;
     if !start {
-        return Ok(sandbox.run(root, command, &mut |_, _| {})?.code());
+        let exit = sandbox.run(root, command, &mut |_, _| {})?;
+        return Ok(if exit.out_of_memory { OUT_OF_MEMORY } else { exit.code() });
     }
     let options = ServiceOptions { ports: &[8080], ..ServiceOptions::default() };
     let service = sandbox.start(root, command, &options, Box::new(|_, _| {}))?;

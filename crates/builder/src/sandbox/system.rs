@@ -173,6 +173,13 @@ pub(super) fn raise_loopback() -> io::Result<()> {
     checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) })
 }
 
+/// Leaves the keys that the kernel keeps for the caller's session for an empty ring of this process' own.
+pub(super) fn leave_keyring() {
+    let join_session_keyring = 1;
+    // SAFETY: the null pointer asks for a ring without a name. A kernel without keys has none to leave.
+    unsafe { libc::syscall(libc::SYS_keyctl, join_session_keyring, std::ptr::null::<c_char>()) };
+}
+
 fn checked(result: impl Into<i64>) -> io::Result<()> {
     if result.into() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

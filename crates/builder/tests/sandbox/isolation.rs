@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use builder::sandbox::{Command, Mode, Network};
 use rustix::fs::{CWD, FileType, mknodat};
 
-use crate::rooms::{Room, shell};
+use crate::rooms::{Room, shell, skip};
 
 #[test]
 fn only_its_own_processes_are_seen() {
@@ -153,6 +154,51 @@ fn nothing_outlives_a_caller_that_is_killed() {
         caller.wait().unwrap();
         // Ends when the last writer does.
         assert_eq!(pipe.read(&mut up).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_command_killed_for_want_of_memory_says_so() {
+    let Some(room) = Room::new() else { return };
+    let Some(group) = MemoryGroup::new(64 << 20) else { return };
+    let nothing = room.folder("source").join("nothing");
+    fs::write(&nothing, "").unwrap();
+    let mut caller = std::process::Command::new("/bin/sh");
+    caller.arg("-c").arg("echo $$ > \"$0/cgroup.procs\" && exec \"$@\"").arg(&group.folder);
+    caller.arg(crate::rooms::runner()).arg("run").args([
+        &room.root.lowers[0],
+        &room.root.upper,
+        &room.root.work,
+    ]);
+    let greedy = "dd if=/dev/zero of=/dev/null bs=200M count=1";
+    assert_eq!(caller.arg(&nothing).arg(greedy).status().unwrap().code(), Some(99));
+}
+
+/// A control group with a limit of memory, removed with the value.
+struct MemoryGroup {
+    folder: PathBuf,
+}
+
+impl MemoryGroup {
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("plimsoll-test-{}", std::process::id());
+        for (controller, limit) in [("memory", "memory.limit_in_bytes"), ("", "memory.max")] {
+            let folder = Path::new("/sys/fs/cgroup").join(controller).join(&name);
+            if fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = Self { folder };
+            if fs::write(group.folder.join(limit), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        skip("no control group for memory can be made")
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.folder);
     }
 }
 

@@ -8,9 +8,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use builder::sandbox::{Mode, probe};
+use builder::sandbox::Mode;
+use tempfile::TempDir;
 
-use crate::rooms::{MODE_FILE, RUNNER, RUNNER_NAME, beside, runner, skip};
+use crate::rooms::{MODE_FILE, RUNNER, RUNNER_NAME, beside, skip};
 
 /// Nobody's number everywhere.
 const USER: u32 = 65534;
@@ -40,33 +41,30 @@ fn what_forbids_user_namespaces_is_named() {
     // In a user namespace its root may forbid them, and give up all capabilities to need one.
     let forbid = "unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && \
                   exec setpriv --bounding-set -all --inh-caps -all \"$@\"' sh";
-    let expected = "forbidden: user.max_user_namespaces=15000";
-    run(expected, "", forbid, "--exact ordinary::a_machine_that_allows_nothing_says_so");
-}
-
-#[test]
-fn a_machine_that_allows_nothing_says_so() {
-    let Some(expected) = beside(MODE_FILE).map(|file| fs::read_to_string(file).unwrap()) else {
-        return skip("only for the test above").unwrap_or(());
-    };
-    let Some(expected) = expected.strip_prefix("forbidden: ") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let error = probe(&runner(), folder.path()).unwrap_err().to_string();
+    let Some((folder, output)) = run(&format!("{forbid} ./{RUNNER_NAME} probe ."), "", "") else { return };
+    assert!(output.status.success(), "{}", said(&output));
+    let found = fs::read_to_string(folder.path().join("probe")).unwrap();
     assert!(
-        error.starts_with("no sandbox can be made on this machine: root without CAP_SYS_ADMIN"),
-        "{error}"
+        found.starts_with("no sandbox can be made on this machine: root without CAP_SYS_ADMIN"),
+        "{found}"
     );
-    assert!(error.contains(expected), "{error}");
+    assert!(found.contains("allow user namespaces (sysctl -w user.max_user_namespaces=15000)"), "{found}");
 }
 
+/// Runs all these tests within `wrapper`, where they have to find this kind of sandbox.
 fn run_all(mode: &str, list: &str, wrapper: &str) {
-    run(mode, list, wrapper, "");
+    let Some((_folder, output)) = run(&format!("{wrapper} ./tests --test-threads 2"), mode, list) else {
+        return;
+    };
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("test result: ok") && !said.contains(" 0 passed"), "{said}");
 }
 
-/// Runs these tests, or those that `filter` names, as nobody, within `wrapper`.
-fn run(mode: &str, list: &str, wrapper: &str, filter: &str) {
+/// Runs a command as nobody, in a folder with these tests and the runner, and with lists of subordinate ids.
+fn run(command: &str, mode: &str, list: &str) -> Option<(TempDir, Output)> {
     if !rustix::process::geteuid().is_root() || beside(MODE_FILE).is_some() {
-        return skip("only root can become an ordinary user").unwrap_or(());
+        return skip("only root of the machine can become an ordinary user");
     }
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -76,22 +74,17 @@ fn run(mode: &str, list: &str, wrapper: &str, filter: &str) {
     fs::write(at("ids"), list).unwrap();
     fs::set_permissions(at("ids"), fs::Permissions::from_mode(0o644)).unwrap();
     chown(folder.path(), Some(USER), Some(USER)).unwrap();
-    let output = in_private(folder.path(), wrapper, filter);
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if said.contains("cannot be mounted here") {
-        return skip(&said).unwrap_or(());
-    }
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("test result: ok") && !said.contains(" 0 passed"), "{said}");
-}
-
-fn in_private(folder: &Path, wrapper: &str, filter: &str) -> Output {
     let script = format!(
         "for list in /etc/subuid /etc/subgid; do mount --bind ids $list || {{ echo cannot be mounted here; exit 1; }}; done
-         exec setpriv --reuid {USER} --regid {USER} --clear-groups {wrapper} ./tests --test-threads 2 {filter}"
+         exec setpriv --reuid {USER} --regid {USER} --clear-groups {command}"
     );
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script]).current_dir(folder).env("TMPDIR", folder);
-    command.output().unwrap()
+    command.args(["--mount", "sh", "-c", &script]).current_dir(&folder).env("TMPDIR", folder.path());
+    let output = command.output().unwrap();
+    let said = said(&output);
+    if said.contains("cannot be mounted here") { skip(&said) } else { Some((folder, output)) }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }

@@ -103,7 +103,7 @@ impl<'a> Prober<'a> {
     }
 
     fn after_failure(&mut self, reason: String) -> Option<Report> {
-        self.next = Instant::now() + self.pause;
+        self.next = soon(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         if let Check::Command(health) = self.check {
             self.pause = self.pause.min(health.interval.max(SHORTEST_PAUSE));
@@ -133,7 +133,7 @@ impl<'a> Prober<'a> {
         .map_err(failed)?;
         rustix::io::ioctl_fionbio(&output, true).map_err(|errno| failed(errno.into()))?;
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed(errno.into()))?;
-        Ok(Probe { pid, ended, output, deadline: Instant::now() + health.timeout })
+        Ok(Probe { pid, ended, output, deadline: soon(health.timeout) })
     }
 
     fn enter(&self, output: &io::PipeWriter) -> Result<(), SandboxError> {
@@ -181,6 +181,12 @@ fn try_ports(ports: &[u16]) -> Result<(), String> {
             .map_err(|error| format!("nothing answers on port {port} inside: {error}"))?;
     }
     Ok(())
+}
+
+/// A moment that the clock can name; what is further away is never waited for.
+fn soon(duration: Duration) -> Instant {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    Instant::now() + duration.min(DAY)
 }
 
 /// The time Docker would take to call a service unhealthy that never is healthy.

@@ -90,6 +90,7 @@ fn doors(job: &Job, files: &mut Files) -> Vec<Door> {
 fn isolate() -> Result<(), SandboxError> {
     system::unshare(UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
         .map_err(|error| SandboxError::setup("make namespaces", error))?;
+    system::leave_keyring();
     // Kernels without control groups have no such namespace, and then nothing to hide.
     let _ = system::unshare(UnshareFlags::NEWCGROUP);
     Ok(())

@@ -36,7 +36,7 @@ struct News {
 impl<'a> Watch<'a> {
     /// Watches the process `init`, which reports through `inner`.
     pub(super) fn new(job: &'a Job, caller: &'a Channel, init: Pid, inner: Channel) -> Self {
-        let deadline = job.command.limits.timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = job.command.limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self {
             job,
             caller,
