@@ -156,12 +156,60 @@ fn a_refusal_in_the_middle_ends_the_upload_at_once() {
         "PUT" => Act::AnswerEarly(Answer::status(403).body(body)),
         _ => Act::Answer(Answer::status(404)),
     });
-    let test = TestClient::new(|options| options.retry.attempts = 1);
+    let test = TestClient::new(|_| {});
     let remote = test.client.repository(&server.repository("a"));
     let error = remote.put_blob(&descriptor(&content), Blob::from_bytes(content)).unwrap_err();
-    // The refusal usually outruns the reset that follows from the unread rest; both end it.
-    assert!(
-        matches!(&error, StoreError::Denied { reason, .. } if reason.contains("quota"))
-            || error.is_transient()
-    );
+    assert!(matches!(&error, StoreError::Denied { reason, .. } if reason.contains("quota")), "{error}");
+    assert_eq!(test.notices(), []);
+}
+
+#[test]
+fn a_registry_that_takes_no_large_chunks_gets_all_in_one() {
+    let content = noise(1, 3_000_000);
+    let mut sessions = 0;
+    let server = Scripted::start(move |asked: &Asked| match asked.method.as_str() {
+        "POST" => {
+            sessions += 1;
+            Answer::status(202).header("Location", format!("/upload/{sessions}")).into()
+        }
+        "GET" => Answer::status(204).header("Range", "0-999999").into(),
+        "PATCH" => Act::AnswerEarly(Answer::status(416)),
+        "PUT" if sessions == 1 => Act::BreakAfter(1_000_000),
+        "PUT" => Act::Answer(Answer::status(201)),
+        "DELETE" => Act::Answer(Answer::status(204)),
+        _ => Act::Answer(Answer::status(404)),
+    });
+    let test = TestClient::new(|_| {});
+    let remote = test.client.repository(&server.repository("a"));
+    let put = remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap();
+    assert_eq!(put, Put::Written);
+    assert!(server.asked().last().unwrap().body == content);
+    let lines = server.lines();
+    assert!(lines.contains(&"DELETE /upload/1".to_owned()), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "PUT /upload/2");
+}
+
+#[test]
+fn a_count_that_lies_is_found_out_by_the_digest() {
+    let content = noise(1, 3_000_000);
+    let wrong = r#"{"errors":[{"code":"DIGEST_INVALID","message":"not what was sent"}]}"#;
+    let mut sessions = 0;
+    let server = Scripted::start(move |asked: &Asked| match asked.method.as_str() {
+        "POST" => {
+            sessions += 1;
+            Answer::status(202).header("Location", format!("/upload/{sessions}")).into()
+        }
+        "GET" if sessions == 1 && asked.path == "/upload/1" => {
+            Answer::status(204).header("Range", "0-1999999").into()
+        }
+        "PUT" if asked.header("content-length") == Some("0") => Act::Answer(Answer::status(400).body(wrong)),
+        "PATCH" => Act::Answer(Answer::status(202).header("Location", "/upload/gone")),
+        "PUT" if sessions == 1 => Act::BreakAfter(1_000_000),
+        "PUT" => Act::Answer(Answer::status(201)),
+        _ => Act::Answer(Answer::status(404)),
+    });
+    let test = TestClient::new(|_| {});
+    let remote = test.client.repository(&server.repository("a"));
+    remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap();
+    assert!(server.asked().last().unwrap().body == content);
 }

@@ -7,8 +7,9 @@ mod support;
 use std::time::Duration;
 
 use oci::{Digest, Document, ImageManifest, MediaType};
+use registry::client::RetryPolicy;
 use store::{BlobStore, ImageStore, StoreError};
-use support::scripted::{Answer, Asked, Scripted};
+use support::scripted::{Act, Answer, Asked, Scripted};
 use support::{TestClient, descriptor, noise, read, tag};
 
 /// Answers from a list, then 500 for ever.
@@ -83,6 +84,19 @@ fn a_wait_that_is_too_long_is_not_begun() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("3600 s"), "{source}");
     assert_eq!((server.asked().len(), test.slept().len()), (1, 0));
+}
+
+#[test]
+fn a_server_that_says_nothing_is_not_waited_for() {
+    let server = Scripted::start(|_: &Asked| Act::Hang);
+    let test = TestClient::new(|options| {
+        options.retry =
+            RetryPolicy { attempts: 2, timeout: Duration::from_millis(50), ..RetryPolicy::default() };
+    });
+    let error = size_of(&server, &test).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.is_transient() && source.contains("retry timeout"), "{source}");
+    assert_eq!(test.slept().len(), 1);
 }
 
 #[test]

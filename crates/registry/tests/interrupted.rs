@@ -79,21 +79,23 @@ fn a_killed_server_leaves_nothing_half_done() {
     let content = noise(1, 500_000);
     let digest = Digest::of(&content);
     spec.blob(b"whole");
-    // What a killed process leaves: files that nobody holds a lock on any more.
-    let left = spec.0.folder.path().join("temporary/left");
-    std::fs::write(&left, &content[..250_000]).unwrap();
     let path = format!("{}?digest={digest}", spec.session());
     let mut stream = wire::open_taken(spec.address(), "PUT", &path, content.len());
     stream.write_all(&content[..250_000]).unwrap();
+    // What a killed process leaves: the same file, which nobody holds a lock on any more.
+    let temporary = spec.0.folder.path().join("temporary");
+    let running = std::fs::read_dir(&temporary).unwrap().next().unwrap().unwrap().path();
+    let mut left = running.clone().into_os_string();
+    left.push("left");
+    std::fs::copy(&running, &left).unwrap();
     let TestServer { handle, store, folder } = spec.0;
     drop(stream);
     drop(handle);
     drop(store);
     let store = LayoutStore::open(folder.path()).unwrap();
-    assert!(!left.exists());
     assert_eq!(store.blob_size(&digest).unwrap(), None);
     assert_eq!(store.blob_size(&Digest::of(b"whole")).unwrap(), Some(5));
-    assert_eq!(std::fs::read_dir(folder.path().join("temporary")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(temporary).unwrap().count(), 0);
 }
 
 #[test]
@@ -110,4 +112,22 @@ fn stopping_lets_a_request_end() {
     assert_eq!(wire::receive(stream, false).status, 201);
     handle.join();
     assert_eq!(store.blob_size(&digest).unwrap(), Some(400_000));
+}
+
+#[test]
+fn many_slow_clients_do_not_stop_others() {
+    let spec = Spec::start();
+    let content = noise(1, 100);
+    let digest = Digest::of(&content);
+    let path = format!("/v2/a/blobs/uploads/?digest={digest}");
+    let slow = || wire::open_taken(spec.address(), "POST", &path, content.len());
+    let mut streams: Vec<_> = (0..300).map(|_| slow()).collect();
+    spec.check("GET", "/v2/", b"", 200);
+    for stream in &mut streams {
+        stream.write_all(&content).unwrap();
+    }
+    for stream in streams {
+        assert_eq!(wire::receive(stream, false).status, 201);
+    }
+    assert_eq!(spec.0.temporary_files(), 0);
 }

@@ -36,12 +36,12 @@ pub enum Failure {
         source: Source,
     },
     /// Nothing moved for too long.
-    #[error("{host} gave no answer within {} s", limit.as_secs())]
+    #[error("{host} {limit}")]
     TimedOut {
         /// Host and port.
         host: String,
-        /// How long it was waited for.
-        limit: Duration,
+        /// What was waited for.
+        limit: Limit,
     },
     /// The answer is an error.
     #[error("status {status}{}", detail(.body.as_ref(), .text))]
@@ -107,6 +107,24 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+}
+
+/// Which limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Nothing moved for so long.
+    Silence(Duration),
+    /// The time that the policy gives one request is over.
+    Request,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Silence(limit) => write!(f, "was silent for {} s", limit.as_secs()),
+            Self::Request => f.write_str("took longer than one request may take (retry timeout)"),
+        }
+    }
 }
 
 fn detail(body: Option<&ErrorBody>, text: &str) -> String {

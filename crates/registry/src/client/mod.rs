@@ -46,7 +46,7 @@ use store::StoreError;
 pub use clock::Clock;
 pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
-pub use failure::Failure;
+pub use failure::{Failure, Limit};
 pub use proxy::{InvalidProxy, ProxySettings};
 pub use repository::RemoteRepository;
 pub use retry::{Notice, NoticeSink, RetryPolicy};

@@ -21,8 +21,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Failure;
 use super::connector::{Authorities, Connector, TlsError};
+use super::failure::{Failure, Limit};
 use super::payload::{CHUNK_BYTES, Outgoing, Payload};
 
 /// How long a connection may move no byte.
@@ -203,8 +203,9 @@ fn wait<F: Future>(
     limit: Duration,
     deadline: Instant,
 ) -> Result<F::Output, Failure> {
-    let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
-    let waited = handle.block_on(async { tokio::time::timeout(limit, future).await });
+    let left = deadline.saturating_duration_since(Instant::now());
+    let waited = handle.block_on(async { tokio::time::timeout(limit.min(left), future).await });
+    let limit = if left < limit { Limit::Request } else { Limit::Silence(limit) };
     waited.map_err(|_| Failure::TimedOut { host: host.to_owned(), limit })
 }
 

@@ -51,6 +51,9 @@ pub(crate) fn put(remote: &RemoteRepository, descriptor: &Descriptor, content: B
     Ok(Put::Written)
 }
 
+/// How often a session may be gone or count differently than we do, on top of the retries.
+const MAX_DISAGREEMENTS: u32 = 2;
+
 enum Start {
     Mounted,
     Session(Uri),
@@ -139,24 +142,34 @@ impl Upload<'_> {
     fn run(&self, session: Uri) -> Result<(), Failure> {
         let mut retry = self.remote.host.retry(self.what());
         let mut arrived = Arrived::Part(session, 0);
-        let mut restarted = false;
+        let mut disagreements = 0;
         loop {
             let sent = match &arrived {
                 Arrived::All => return Ok(()),
                 Arrived::Part(session, offset) => self.send(session, *offset),
                 Arrived::Nothing => self.restart(),
             };
-            match sent {
-                Ok(()) => return Ok(()),
-                // The session ended, or counts differently than we do; once more from the start.
-                Err(failure)
-                    if !restarted && (is_lost_session(&failure) || is_miscount(&failure, &arrived)) =>
-                {
-                    restarted = true;
-                }
-                Err(failure) => retry.again(failure)?,
+            let Err(failure) = sent else { return Ok(()) };
+            let disagrees = is_lost_session(&failure) || is_miscount(&failure, &arrived);
+            if disagrees && disagreements < MAX_DISAGREEMENTS {
+                disagreements += 1;
+            } else {
+                retry.again(failure)?;
             }
-            arrived = self.ask(&arrived);
+            arrived = self.next(arrived, disagrees);
+        }
+    }
+
+    /// Decides how to go on. A session that refused what should follow and still counts the same
+    /// takes no chunk of this size (GHCR: 4 MiB): all goes in one request to a new one.
+    fn next(&self, before: Arrived, disagrees: bool) -> Arrived {
+        let now = self.ask(&before);
+        match (&before, &now) {
+            (Arrived::Part(session, then), Arrived::Part(_, now)) if disagrees && then == now => {
+                cancel(self.remote, session);
+                Arrived::Nothing
+            }
+            _ => now,
         }
     }
 

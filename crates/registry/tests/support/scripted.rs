@@ -62,10 +62,12 @@ impl Answer {
 pub enum Act {
     /// Reads the body and answers.
     Answer(Answer),
-    /// Answers without reading the body, and closes.
+    /// Answers without waiting for the body, and closes.
     AnswerEarly(Answer),
     /// Reads so many bytes of the body and breaks the connection.
     BreakAfter(usize),
+    /// Says nothing until the client goes away.
+    Hang,
 }
 
 impl From<Answer> for Act {
@@ -135,7 +137,7 @@ fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>) -> Option<(
         let act = (script.lock().unwrap())(&asked);
         let wanted = match &act {
             Act::Answer(_) => length,
-            Act::AnswerEarly(_) => 0,
+            Act::AnswerEarly(_) | Act::Hang => 0,
             Act::BreakAfter(count) => *count,
         };
         asked.body.resize(wanted, 0);
@@ -144,8 +146,14 @@ fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>) -> Option<(
         log.lock().unwrap().push(asked);
         match act {
             Act::Answer(answer) => write_answer(&mut writer, &answer, is_head)?,
-            Act::AnswerEarly(answer) => return write_answer(&mut writer, &answer, is_head),
+            Act::AnswerEarly(answer) => {
+                write_answer(&mut writer, &answer, is_head)?;
+                writer.shutdown(std::net::Shutdown::Write).ok()?;
+                // Closing with unread content would take the answer away from the client.
+                return std::io::copy(&mut reader, &mut std::io::sink()).ok().and(None);
+            }
             Act::BreakAfter(_) => return None,
+            Act::Hang => return reader.read(&mut [0]).ok().and(None),
         }
     }
 }
