@@ -301,6 +301,8 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sample() -> LayerIndex {
@@ -387,5 +389,29 @@ mod tests {
             assert!(read_entries(bytes, 1).is_err());
         }
         assert!(read_entries(&[], 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn random_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..600), count in 0_u64..9) {
+            if let Ok(entries) = read_entries(&body, count) {
+                prop_assert_eq!(entries.len() as u64, count);
+            }
+        }
+
+        #[test]
+        fn changed_bodies_never_panic(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+            let mut body = Vec::new();
+            let index = sample();
+            let before = [Vec::new()].into_iter().chain(index.entries.iter().map(|entry| entry.path.clone()));
+            for (before, entry) in before.zip(&index.entries) {
+                put_entry(&mut body, &before, entry);
+            }
+            let count = index.entries.len() as u64;
+            prop_assert_eq!(read_entries(&body, count).unwrap(), index.entries);
+            let at = at.index(body.len());
+            body[at] = value;
+            let _ = read_entries(&body, count);
+        }
     }
 }

@@ -98,6 +98,7 @@ pub struct Observer<T: Tap = ()> {
     whole: StreamHasher,
     position: u64,
     decoder: Decoder,
+    block: [u8; BLOCK],
     state: State,
     entries: Vec<Entry>,
     failure: Option<LayerError>,
@@ -106,7 +107,7 @@ pub struct Observer<T: Tap = ()> {
 #[derive(Debug)]
 enum State {
     /// Within a header block.
-    Header { block: Box<[u8; BLOCK]>, filled: usize },
+    Header { filled: usize },
     /// Within the body of an extension header.
     Extension { body: Vec<u8>, left: u64, padding: u64 },
     /// Within the content of a file.
@@ -115,12 +116,6 @@ enum State {
     Skip { left: u64 },
     /// Behind the end of the archive.
     End,
-}
-
-impl State {
-    fn header() -> Self {
-        Self::Header { block: Box::new([0; BLOCK]), filled: 0 }
-    }
 }
 
 impl Observer {
@@ -144,7 +139,8 @@ impl<T: Tap> Observer<T> {
             whole: StreamHasher::new(),
             position: 0,
             decoder: Decoder::default(),
-            state: State::header(),
+            block: [0; BLOCK],
+            state: State::Header { filled: 0 },
             entries: Vec::new(),
             failure: None,
         }
@@ -159,7 +155,7 @@ impl<T: Tap> Observer<T> {
             return Err(failure);
         }
         match self.state {
-            State::Header { filled: 0, .. } => self.decoder.check_nothing_pending(self.position)?,
+            State::Header { filled: 0 } => self.decoder.check_nothing_pending(self.position)?,
             State::Skip { left: 0 } | State::End => {}
             _ => {
                 let reason = "the archive breaks off".to_owned();
@@ -185,11 +181,12 @@ impl<T: Tap> Observer<T> {
     /// Takes some of `bytes` and returns how many.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, LayerError> {
         match &mut self.state {
-            State::Header { block, filled } => {
+            State::Header { filled } => {
                 let count = bytes.len().min(BLOCK - *filled);
-                block[*filled..*filled + count].copy_from_slice(&bytes[..count]);
+                self.block[*filled..*filled + count].copy_from_slice(&bytes[..count]);
                 *filled += count;
                 if *filled == BLOCK {
+                    *filled = 0;
                     self.after_header(count)?;
                 }
                 Ok(count)
@@ -217,7 +214,7 @@ impl<T: Tap> Observer<T> {
                 let count = up_to(*left, bytes);
                 *left -= count as u64;
                 if *left == 0 {
-                    self.state = State::header();
+                    self.state = State::Header { filled: 0 };
                 }
                 Ok(count)
             }
@@ -227,18 +224,20 @@ impl<T: Tap> Observer<T> {
 
     /// Decodes the full header block, of which the last `count` bytes are not in `position` yet.
     fn after_header(&mut self, count: usize) -> Result<(), LayerError> {
-        let State::Header { block, filled } = &mut self.state else { return Ok(()) };
-        *filled = 0;
         let header_at = self.position + count as u64 - BLOCK as u64;
-        match self.decoder.block(block, header_at)? {
-            Next::Entry { entry, size } => self.begin(entry, size),
+        match self.decoder.block(&self.block, header_at)? {
+            Next::Entry { entry, sparse: Some(_), .. } => {
+                let reason = "sparse files cannot be in a layer: their content lies nowhere in one piece";
+                return Err(LayerError::entry(&entry.path, header_at, reason));
+            }
+            Next::Entry { entry, size, sparse: None } => self.begin(entry, size),
             Next::Extension { size: 0 } => self.decoder.extension(Vec::new(), header_at)?,
             Next::Extension { size } => {
                 let body = Vec::with_capacity(size as usize);
                 self.state = State::Extension { body, left: size, padding: padding(size) };
             }
             Next::Skip { size } => self.skip(size + padding(size)),
-            Next::Zero => {}
+            Next::Zero | Next::More => {}
             Next::End => self.state = State::End,
         }
         Ok(())
@@ -287,7 +286,7 @@ impl<T: Tap> Observer<T> {
     }
 
     fn skip(&mut self, left: u64) {
-        self.state = if left == 0 { State::header() } else { State::Skip { left } };
+        self.state = if left == 0 { State::Header { filled: 0 } } else { State::Skip { left } };
     }
 }
 

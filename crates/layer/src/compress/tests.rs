@@ -3,6 +3,7 @@
 use std::io::{Cursor, Read, Write};
 
 use oci::Compression;
+use proptest::prelude::*;
 
 use super::{Settings, compressor, decompress};
 
@@ -133,4 +134,42 @@ fn higher_levels_are_smaller() {
         compressed(Settings::new(Compression::Gzip).with_level(level).unwrap(), &content, 1 << 20).len()
     };
     assert!(size(9) <= size(1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn changed_streams_never_panic(
+        format in 0..5_usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        keep in any::<prop::sample::Index>(),
+    ) {
+        let content = sample(2000);
+        let mut bytes = match format {
+            0 => compressed(Settings::new(Compression::Gzip), &content, 999),
+            1 => compressed(Settings::new(Compression::Zstd), &content, 999),
+            2 => written(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()), &content).finish().unwrap(),
+            3 => written(liblzma::write::XzEncoder::new(Vec::new(), 1), &content).finish().unwrap(),
+            _ => written(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast()), &content).finish().unwrap(),
+        };
+        let whole = bytes.clone();
+        bytes.truncate(keep.index(bytes.len()) + 1);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let unchanged = bytes == whole;
+        match opened(bytes) {
+            // Not every byte is covered by a checksum, and a few first bytes alone are no stream.
+            Ok(found) if !unchanged => prop_assert!(found.len() < 16 << 20),
+            Ok(found) => prop_assert!(found == content),
+            Err(_) => prop_assert!(!unchanged),
+        }
+    }
+}
+
+fn written<W: Write>(mut encoder: W, content: &[u8]) -> W {
+    encoder.write_all(content).unwrap();
+    encoder
 }

@@ -1,16 +1,19 @@
 //! From header blocks to entries, one block at a time; who reads the bytes decides when.
 
-use super::header::{BLOCK, GID, Header, LINK, MAJOR, MINOR, MODE, MTIME, SIZE, UID};
+use super::header::{BLOCK, Header, SIZE};
 use super::pax::{MAX_BODY_BYTES, Records};
-use crate::entry::{Entry, Kind, LayerPath};
+use super::raw::Raw;
+use super::sparse::{Map, MapReader};
+use crate::entry::{Entry, Kind};
 use crate::error::LayerError;
-use crate::path::{MAX_PATH_BYTES, normalise};
-use crate::whiteout::{self, Meaning};
+use crate::path::MAX_PATH_BYTES;
 
 /// More entries than this are refused. The largest images people build have a tenth of it.
 const MAX_ENTRIES: u64 = 5_000_000;
 /// More bytes of names, link targets and extended attributes than this are refused.
 const MAX_METADATA_BYTES: u64 = 512 << 20;
+
+const ONLY_FILES: &str = "only files can be sparse";
 
 /// What follows a header block.
 #[derive(Debug)]
@@ -19,9 +22,13 @@ pub(crate) enum Next {
     Entry {
         /// The entry; a file's digest is not known yet.
         entry: Entry,
-        /// The content in bytes; of interest only where the entry is a file.
+        /// The content in bytes, as stored; of interest only where the entry is a file.
         size: u64,
+        /// How the stored content becomes a sparse file's.
+        sparse: Option<Map>,
     },
+    /// The header goes on in the next block, which is to be given to [`Decoder::block`].
+    More,
     /// `size` bytes of an extension, padded to a block, to be given to [`Decoder::extension`].
     Extension {
         /// The body in bytes, bounded.
@@ -46,9 +53,18 @@ pub(crate) struct Decoder {
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
     body_of: Option<Extension>,
+    sparse: Option<Box<SparseEntry>>,
     after_zero: bool,
     entries: u64,
     metadata_bytes: u64,
+}
+
+/// A sparse file whose map is being read.
+#[derive(Debug)]
+struct SparseEntry {
+    entry: Entry,
+    stored: u64,
+    map: MapReader,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +78,9 @@ enum Extension {
 impl Decoder {
     /// Reads the header block that stands at `position`.
     pub(crate) fn block(&mut self, block: &[u8; BLOCK], position: u64) -> Result<Next, LayerError> {
+        if let Some(sparse) = self.sparse.take() {
+            return self.sparse_block(sparse, block, position);
+        }
         let damaged = |reason: &str| LayerError::Damaged { position, reason: reason.to_owned() };
         if block.iter().all(|byte| *byte == 0) {
             self.check_nothing_pending(position)?;
@@ -101,7 +120,8 @@ impl Decoder {
     /// Says whether the archive may end at `position`, which is where a header would stand. Archives
     /// without the two blocks of zeros exist and every extractor takes them.
     pub(crate) fn check_nothing_pending(&self, position: u64) -> Result<(), LayerError> {
-        if self.local.is_some() || self.long_name.is_some() || self.long_link.is_some() {
+        let extension = self.local.is_some() || self.long_name.is_some() || self.long_link.is_some();
+        if extension || self.sparse.is_some() {
             let reason = "the archive ends after an extension header without its entry".to_owned();
             return Err(LayerError::Damaged { position, reason });
         }
@@ -130,15 +150,54 @@ impl Decoder {
     fn entry(&mut self, header: &Header<'_>, position: u64) -> Result<Next, LayerError> {
         let local = self.local.take().unwrap_or_default();
         let mut records = self.global.overridden_by(local);
-        let name = records.path.take().or_else(|| self.long_name.take()).unwrap_or_else(|| header.name());
+        let sparse_name = records.sparse.as_mut().and_then(|sparse| sparse.name.take());
+        let name = sparse_name.or_else(|| records.path.take()).or_else(|| self.long_name.take());
+        let name = name.unwrap_or_else(|| header.name());
         self.long_name = None;
         let link = records.link.take().or_else(|| self.long_link.take());
         self.long_link = None;
-        let raw = Raw { header, link, records, position };
-        let (entry, size) = raw.decode(&name).map_err(|reason| LayerError::entry(&name, position, reason))?;
-        let Some(entry) = entry else { return Ok(Next::Skip { size }) };
+        let failed = |reason| LayerError::entry(&name, position, reason);
+        let mut raw = Raw { header, link, records, position };
+        let map = raw.sparse_map().map_err(failed)?;
+        let (entry, size) = raw.decode(&name).map_err(failed)?;
+        let Some(entry) = entry else {
+            return if map.is_none() { Ok(Next::Skip { size }) } else { Err(failed(ONLY_FILES.to_owned())) };
+        };
         self.count(&entry)?;
-        Ok(Next::Entry { entry, size })
+        match map {
+            Some(map) => self.sparse_entry(Box::new(SparseEntry { entry, stored: size, map }), position),
+            None => Ok(Next::Entry { entry, size, sparse: None }),
+        }
+    }
+
+    fn sparse_block(
+        &mut self,
+        mut sparse: Box<SparseEntry>,
+        block: &[u8; BLOCK],
+        position: u64,
+    ) -> Result<Next, LayerError> {
+        let failed = |sparse: &SparseEntry, reason| LayerError::entry(&sparse.entry.path, position, reason);
+        if sparse.map.is_in_content() {
+            let rest = sparse.stored.checked_sub(BLOCK as u64);
+            sparse.stored = rest.ok_or_else(|| failed(&sparse, "the map of the sparse file does not end"))?;
+        }
+        sparse.map.block(block).map_err(|reason| failed(&sparse, reason))?;
+        self.sparse_entry(sparse, position)
+    }
+
+    /// Asks for the next block of the map or, where it is complete, gives the entry.
+    fn sparse_entry(&mut self, sparse: Box<SparseEntry>, position: u64) -> Result<Next, LayerError> {
+        if sparse.map.wants_block() {
+            self.sparse = Some(sparse);
+            return Ok(Next::More);
+        }
+        let SparseEntry { mut entry, stored, map } = *sparse;
+        let map = map.finish(stored).map_err(|reason| LayerError::entry(&entry.path, position, reason))?;
+        match &mut entry.kind {
+            Kind::File { size, .. } => *size = map.size(),
+            _ => return Err(LayerError::entry(&entry.path, position, ONLY_FILES)),
+        }
+        Ok(Next::Entry { entry, size: stored, sparse: Some(map) })
     }
 
     fn count(&mut self, entry: &Entry) -> Result<(), LayerError> {
@@ -172,115 +231,102 @@ fn extension_of(type_flag: u8) -> Option<Extension> {
     }
 }
 
-/// A header with all that its extensions say.
-struct Raw<'a> {
-    header: &'a Header<'a>,
-    link: Option<Vec<u8>>,
-    records: Records,
-    position: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::header::{Field, HeaderBuilder, LINK, MAJOR, MODE, NAME, PREFIX, UID};
+    use super::*;
 
-impl Raw<'_> {
-    /// Returns the entry, or nothing where it is not part of the tree, and the size of what follows.
-    fn decode(mut self, name: &[u8]) -> Result<(Option<Entry>, u64), String> {
-        let size = self.content_size()?;
-        let (path, kind) = match whiteout::decode(normalise(name)?)? {
-            Meaning::Reserved => return Ok((None, size)),
-            Meaning::Whiteout(path) => (path, Kind::Whiteout),
-            Meaning::Opaque(path) => (path, Kind::Opaque),
-            Meaning::Plain(path) => {
-                let kind = self.kind(name, size)?;
-                (path, kind)
+    fn header(type_flag: u8, change: impl Fn(&mut HeaderBuilder)) -> [u8; BLOCK] {
+        let mut builder = HeaderBuilder::new(type_flag);
+        builder.text(NAME, b"some/name");
+        change(&mut builder);
+        builder.finish()
+    }
+
+    #[track_caller]
+    fn check_refused(block: &[u8; BLOCK], expected: &str) {
+        let message = Decoder::default().block(block, 1024).unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains("byte 1024"), "{message}");
+    }
+
+    #[test]
+    fn entries_that_cannot_be_used_are_named() {
+        check_refused(&header(b'M', |_| {}), "\"some/name\"");
+        check_refused(&header(b'M', |_| {}), "archives of several volumes are not supported");
+        check_refused(&header(b'D', |_| {}), "entries of type 'D' are not supported");
+        check_refused(&header(b'1', |_| {}), "it is a hard link to no file");
+        check_refused(&header(b'1', |header| header.text(LINK, b"../x")), "as a hard link: `..`");
+        check_refused(&header(b'2', |_| {}), "it is a symbolic link to nothing");
+        check_refused(&header(b'0', |header| header.text(NAME, b"/a/../b")), "`..` in a name");
+        check_refused(
+            &header(b'0', |header| header.text(NAME, b"a/.wh.\0\0\0")),
+            "the whiteout names no file",
+        );
+        check_refused(&header(b'6', |header| header.text(NAME, b"./\0\0\0\0\0\0\0")), "the root of a layer");
+        check_refused(&header(b'0', |header| header.text(SIZE, &[0xff; 12])), "its size -1 is not possible");
+        check_refused(&header(b'0', |header| header.text(UID, &[0xff; 8])), "owner or group -1");
+        check_refused(&header(b'0', |header| header.text(MODE, b"9")), "is not octal");
+        check_refused(&header(b'3', |header| header.text(MAJOR, &[0xff; 8])), "device number");
+    }
+
+    #[test]
+    fn extensions_are_bounded() {
+        let large = |bytes| move |header: &mut HeaderBuilder| _ = header.number(SIZE, bytes);
+        check_refused(&header(b'x', large(MAX_BODY_BYTES as i64 + 1)), "above 1048576 bytes");
+        check_refused(&header(b'L', large(70_000)), "above 65537 bytes");
+        check_refused(&header(b'x', |header| header.text(SIZE, &[0xff; 12])), "has no size");
+    }
+
+    #[test]
+    fn content_that_is_only_announced_is_not_looked_for() {
+        let mut decoder = Decoder::default();
+        for type_flag in b'1'..=b'6' {
+            let block = header(type_flag, |header| {
+                header.text(LINK, b"target");
+                header.number(SIZE, 700);
+            });
+            assert!(matches!(decoder.block(&block, 0), Ok(Next::Entry { size: 0, .. })), "{type_flag}");
+        }
+    }
+
+    #[test]
+    fn global_records_are_for_all_that_follow_and_local_ones_for_one() {
+        let mut decoder = Decoder::default();
+        for (type_flag, body) in [(b'g', &b"10 uid=77\n"[..]), (b'x', b"10 uid=88\n")] {
+            let block = header(type_flag, |header| _ = header.number(SIZE, 10));
+            assert!(matches!(decoder.block(&block, 0), Ok(Next::Extension { size: 10 })));
+            decoder.extension(body.to_vec(), 512).unwrap();
+        }
+        for expected in [88, 77] {
+            match decoder.block(&header(b'0', |_| {}), 0) {
+                Ok(Next::Entry { entry, .. }) => assert_eq!(entry.uid, expected),
+                other => panic!("{other:?}"),
             }
-        };
-        if path.is_empty() && !matches!(kind, Kind::Directory | Kind::Opaque) {
-            return Err("the root of a layer can only be a folder".to_owned());
         }
-        let entry = Entry {
-            path,
-            kind,
-            mode: (self.header.number(MODE)? & 0o7777) as u32,
-            uid: self.owner(self.records.uid, UID)?,
-            gid: self.owner(self.records.gid, GID)?,
-            mtime: self.records.mtime.map_or_else(|| self.header.number(MTIME), Ok)?,
-            xattrs: std::mem::take(&mut self.records.xattrs),
-        };
-        Ok((Some(entry), size))
     }
 
-    /// Returns the size of what follows the header. Links, folders and devices have no content
-    /// even where their header gives a size: hard links of star and cpio carry their file's.
-    fn content_size(&self) -> Result<u64, String> {
-        if matches!(self.header.type_flag(), b'1'..=b'6') {
-            return Ok(0);
-        }
-        let size = self.records.size.map_or_else(|| self.header.number(SIZE), Ok)?;
-        // Half of the range, so that positions can be added without overflow.
-        u64::try_from(size)
-            .ok()
-            .filter(|size| size >> 62 == 0)
-            .ok_or_else(|| format!("its size {size} is not possible"))
+    #[test]
+    fn too_much_metadata_is_refused() {
+        let mut decoder = Decoder { metadata_bytes: MAX_METADATA_BYTES, ..Decoder::default() };
+        let error = decoder.block(&header(b'0', |_| {}), 0).unwrap_err();
+        assert!(matches!(error, LayerError::TooLarge { limit: MAX_METADATA_BYTES, .. }));
+        let mut decoder = Decoder { entries: MAX_ENTRIES, ..Decoder::default() };
+        let error = decoder.block(&header(b'0', |_| {}), 0).unwrap_err();
+        assert!(matches!(error, LayerError::TooLarge { limit: MAX_ENTRIES, .. }));
     }
 
-    fn kind(&mut self, name: &[u8], size: u64) -> Result<Kind, String> {
-        if self.records.sparse {
-            return Err(
-                "sparse files of GNU tar are not supported: make the archive without --sparse".to_owned()
-            );
-        }
-        match self.header.type_flag() {
-            // Before POSIX a folder was a file whose name ends in a slash.
-            0 | b'0' if name.ends_with(b"/") => Ok(Kind::Directory),
-            0 | b'0' | b'7' => Ok(Kind::File { size, digest: None, offset: self.position + BLOCK as u64 }),
-            b'1' => Ok(Kind::Hardlink(self.hard_link()?)),
-            b'2' => self.symbolic_link().map(Kind::Symlink),
-            b'3' => self.device().map(|(major, minor)| Kind::CharDevice { major, minor }),
-            b'4' => self.device().map(|(major, minor)| Kind::BlockDevice { major, minor }),
-            b'5' => Ok(Kind::Directory),
-            b'6' => Ok(Kind::Fifo),
-            b'S' => {
-                Err("sparse files of GNU tar are not supported: make the archive without --sparse".to_owned())
+    #[test]
+    fn star_has_a_shorter_prefix() {
+        let block = header(b'0', |header| {
+            header.text(PREFIX, &[b'p'; 131]);
+            header.text(Field(345 + 131, 8), b"00000007");
+            header.text(Field(508, 4), b"tar\0");
+        });
+        match Decoder::default().block(&block, 0) {
+            Ok(Next::Entry { entry, .. }) => {
+                assert_eq!(entry.path, ["p".repeat(131), "/some/name".into()].concat().as_bytes())
             }
-            b'M' => {
-                Err("it continues from another volume; archives of several volumes are not supported"
-                    .to_owned())
-            }
-            other => Err(format!("entries of type {:?} are not supported", char::from(other))),
+            other => panic!("{other:?}"),
         }
-    }
-
-    fn link_target(&mut self) -> Vec<u8> {
-        self.link.take().unwrap_or_else(|| self.header.text(LINK).to_vec())
-    }
-
-    fn hard_link(&mut self) -> Result<LayerPath, String> {
-        let target = normalise(&self.link_target()).map_err(|reason| format!("as a hard link: {reason}"))?;
-        if target.is_empty() {
-            return Err("it is a hard link to no file".to_owned());
-        }
-        Ok(target)
-    }
-
-    fn symbolic_link(&mut self) -> Result<Vec<u8>, String> {
-        let target = self.link_target();
-        match target.len() {
-            0 => Err("it is a symbolic link to nothing".to_owned()),
-            MAX_PATH_BYTES.. => Err("its target is longer than 64 KiB".to_owned()),
-            _ if target.contains(&0) => Err("its target holds a NUL byte".to_owned()),
-            _ => Ok(target),
-        }
-    }
-
-    fn device(&self) -> Result<(u32, u32), String> {
-        let number = |field| {
-            u32::try_from(self.header.number(field)?)
-                .map_err(|_| "its device number is not possible".to_owned())
-        };
-        Ok((number(MAJOR)?, number(MINOR)?))
-    }
-
-    fn owner(&self, record: Option<i64>, field: super::header::Field) -> Result<u32, String> {
-        let number = record.map_or_else(|| self.header.number(field), Ok)?;
-        u32::try_from(number).map_err(|_| format!("its owner or group {number} is not possible"))
     }
 }

@@ -10,7 +10,7 @@ pub(crate) fn padding(size: u64) -> u64 {
 
 /// A field of the header: first byte and length.
 #[derive(Clone, Copy)]
-pub(crate) struct Field(usize, usize);
+pub(crate) struct Field(pub(crate) usize, pub(crate) usize);
 
 pub(crate) const NAME: Field = Field(0, 100);
 pub(crate) const MODE: Field = Field(100, 8);
@@ -49,6 +49,11 @@ impl<'a> Header<'a> {
         Ok(header)
     }
 
+    /// Returns a view of a block that follows a header and has numbers like one, but no checksum.
+    pub(crate) fn unchecked(block: &'a [u8; BLOCK]) -> Self {
+        Self(block)
+    }
+
     /// Returns the bytes that the checksum is over: its own field counts as spaces.
     fn summed(&self) -> impl Iterator<Item = u8> {
         let own = CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1;
@@ -57,6 +62,15 @@ impl<'a> Header<'a> {
 
     pub(crate) fn type_flag(&self) -> u8 {
         self.0[TYPE]
+    }
+
+    pub(crate) fn byte(&self, at: usize) -> u8 {
+        self.0[at]
+    }
+
+    /// Whether nothing was written into a field.
+    pub(crate) fn is_empty(&self, field: Field) -> bool {
+        self.bytes(field).iter().all(|byte| *byte == 0)
     }
 
     /// Returns a field of text up to its first NUL.

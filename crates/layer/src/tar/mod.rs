@@ -10,7 +10,9 @@
 mod decode;
 mod header;
 mod pax;
+mod raw;
 mod reader;
+mod sparse;
 mod writer;
 
 pub(crate) use decode::{Decoder, Next};
@@ -18,5 +20,7 @@ pub(crate) use header::{BLOCK, padding};
 pub use reader::{Content, TarReader};
 pub use writer::TarWriter;
 
+#[cfg(test)]
+mod programs;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::header::BLOCK;
+use super::sparse::SparseRecords;
 
 /// Bodies of extension headers larger than this are refused; Go's reader has the same bound.
 pub(crate) const MAX_BODY_BYTES: u64 = 1 << 20;
 
+const SPARSE: &[u8] = b"GNU.sparse.";
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// What the records that matter to a layer say. Fields that are `None` leave the header's value.
@@ -19,7 +21,7 @@ pub(crate) struct Records {
     pub(crate) gid: Option<i64>,
     pub(crate) mtime: Option<i64>,
     pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    pub(crate) sparse: bool,
+    pub(crate) sparse: Option<SparseRecords>,
 }
 
 impl Records {
@@ -46,8 +48,10 @@ impl Records {
             b"uid" => self.uid = number(value)?,
             b"gid" => self.gid = number(value)?,
             b"mtime" => self.mtime = whole_seconds(value)?,
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
+                if let Some(key) = key.strip_prefix(SPARSE) {
+                    return self.sparse.get_or_insert_default().set(key, value);
+                }
                 if let Some(name) = key.strip_prefix(XATTR).filter(|name| !name.is_empty()) {
                     self.xattrs.insert(name.to_vec(), value.to_vec());
                 }
@@ -68,7 +72,8 @@ impl Records {
             gid: local.gid.or(self.gid),
             mtime: local.mtime.or(self.mtime),
             xattrs,
-            sparse: local.sparse || self.sparse,
+            // A map is about one file.
+            sparse: local.sparse,
         }
     }
 }
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(parsed(b"14 mtime=-1.5\n").mtime, Some(-2));
         assert_eq!(parsed(b"14 mtime=-1.0\n").mtime, Some(-1));
         assert_eq!(parsed(b"12 path=a/b\n8 path=\n").path, None);
-        assert!(parsed(b"22 GNU.sparse.major=1\n").sparse);
+        assert!(parsed(b"22 GNU.sparse.major=1\n").sparse.is_some());
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use super::decode::{Decoder, Next};
 use super::header::{BLOCK, padding};
+use super::sparse::{Expansion, Run};
 use crate::entry::{Entry, Kind};
 use crate::error::LayerError;
 
 const BUFFER_BYTES: usize = 128 << 10;
+static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
 
 /// Pulls entries from the bytes of a tar.
 #[derive(Debug)]
@@ -15,7 +17,9 @@ pub struct TarReader<R: Read> {
     input: BufReader<R>,
     decoder: Decoder,
     position: u64,
+    /// What is left of the content in the archive.
     content_left: u64,
+    sparse: Option<Expansion>,
     skip: u64,
     ended: bool,
 }
@@ -28,6 +32,7 @@ impl<R: Read> TarReader<R> {
             decoder: Decoder::default(),
             position: 0,
             content_left: 0,
+            sparse: None,
             skip: 0,
             ended: false,
         }
@@ -48,15 +53,16 @@ impl<R: Read> TarReader<R> {
                 break;
             };
             match self.decoder.block(&block, header_at)? {
-                Next::Entry { entry, size } => {
+                Next::Entry { entry, size, sparse } => {
                     let is_file = matches!(entry.kind, Kind::File { .. });
                     self.content_left = if is_file { size } else { 0 };
+                    self.sparse = sparse.map(Expansion::new);
                     self.skip = padding(size) + if is_file { 0 } else { size };
                     return Ok(Some(entry));
                 }
                 Next::Extension { size } => self.read_extension(size)?,
                 Next::Skip { size } => self.skip = size + padding(size),
-                Next::Zero => {}
+                Next::Zero | Next::More => {}
                 Next::End => break,
             }
         }
@@ -65,8 +71,16 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Returns the content of the current entry, from where it was left; empty unless it is a file.
+    /// Sparse files are expanded.
     pub fn content(&mut self) -> Content<'_, R> {
         Content(self)
+    }
+
+    fn run(&mut self) -> Run {
+        match &mut self.sparse {
+            Some(sparse) => sparse.run().unwrap_or(Run::Stored(0)),
+            None => Run::Stored(self.content_left),
+        }
     }
 
     fn read_extension(&mut self, size: u64) -> Result<(), LayerError> {
@@ -95,6 +109,7 @@ impl<R: Read> TarReader<R> {
     }
 
     fn pass_over(&mut self) -> Result<(), LayerError> {
+        self.sparse = None;
         let mut left = std::mem::take(&mut self.content_left) + std::mem::take(&mut self.skip);
         while left > 0 {
             let available = self.input.fill_buf().map_err(LayerError::read)?.len();
@@ -129,6 +144,7 @@ impl<R: Read + Seek> TarReader<R> {
     /// # Errors
     /// `Stream` where the input cannot seek.
     pub fn skip_content(&mut self) -> Result<(), LayerError> {
+        self.sparse = None;
         let left = std::mem::take(&mut self.content_left) + std::mem::take(&mut self.skip);
         self.input.seek_relative(left.cast_signed()).map_err(LayerError::read)?;
         self.position += left;
@@ -149,17 +165,22 @@ pub struct Content<'a, R: Read>(&'a mut TarReader<R>);
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let reader = &mut *self.0;
-        let wanted = reader.content_left.min(buffer.len() as u64) as usize;
+        let (Run::Zeros(left) | Run::Stored(left)) = self.0.run();
+        let wanted = left.min(buffer.len() as u64) as usize;
         if wanted == 0 {
             return Ok(0);
         }
-        let count = reader.input.read(&mut buffer[..wanted])?;
+        let count = match self.0.run() {
+            Run::Zeros(_) => {
+                buffer[..wanted].fill(0);
+                wanted
+            }
+            Run::Stored(_) => self.0.input.read(&mut buffer[..wanted])?,
+        };
         if count == 0 {
-            return Err(content_broken_off(reader.position));
+            return Err(content_broken_off(self.0.position));
         }
-        reader.position += count as u64;
-        reader.content_left -= count as u64;
+        self.passed(count as u64);
         Ok(count)
     }
 }
@@ -167,22 +188,37 @@ impl<R: Read> Read for Content<'_, R> {
 impl<R: Read> BufRead for Content<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let reader = &mut *self.0;
-        if reader.content_left == 0 {
-            return Ok(&[]);
-        }
-        let position = reader.position;
-        let bytes = reader.input.fill_buf()?;
+        let (left, bytes) = match reader.run() {
+            Run::Zeros(left) => (left, &ZEROS[..]),
+            Run::Stored(0) => return Ok(&[]),
+            Run::Stored(left) => (left, reader.input.fill_buf()?),
+        };
         if bytes.is_empty() {
-            return Err(content_broken_off(position));
+            return Err(content_broken_off(reader.position));
         }
-        let count = reader.content_left.min(bytes.len() as u64) as usize;
+        let count = left.min(bytes.len() as u64) as usize;
         Ok(&bytes[..count])
     }
 
     fn consume(&mut self, count: usize) {
-        self.0.input.consume(count);
-        self.0.position += count as u64;
-        self.0.content_left -= count as u64;
+        if let Run::Stored(_) = self.0.run() {
+            self.0.input.consume(count);
+        }
+        self.passed(count as u64);
+    }
+}
+
+impl<R: Read> Content<'_, R> {
+    /// Goes on by bytes that were taken from the input or, in a hole, from nowhere.
+    fn passed(&mut self, count: u64) {
+        let reader = &mut *self.0;
+        if let Run::Stored(_) = reader.run() {
+            reader.position += count;
+            reader.content_left -= count;
+        }
+        if let Some(sparse) = &mut reader.sparse {
+            sparse.advance(count);
+        }
     }
 }
 
