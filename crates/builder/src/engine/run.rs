@@ -104,7 +104,8 @@ impl RunStep {
     ) -> Result<LayerRef, BuildError> {
         let times = match self.source_date_epoch {
             Some(epoch) => Times { newer_than: epoch, becomes: epoch },
-            None => Times { newer_than: started, becomes: LAYER_TIME },
+            // What was written in the second the step started in is its own as well.
+            None => Times { newer_than: started - 1, becomes: LAYER_TIME },
         };
         let layer = workspace.pack_upper(&rootfs.upper, below, times, &location.instruction)?;
         workspace.adopt_tree(&layer, &rootfs.upper)?;

@@ -150,6 +150,7 @@ pub(super) fn pack(
     output: &mut dyn Write,
 ) -> Result<Packed, SandboxError> {
     let options = PackOptions {
+        settle: true,
         exclude: settings.exclude.clone(),
         times: settings.times,
         owners: owners(users),

@@ -22,7 +22,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, major, minor, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, major, minor, openat, readlinkat,
+    statat, utimensat,
+};
 use rustix::io::Errno;
 
 use crate::apply::{Owners, Problem};
@@ -40,6 +43,9 @@ pub struct PackOptions<'a> {
     pub exclude: HashSet<LayerPath>,
     /// What becomes of times; `None` keeps them.
     pub times: Option<Times>,
+    /// Whether replaced times are given to the files themselves as well, so that the folder goes on
+    /// being used as if it had been extracted from the layer.
+    pub settle: bool,
     /// Whether files keep the owners they have here, belong to root, or to whom a note beside them says.
     pub owners: Owners,
     /// The layers below, where they are known: a folder that is as they have it, was touched only for
@@ -58,7 +64,7 @@ pub struct Times {
 
 impl Default for PackOptions<'_> {
     fn default() -> Self {
-        Self { exclude: HashSet::new(), times: None, owners: Owners::Keep, lower: None }
+        Self { exclude: HashSet::new(), times: None, settle: false, owners: Owners::Keep, lower: None }
     }
 }
 
@@ -209,6 +215,9 @@ impl<'a, W: Write> Packing<'a, W> {
             return Ok(());
         };
         let entry = self.entry(path, kind, stat);
+        if self.options.settle && entry.mtime != stat.st_mtime {
+            self.settle(name, entry.mtime);
+        }
         match entry.kind {
             Kind::Directory => self.folder(entry, name),
             Kind::File { .. } => self.file(entry, name),
@@ -263,6 +272,15 @@ impl<'a, W: Write> Packing<'a, W> {
         let (mode, uid, gid) =
             if kind == Kind::Whiteout { (0, 0, 0) } else { (stat.st_mode & 0o7777, uid, gid) };
         Entry { path, kind, mode, uid, gid, mtime, xattrs: Default::default() }
+    }
+
+    /// Gives a name of the open folder the time it has in the layer. What does not let itself be
+    /// changed keeps its time, which only later steps see.
+    fn settle(&self, name: &[u8], mtime: i64) {
+        let folder = self.open.last().expect("names are in a folder");
+        let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        let _ = utimensat(&folder.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     fn folder(&mut self, mut entry: Entry, name: &[u8]) -> Result<(), LayerError> {

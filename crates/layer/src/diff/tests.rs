@@ -99,6 +99,10 @@ fn new_times_are_replaced_and_old_ones_kept() {
     }
     let times = Some(Times { newer_than: 2_000, becomes: 1_500 });
     let (tar, _) = packed(folder.path(), &PackOptions { times, ..options() });
+    let settled = PackOptions { times, settle: true, ..options() };
+    assert_eq!(packed(folder.path(), &settled).0, tar);
+    let kept = PackOptions { times: None, ..options() };
+    assert_eq!(packed(folder.path(), &kept).0, tar, "the files themselves have the new times");
     let found: Vec<_> = index(&tar).entries.iter().map(|entry| entry.mtime).collect();
     assert_eq!(found, [2_000, 1_500, 1_000]);
 }
