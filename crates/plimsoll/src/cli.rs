@@ -40,6 +40,9 @@ pub struct Global {
     /// Folder for images, cache and logs [default: $PLIMSOLL_ROOT, then the XDG data folder]
     #[arg(long, value_name = "DIR", global = true)]
     pub root: Option<PathBuf>,
+    /// Ledger of the run [default: .plimsoll/ledger.json]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ledger: Option<PathBuf>,
     /// Overrides a key of the configuration, such as `identity.short-sha=8`
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub settings: Vec<String>,

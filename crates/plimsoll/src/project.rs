@@ -56,7 +56,12 @@ impl Project {
 
 /// Returns where the ledger of the last run lies.
 pub fn ledger_path(session: &Session) -> PathBuf {
-    session.environment.folder.join(OUTPUT_FOLDER).join(LEDGER)
+    let folder = &session.environment.folder;
+    session
+        .global
+        .ledger
+        .as_ref()
+        .map_or_else(|| folder.join(OUTPUT_FOLDER).join(LEDGER), |file| folder.join(file))
 }
 
 fn facts(session: &Session, event: &Event) -> Result<PlanFacts, Error> {

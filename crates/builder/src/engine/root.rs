@@ -1,7 +1,9 @@
 //! An image as a root file system for commands that test it or run in it.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use layer::LayerIndex;
 use oci::{Descriptor, Document, ImageConfig};
 use store::ImageStore;
 
@@ -43,6 +45,35 @@ impl EmbeddedEngine {
         manifest: &Document,
     ) -> Result<ImageRoot<'_>, BuildError> {
         let workspace = &self.workspace;
+        let (config, layers) = self.layers_of(store, manifest)?;
+        let lowers = workspace.tree_stack(&layers)?;
+        let work = workspace.work_folder()?;
+        let rootfs =
+            RootFs { lowers, upper: work.create("upper")?, work: work.create("work")?, read_only: false };
+        Ok(ImageRoot { config, rootfs, _work: work })
+    }
+
+    /// Returns what is in each layer of the image, lowest first, reading only layers that no one read
+    /// before.
+    ///
+    /// # Errors
+    /// As for [`Self::image_root`].
+    pub fn layer_indexes(
+        &self,
+        store: &dyn ImageStore,
+        manifest: &Document,
+    ) -> Result<Vec<Arc<LayerIndex>>, BuildError> {
+        let (_, layers) = self.layers_of(store, manifest)?;
+        layers.iter().map(|layer| self.workspace.index(layer)).collect()
+    }
+
+    /// Brings the blobs of an image into the local store and returns its configuration and layers.
+    fn layers_of(
+        &self,
+        store: &dyn ImageStore,
+        manifest: &Document,
+    ) -> Result<(ImageConfig, Vec<LayerRef>), BuildError> {
+        let workspace = &self.workspace;
         let corrupt = |reason: String| {
             let what = format!("manifest {}", manifest.digest());
             BuildError::Store(store::StoreError::Corrupt { what, reason })
@@ -59,10 +90,6 @@ impl EmbeddedEngine {
             descriptor: layer.clone(),
         };
         let layers: Vec<LayerRef> = config.rootfs.diff_ids.iter().zip(&image.layers).map(layer).collect();
-        let lowers = workspace.tree_stack(&layers)?;
-        let work = workspace.work_folder()?;
-        let rootfs =
-            RootFs { lowers, upper: work.create("upper")?, work: work.create("work")?, read_only: false };
-        Ok(ImageRoot { config, rootfs, _work: work })
+        Ok((config, layers))
     }
 }

@@ -42,8 +42,6 @@ Examples:
   $ plimsoll handoff put
   $ plimsoll handoff put --ledger out/ledger.json -o out")]
 struct Put {
-    #[command(flatten)]
-    ledger: LedgerFile,
     /// Folder for the archives [default: images beside the ledger]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -58,8 +56,6 @@ struct Put {
   $ plimsoll handoff get
   $ plimsoll handoff get api --ledger out/ledger.json")]
 struct Get {
-    #[command(flatten)]
-    ledger: LedgerFile,
     /// The services [default: all that have an image]
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
@@ -73,21 +69,12 @@ Examples:
   $ plimsoll handoff check
   $ plimsoll handoff check api --revision 0123456789abcdef0123456789abcdef01234567")]
 struct Check {
-    #[command(flatten)]
-    ledger: LedgerFile,
     /// The services [default: all that have an image]
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
     /// The expected commit, in full [default: the one that is checked out, else the ledger's]
     #[arg(long, value_name = "COMMIT")]
     revision: Option<CommitId>,
-}
-
-#[derive(Debug, clap::Args)]
-struct LedgerFile {
-    /// The ledger [default: .plimsoll/ledger.json]
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -112,24 +99,6 @@ struct Line {
     what: String,
 }
 
-impl LedgerFile {
-    fn path(&self, session: &Session) -> PathBuf {
-        match &self.ledger {
-            Some(path) => session.environment.folder.join(path),
-            None => project::ledger_path(session),
-        }
-    }
-
-    fn read(&self, session: &Session) -> Result<Ledger, Error> {
-        Ok(Ledger::read(&self.path(session))?)
-    }
-
-    /// The folder that relative paths of the ledger start from.
-    fn folder(&self, session: &Session) -> PathBuf {
-        self.path(session).parent().unwrap_or(Path::new("/")).to_owned()
-    }
-}
-
 impl Arguments {
     /// Does the part that was asked for.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
@@ -143,11 +112,11 @@ impl Arguments {
 
 impl Put {
     fn run(&self, session: &Session) -> Result<(), Error> {
-        let path = self.ledger.path(session);
-        let mut ledger = self.ledger.read(session)?;
+        let path = project::ledger_path(session);
+        let mut ledger = Ledger::read(&project::ledger_path(session))?;
         let folder = match &self.output {
             Some(folder) => session.environment.folder.join(folder),
-            None => self.ledger.folder(session).join("images"),
+            None => ledger_folder(session).join("images"),
         };
         make_folder(&folder)?;
         if folder.starts_with(session.environment.folder.join(OUTPUT_FOLDER)) {
@@ -192,11 +161,11 @@ impl Put {
 
 impl Get {
     fn run(&self, session: &Session) -> Result<(), Error> {
-        let ledger = self.ledger.read(session)?;
+        let ledger = Ledger::read(&project::ledger_path(session))?;
         let workbench = Workbench::open(session)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
-        let folder = self.ledger.folder(session);
+        let folder = ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
             let what = match handover::get(name, record, &folder, &tools)? {
@@ -207,13 +176,13 @@ impl Get {
             let archive = record.archive.clone();
             lines.push((name.clone(), Line { image: record.pinned(), archive, what }));
         }
-        answer(session, self.ledger.path(session), lines)
+        answer(session, project::ledger_path(session), lines)
     }
 }
 
 impl Check {
     fn run(&self, session: &Session) -> Result<(), Error> {
-        let ledger = self.ledger.read(session)?;
+        let ledger = Ledger::read(&project::ledger_path(session))?;
         let expected = match &self.revision {
             Some(revision) => revision.clone(),
             None => match Checkout::open(&session.environment.folder).and_then(|checkout| checkout.event()) {
@@ -224,15 +193,20 @@ impl Check {
         let workbench = Workbench::open(session)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
-        let folder = self.ledger.folder(session);
+        let folder = ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
             let image = handover::check(name, record, &expected, &folder, &tools)?;
             let what = format!("built from {expected}");
             lines.push((name.clone(), Line { image: Some(image), archive: record.archive.clone(), what }));
         }
-        answer(session, self.ledger.path(session), lines)
+        answer(session, project::ledger_path(session), lines)
     }
+}
+
+/// Returns the folder that relative paths of the ledger start from.
+fn ledger_folder(session: &Session) -> PathBuf {
+    project::ledger_path(session).parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Returns the records of the services named, or of all that should have an image.

@@ -10,6 +10,7 @@ mod handoff;
 mod import;
 mod init;
 mod inspect;
+mod layers;
 mod load;
 mod login;
 mod ls;
@@ -44,6 +45,7 @@ pub enum Command {
     Meta(meta::Arguments),
     Import(import::Arguments),
     Inspect(inspect::Arguments),
+    Layers(layers::Arguments),
     Ls(ls::Arguments),
     Digest(digest::Arguments),
     Push(push::Arguments),
@@ -75,6 +77,7 @@ impl Command {
             Self::Meta(arguments) => arguments.run(session),
             Self::Import(arguments) => arguments.run(session),
             Self::Inspect(arguments) => arguments.run(session),
+            Self::Layers(arguments) => arguments.run(session),
             Self::Ls(arguments) => arguments.run(session),
             Self::Digest(arguments) => arguments.run(session),
             Self::Push(arguments) => arguments.run(session),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use oci::Pinned;
 use pipeline::configuration::{Configuration, Name, Suite};
@@ -30,9 +29,6 @@ pub struct Arguments {
     /// The suites [default: all]
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
-    /// The ledger [default: .plimsoll/ledger.json]
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -47,8 +43,7 @@ impl Arguments {
         let file = session.global.config.as_deref();
         let configuration = Configuration::load(folder, file, &session.global.settings)?;
         let suites = self.chosen(&configuration)?;
-        let path =
-            self.ledger.as_ref().map_or_else(|| project::ledger_path(session), |path| folder.join(path));
+        let path = project::ledger_path(session);
         let mut ledger = Ledger::read(&path)?;
         let workbench = Workbench::open(session)?;
         let is_local = ledger.services.values().any(|record| record.repository().registry().is_local());

@@ -22,7 +22,7 @@ fn an_image_travels_by_archive() {
     exit code: 0
     --- stdout
     [DIGEST] as local/base:1
-    wrote base.tar, 1.34 KiB
+    wrote base.tar, 1.35 KiB
     ");
     assert_eq!(scene.see_raw("digest docker-archive:base.tar"), digest);
     scene.see_raw("rm local/base:1");
@@ -97,7 +97,7 @@ fn two_images_in_one_archive() {
     --- stdout
     [DIGEST] as local/base:1
     [DIGEST] as local/arm:1
-    wrote both.tar, 2.04 KiB
+    wrote both.tar, 2.06 KiB
     ");
     assert_snapshot!(scene.see("digest oci-archive:both.tar"), @"
     exit code: 2

@@ -284,3 +284,66 @@ fn a_corrupt_blob_is_the_wrong_image() {
     error: blob [DIGEST] in the store at [DIR]/root/store is corrupt: expected [DIGEST], found [DIGEST]; moved to [DIR]/root/store/quarantine/sha256-f7e196fdea1a5bc5e1dc66ca9dd5d4729f6a0bc5769ab0657675568553054089, fetch or build it again
     ");
 }
+
+#[test]
+fn layers_show_what_is_stored_for_nothing() {
+    let scene = Scene::new();
+    let store = store::LayoutStore::open(&scene.root().join("store")).unwrap();
+    let image = testkit::image::TinyImage::of_layers(&[&[("a", "12345"), ("b", "1")], &[("a", "123")]]);
+    image.put(&store.repository(&"local/twice".parse().unwrap()), "1");
+    drop(store);
+    assert_snapshot!(scene.see("layers local/twice:1"), @"
+    exit code: 0
+    --- stdout
+    LAYER             SIZE  UNPACKED  FILES  INSTRUCTION
+    4b351a873102  3.00 KiB  3.00 KiB      2  COPY files / # test
+    8cb5486ab06f  2.00 KiB  2.00 KiB      1  COPY files / # test
+
+    efficiency   44.4 %
+    wasted       8 B
+    reclaimable  5 B
+             8 B  a in 2 layers
+    ");
+    assert_snapshot!(scene.see("layers local/twice:1 --base-layers 1 --format json"), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.layers/1",
+      "image": "local/twice:1",
+      "digest": "[DIGEST]",
+      "layers": [
+        {
+          "digest": "[DIGEST]",
+          "size": 3072,
+          "uncompressed_size": 3072,
+          "entries": 2,
+          "instruction": "COPY files / # test"
+        },
+        {
+          "digest": "[DIGEST]",
+          "size": 2048,
+          "uncompressed_size": 2048,
+          "entries": 1,
+          "instruction": "COPY files / # test"
+        }
+      ],
+      "efficiency": 0.4444444444444444,
+      "wasted_bytes": 8,
+      "reclaimable_bytes": 5,
+      "user_wasted_ratio": 2.6666666666666665,
+      "files": [
+        {
+          "path": "a",
+          "occurrences": 2,
+          "stored_bytes": 8,
+          "reclaimable_bytes": 5
+        }
+      ]
+    }
+    "#);
+    assert_snapshot!(scene.see("layers local/none"), @"
+    exit code: 1
+    --- stderr
+    error: local/none in the local store at [DIR]/root/store does not exist
+    ");
+}
