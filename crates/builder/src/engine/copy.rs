@@ -62,10 +62,8 @@ pub(crate) fn add(stage: &mut StageRun<'_>, at: &Instruction, add: &Add) -> Resu
     let context = stage.build.context()?;
     let created_by = history("ADD", &expanded);
     stage.layer_step(at, created_by, |stage, step| {
-        if unpacks {
-            if let Some(outcome) = add_archives(stage, step, at, &expanded, context)? {
-                return Ok(outcome);
-            }
+        if unpacks && let Some(outcome) = add_archives(stage, step, at, &expanded, context)? {
+            return Ok(outcome);
         }
         transfer(stage, step, at, &expanded, &From::Context(context))
     })

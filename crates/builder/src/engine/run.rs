@@ -194,7 +194,7 @@ mod tests {
     fn the_tail_keeps_the_last_lines_whole() {
         let mut tail = Tail::default();
         for number in 0..50 {
-            tail.push(format!("li").as_bytes());
+            tail.push(b"li");
             tail.push(format!("ne {number}\nx").as_bytes());
             tail.push(b"\n");
         }

@@ -65,7 +65,7 @@ impl<'a> StageRun<'a> {
 
     /// Returns the merged view of the layers so far.
     pub fn view(&self) -> Result<View, BuildError> {
-        View::of(&self.build.workspace, &self.state.layers)
+        View::of(self.build.workspace, &self.state.layers)
     }
 
     /// Returns the record's layer for `key`, where it can be used.
@@ -199,7 +199,7 @@ impl<'a> StageRun<'a> {
                         bytes: bytes.to_vec(),
                     });
                 };
-                step.execute(&stage.build.workspace, &stage.state.layers, &at.location, &mut output)
+                step.execute(stage.build.workspace, &stage.state.layers, &at.location, &mut output)
             })
         })
     }
@@ -240,7 +240,7 @@ impl<'a> StageRun<'a> {
                 let placed = place::folder(&view.tree, &folder, &attributes)
                     .map_err(|reason| stage.refuse(instruction, reason))?;
                 let what = &step.location.instruction;
-                fill::write_layer(&stage.build.workspace, &placed, fill::Sources::default(), what)
+                fill::write_layer(stage.build.workspace, &placed, fill::Sources::default(), what)
             })
         })
     }
@@ -256,7 +256,7 @@ impl<'a> StageRun<'a> {
             return Ok(None);
         }
         let owner = Owner::parse(text).map_err(|reason| self.refuse(instruction, reason))?;
-        let numbers = super::accounts::resolve(&self.build.workspace, view, &owner)?;
+        let numbers = super::accounts::resolve(self.build.workspace, view, &owner)?;
         numbers.map(Some).map_err(|reason| self.refuse(instruction, reason))
     }
 

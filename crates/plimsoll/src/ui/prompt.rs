@@ -79,6 +79,8 @@ fn type_line(keys: impl Read) -> Result<String, Error> {
     const CTRL_D: u8 = 4;
     const CTRL_U: u8 = 21;
     let mut typed = Vec::new();
+    // One byte at a time on purpose: what is typed ahead belongs to whoever reads next.
+    #[allow(clippy::unbuffered_bytes, reason = "see above")]
     for key in keys.take(LONGEST).bytes() {
         match key.map_err(cannot_read)? {
             b'\r' | b'\n' | CTRL_D => break,
