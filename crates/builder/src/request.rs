@@ -35,6 +35,8 @@ pub struct BuildRequest {
     pub context: PathBuf,
     /// The Dockerfile.
     pub dockerfile: PathBuf,
+    /// What messages call the Dockerfile, such as its path from the project's folder.
+    pub dockerfile_name: String,
     /// The stage to build, by name; the last one where `None`.
     pub target: Option<String>,
     /// Values for ARG, by name.

@@ -257,6 +257,7 @@ impl Builds<'_> {
         BuildRequest {
             context: self.tools.project.join(&service.context),
             dockerfile: self.tools.project.join(&service.dockerfile),
+            dockerfile_name: service.dockerfile.display().to_string(),
             target: service.target.clone(),
             build_args: service.args.clone(),
             platform: platform.clone(),

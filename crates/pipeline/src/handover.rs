@@ -91,17 +91,19 @@ pub fn put(
     folder: &Path,
     tools: &Tools<'_>,
 ) -> Result<(), HandoverError> {
+    let base = tools.ledger.parent().unwrap_or(Path::new(""));
     for (name, record) in &mut ledger.services {
         let Some(image) = record.pinned() else { continue };
         let path = folder.join(format!("{name}.tar"));
+        let named = path.strip_prefix(base).unwrap_or(&path).to_owned();
         let known = before.and_then(|before| before.services.get(name));
         let kept = known.is_some_and(|known| known.pinned() == Some(image.clone()))
-            && known.is_some_and(|known| known.archive.as_deref() == Some(&path))
+            && known.is_some_and(|known| known.archive.as_ref() == Some(&named))
             && path.is_file();
         if !kept {
             write(name, &image, format, &path, tools)?;
         }
-        record.archive = Some(path);
+        record.archive = Some(named);
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ pub struct ServiceRecord {
     /// Images by platform.
     #[serde(default)]
     pub platforms: BTreeMap<Text<Platform>, PlatformRecord>,
-    /// The archive for hand-over, from the project's folder.
+    /// The archive for hand-over, from the ledger's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<PathBuf>,
     /// Tags, planned and moved.

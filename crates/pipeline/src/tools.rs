@@ -26,6 +26,9 @@ pub struct Tools<'a> {
     pub project: PathBuf,
     /// The project's folder for the ledger, logs and archives.
     pub output: PathBuf,
+    /// The ledger's file. Archives below its folder are named from there, so that the folder can
+    /// travel to a job where it lies elsewhere.
+    pub ledger: PathBuf,
     /// What `host` commands of suites inherit.
     pub environment: BTreeMap<String, String>,
     /// The registry that this process serves names under `local/` at, where it does.

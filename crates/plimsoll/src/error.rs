@@ -8,6 +8,7 @@ use builder::BuildError;
 use builder::sandbox::SandboxError;
 use layer::LayerError;
 use pipeline::archive::ArchiveError;
+use pipeline::build::ServiceError;
 use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
 use pipeline::daemon::DaemonError;
@@ -271,6 +272,16 @@ pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Code {
 }
 
 fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
+    if let Some(error) = error.downcast_ref::<ServiceError>() {
+        // These are transparent: what they hold is skipped in the chain of sources.
+        return match error {
+            ServiceError::Build(error) => Some(code_of(error)),
+            ServiceError::Store(error) => Some(code_of_store(error)),
+            ServiceError::Place(error) => Some(code_of(error)),
+            ServiceError::Image(ImageError::Store(error)) => Some(code_of_store(error)),
+            ServiceError::Image(_) | ServiceError::Needs(_) | ServiceError::Stopped => None,
+        };
+    }
     if let Some(error) = error.downcast_ref::<BuildError>() {
         return match error {
             BuildError::NoDockerfile { .. }

@@ -1,7 +1,7 @@
 //! The project a command is about: its configuration, what happened to it, and what a plan must know.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::{Digest, Registry};
 use pipeline::configuration::{Configuration, FILE_NAME, Name};
@@ -62,6 +62,11 @@ pub fn ledger_path(session: &Session) -> PathBuf {
         .ledger
         .as_ref()
         .map_or_else(|| folder.join(OUTPUT_FOLDER).join(LEDGER), |file| folder.join(file))
+}
+
+/// Returns the folder that relative paths of the ledger start from.
+pub fn ledger_folder(session: &Session) -> PathBuf {
+    ledger_path(session).parent().map_or_else(|| session.environment.folder.clone(), Path::to_owned)
 }
 
 fn facts(session: &Session, event: &Event) -> Result<PlanFacts, Error> {

@@ -12,7 +12,7 @@ use pipeline::tools::Tools;
 use registry::server::{Server, ServerHandle, ServerOptions};
 
 use crate::error::Error;
-use crate::project::OUTPUT_FOLDER;
+use crate::project::{OUTPUT_FOLDER, ledger_path};
 use crate::session::Session;
 use crate::ui::progress::Reporter;
 
@@ -25,6 +25,7 @@ pub struct Workbench {
     places: Places,
     reporter: Reporter,
     project: PathBuf,
+    ledger: PathBuf,
     session_variables: std::collections::BTreeMap<String, String>,
 }
 
@@ -44,6 +45,7 @@ impl Workbench {
             places,
             reporter: Reporter::new(&session.ui),
             project: session.environment.folder.clone(),
+            ledger: ledger_path(session),
             session_variables: session.environment.variables.clone(),
         })
     }
@@ -72,6 +74,7 @@ impl Workbench {
             embedded: &self.engine,
             project: self.project.clone(),
             output: self.project.join(OUTPUT_FOLDER),
+            ledger: self.ledger.clone(),
             environment: self.session_variables.clone(),
             embedded_registry: served,
             observer,

@@ -49,7 +49,7 @@ impl<'a> Build<'a> {
         bases: &'a dyn Bases,
         observer: Observer<'a>,
     ) -> Result<(Self, Vec<usize>), BuildError> {
-        let dockerfile = read_dockerfile(&request.dockerfile)?;
+        let dockerfile = read_dockerfile(&request.dockerfile, &request.dockerfile_name)?;
         for warning in &dockerfile.warnings {
             let (file, line) = (dockerfile.source.name(), warning.span.line);
             observer(BuildEvent::Warning(format!("{file}:{line}: {} ({})", warning.message, warning.rule)));
@@ -241,12 +241,12 @@ fn fetch_all(
     Ok(())
 }
 
-fn read_dockerfile(path: &Path) -> Result<Dockerfile, BuildError> {
+fn read_dockerfile(path: &Path, name: &str) -> Result<Dockerfile, BuildError> {
     let bytes = std::fs::read(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => BuildError::NoDockerfile { path: path.to_owned() },
+        std::io::ErrorKind::NotFound => BuildError::NoDockerfile { path: name.into() },
         _ => super::workspace::io_error("read", path, source),
     })?;
-    Ok(Dockerfile::parse(&bytes, &path.display().to_string())?)
+    Ok(Dockerfile::parse(&bytes, name)?)
 }
 
 fn global_arguments(

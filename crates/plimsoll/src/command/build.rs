@@ -173,17 +173,18 @@ impl Arguments {
 
     fn request(&self, session: &Session, context: PathBuf) -> Result<BuildRequest, Error> {
         let folder = &session.environment.folder;
-        let context = folder.join(context);
+        let dockerfile = self.file.clone().unwrap_or_else(|| match context.as_os_str() == "." {
+            true => "Dockerfile".into(),
+            false => context.join("Dockerfile"),
+        });
         let epoch = source_date_epoch(session)?;
         // Without a commit there is no moment but the one asked for; any other would move the digest.
         let created = jiff::Timestamp::from_second(epoch.unwrap_or(0))
             .map_err(|_| Error::usage("SOURCE_DATE_EPOCH lies outside of the calendar"))?;
         Ok(BuildRequest {
-            dockerfile: self
-                .file
-                .as_ref()
-                .map_or_else(|| context.join("Dockerfile"), |file| folder.join(file)),
-            context,
+            dockerfile: folder.join(&dockerfile),
+            dockerfile_name: dockerfile.display().to_string(),
+            context: folder.join(context),
             target: self.target.clone(),
             build_args: self.build_args(session)?,
             platform: self.platform.clone().unwrap_or_else(Platform::host),

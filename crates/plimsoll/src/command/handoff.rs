@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use oci::Pinned;
@@ -116,7 +116,7 @@ impl Put {
         let mut ledger = Ledger::read(&project::ledger_path(session))?;
         let folder = match &self.output {
             Some(folder) => session.environment.folder.join(folder),
-            None => ledger_folder(session).join("images"),
+            None => project::ledger_folder(session).join("images"),
         };
         make_folder(&folder)?;
         if folder.starts_with(session.environment.folder.join(OUTPUT_FOLDER)) {
@@ -128,13 +128,14 @@ impl Put {
         let before = ledger.clone();
         handover::put(&mut ledger, Some(&before), self.form(session)?, &folder, &tools)?;
         ledger.write(&path)?;
+        let base = project::ledger_folder(session);
         let line = |record: &ServiceRecord| Line {
             image: record.pinned(),
             archive: record.archive.clone(),
-            what: record
-                .archive
-                .as_ref()
-                .map_or_else(|| "no image".to_owned(), |archive| format!("in {}", archive.display())),
+            what: match &record.archive {
+                Some(archive) => format!("in {}", base.join(archive).display()),
+                None => "no image".to_owned(),
+            },
         };
         answer(session, path, ledger.services.iter().map(|(name, record)| (name.clone(), line(record))))
     }
@@ -165,7 +166,7 @@ impl Get {
         let workbench = Workbench::open(session)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
-        let folder = ledger_folder(session);
+        let folder = project::ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
             let what = match handover::get(name, record, &folder, &tools)? {
@@ -193,7 +194,7 @@ impl Check {
         let workbench = Workbench::open(session)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
-        let folder = ledger_folder(session);
+        let folder = project::ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
             let image = handover::check(name, record, &expected, &folder, &tools)?;
@@ -202,11 +203,6 @@ impl Check {
         }
         answer(session, project::ledger_path(session), lines)
     }
-}
-
-/// Returns the folder that relative paths of the ledger start from.
-fn ledger_folder(session: &Session) -> PathBuf {
-    project::ledger_path(session).parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Returns the records of the services named, or of all that should have an image.

@@ -155,8 +155,9 @@ fn summary<'a>(
         ("ledger", project::ledger_path(session).display().to_string()),
         ("images", workbench.places().local().root().display().to_string()),
     ];
+    let base = project::ledger_folder(session);
     let archives = report.ledger.services.values().find_map(|record| record.archive.as_deref()?.parent());
-    places.extend(archives.map(|folder| ("archives", folder.display().to_string())));
+    places.extend(archives.map(|folder| ("archives", base.join(folder).display().to_string())));
     let log = report.suites.values().find_map(|suite| suite.record.log.as_deref()?.parent());
     places.extend(log.map(|folder| ("logs", folder.display().to_string())));
     places.extend(serve.map(|command| ("serve them", command)));

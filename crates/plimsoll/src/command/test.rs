@@ -52,13 +52,13 @@ impl Arguments {
         let tools = workbench.tools(served.as_ref().map(|served| served.registry.clone()), &observer);
         workbench::make_folder(&tools.output)?;
         hide_from_git(&tools.output)?;
-        let archives = path.parent().unwrap_or(folder);
+        let archives = project::ledger_folder(session);
         let mut images: BTreeMap<Name, Pinned> = BTreeMap::new();
         let wanted: Vec<Name> = suites.values().flat_map(Suite::all_services).collect();
         for (name, record) in &ledger.services {
             let Some(image) = record.pinned() else { continue };
             if wanted.contains(name) {
-                handover::get(name, record, archives, &tools)?;
+                handover::get(name, record, &archives, &tools)?;
             }
             images.insert(name.clone(), image);
         }

@@ -148,8 +148,12 @@ impl Ui {
 
     /// Prints what went wrong in a stage, with its causes and what to try, and returns its exit code.
     pub fn failure(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Code {
-        self.line(&failure::text(what, error, self.messages));
-        code_of(error)
+        let code = code_of(error);
+        self.line(&match self.format {
+            Format::Text => failure::text(what, error, self.messages),
+            Format::Json => failure::json(what, error, code),
+        });
+        code
     }
 
     /// Prints that something did not go well.

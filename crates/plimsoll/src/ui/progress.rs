@@ -5,22 +5,15 @@ mod live;
 mod plain;
 mod words;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use pipeline::progress::{Progress, Step, StepId};
+use pipeline::progress::Progress;
 
 use super::Ui;
 use crate::cli::ProgressStyle;
-
-/// So many last lines of a step are shown when it fails.
-const TAIL_LINES: usize = 20;
 
 /// Shows what a run tells. Used as its observer: `&|progress| reporter.tell(progress)`.
 pub struct Reporter {
     ui: Ui,
     shown: Shown,
-    steps: Mutex<BTreeMap<StepId, Running>>,
 }
 
 /// Where progress is shown.
@@ -29,13 +22,6 @@ enum Shown {
     Plain,
     Json,
     Nowhere,
-}
-
-/// A step that is running: what its failure will be told with.
-#[derive(Debug)]
-struct Running {
-    step: Step,
-    tail: VecDeque<String>,
 }
 
 impl Reporter {
@@ -47,12 +33,11 @@ impl Reporter {
             ProgressStyle::None => Shown::Nowhere,
             ProgressStyle::Plain | ProgressStyle::Auto => Shown::Plain,
         };
-        Self { ui: ui.clone(), shown, steps: Mutex::default() }
+        Self { ui: ui.clone(), shown }
     }
 
     /// Takes note of one thing that happened. May be called from several threads.
     pub fn tell(&self, progress: Progress) {
-        self.remember(&progress);
         match &self.shown {
             Shown::Json => self.ui.event(&progress),
             Shown::Live(lines) => {
@@ -63,10 +48,10 @@ impl Reporter {
             Shown::Nowhere => {}
         }
         self.tell_always(&progress);
-        self.forget(&progress);
     }
 
-    /// Warnings and the output of failed steps are shown in every style for people.
+    /// Warnings are shown in every style for people. How a step failed is told when its service's build
+    /// has ended, with its last lines.
     fn tell_always(&self, progress: &Progress) {
         if matches!(self.shown, Shown::Json) {
             return;
@@ -77,41 +62,7 @@ impl Reporter {
             }
             Progress::Warning { message, place: None } => self.ui.warn(message),
             Progress::Retry { .. } => self.ui.warn(words::retry(progress)),
-            Progress::StepFailed { step, reason, .. } if !matches!(self.shown, Shown::Plain) => {
-                if let Some(running) = self.steps().get(step) {
-                    self.say_always(&words::failed_step(
-                        &running.step,
-                        &running.tail,
-                        reason,
-                        self.ui.messages,
-                    ));
-                }
-            }
             _ => {}
-        }
-    }
-
-    fn remember(&self, progress: &Progress) {
-        match progress {
-            Progress::StepStarted(step) => {
-                let running = Running { step: step.clone(), tail: VecDeque::new() };
-                self.steps().insert(step.id.clone(), running);
-            }
-            Progress::StepOutput { step, line, .. } => {
-                if let Some(running) = self.steps().get_mut(step) {
-                    running.tail.push_back(line.clone());
-                    if running.tail.len() > TAIL_LINES {
-                        running.tail.pop_front();
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn forget(&self, progress: &Progress) {
-        if let Progress::StepFinished { step, .. } | Progress::StepFailed { step, .. } = progress {
-            self.steps().remove(step);
         }
     }
 
@@ -119,13 +70,5 @@ impl Reporter {
         if let Some(line) = line {
             self.ui.note(line);
         }
-    }
-
-    fn say_always(&self, text: &str) {
-        self.ui.line(text);
-    }
-
-    fn steps(&self) -> MutexGuard<'_, BTreeMap<StepId, Running>> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,4 +10,5 @@ mod copy;
 mod images;
 mod init;
 mod plan;
+mod run_job;
 mod serve;

@@ -89,11 +89,4 @@ mod tests {
         };
         check(failed, "api: failed in 1 min 01 s: step 3 failed");
     }
-
-    #[test]
-    fn the_end_of_a_failed_step_names_its_line() {
-        let tail = ["a".to_owned(), "b".to_owned()].into();
-        let text = words::failed_step(&step(), &tail, "exit code 2", Style::new(false));
-        assert_eq!(text, "api 3/7 RUN make\n  | a\n  | b\napi 3/7 failed: exit code 2 (api/Dockerfile:9)");
-    }
 }

@@ -1,6 +1,5 @@
 //! Progress as sentences, shared by all styles for people.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use pipeline::ledger::{Status, SuiteStatus};
@@ -55,19 +54,7 @@ pub fn retry(progress: &Progress) -> String {
     )
 }
 
-/// Returns the last lines of a failed step with its place in the Dockerfile.
-pub fn failed_step(step: &Step, tail: &VecDeque<String>, reason: &str, style: Style) -> String {
-    let mut text = format!("{} {}\n", step_label(step), step.instruction);
-    for line in tail {
-        text.push_str(&format!("  {} {line}\n", style.dim("|")));
-    }
-    let place =
-        step.place.as_ref().map(|place| format!(" ({}:{})", place.file, place.line)).unwrap_or_default();
-    text.push_str(&format!("{} {}: {reason}{place}", step_label(step), style.error("failed")));
-    text
-}
-
-/// Returns `api 3/7`; with the platform where it is not this machine's only one.
+/// Returns `api 3/7`.
 pub fn step_label(step: &Step) -> String {
     format!("{} {}/{}", step.id.service, step.id.number, step.of)
 }

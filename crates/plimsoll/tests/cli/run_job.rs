@@ -1,0 +1,305 @@
+//! `run`, `build`, `test`, `handoff`, `exec`: the main job. Steps and suites need a sandbox and a shell;
+//! where the machine has none, those tests say so and are skipped.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use crate::run::Scene;
+
+/// A project of two services whose images are made of files alone.
+const FILES: &[(&str, &str)] = &[
+    (
+        "plimsoll.toml",
+        "[defaults]\nplatforms = [\"linux/amd64\"]\n[service.api]\ncontext = \"api\"\n[service.web]\ncontext = \"web\"\nneeds = { base = \"api\" }\n[suite.names]\nservices = [\"api\", \"web\"]\nhost = \"echo $PLIMSOLL_IMAGE_WEB; test -n \\\"$PLIMSOLL_IMAGE_API\\\"\"\n",
+    ),
+    ("api/Dockerfile", "FROM scratch\nCOPY hello /hello\n"),
+    ("api/hello", "hello\n"),
+    ("web/Dockerfile", "FROM base\nCOPY index.html /www/\n"),
+    ("web/index.html", "<p>"),
+];
+
+fn ledger(scene: &Scene) -> serde_json::Value {
+    serde_json::from_str(&scene.read(".plimsoll/ledger.json")).unwrap()
+}
+
+/// Adds `local/busybox` to the scene; `false` where steps cannot run here.
+fn has_shell(scene: &Scene) -> bool {
+    let busybox = Path::new("/bin/busybox");
+    let doctor = scene.command("doctor").output().unwrap();
+    if !busybox.exists() || !doctor.status.success() {
+        eprintln!("skipped: there is no /bin/busybox, or no sandbox (see plimsoll doctor)");
+        return false;
+    }
+    let root = scene.root().with_file_name("busybox");
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    for name in ["sh", "cat", "echo", "test", "false", "sleep", "head", "env", "id"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    scene.see_raw(&format!("import {} local/busybox --env PATH=/bin", root.display()));
+    true
+}
+
+#[test]
+fn the_main_job_and_its_repetition() {
+    let scene = Scene::with_files(FILES);
+    let first = scene.see("run --progress none");
+    assert!(first.starts_with("exit code: 0\n"), "{first}");
+    assert!(first.contains("names passed"), "{first}");
+    let before = ledger(&scene);
+    let digest = |ledger: &serde_json::Value, name: &str| ledger["services"][name]["digest"].clone();
+    assert_eq!(before["services"]["web"]["status"], "built");
+    assert_eq!(before["services"]["api"]["tags"]["moved"][0], "main");
+    assert_eq!(scene.read(".plimsoll/.gitignore"), "*\n");
+    let again = scene.see("run --progress none --format json");
+    assert!(again.contains("\"schema\": \"plimsoll.ledger/1\""), "{again}");
+    let after = ledger(&scene);
+    assert_eq!(after["services"]["web"]["status"], "cached");
+    assert_eq!(after["services"]["web"]["steps"]["cached"], after["services"]["web"]["steps"]["total"]);
+    for name in ["api", "web"] {
+        assert_eq!(digest(&before, name), digest(&after, name));
+    }
+    std::fs::remove_dir_all(scene.root()).unwrap();
+    std::fs::remove_dir_all(scene.path(".plimsoll")).unwrap();
+    scene.see_raw("run -q");
+    assert_eq!(digest(&ledger(&scene), "web"), digest(&before, "web"), "a clean store gives the same digest");
+}
+
+#[test]
+fn a_dry_run_builds_nothing() {
+    let scene = Scene::with_files(FILES);
+    assert_eq!(scene.see_raw("run --dry-run --as pr:7"), scene.see_raw("plan --as pr:7"));
+    assert!(!scene.path(".plimsoll").exists());
+    assert_snapshot!(scene.see("ls"), @"
+    exit code: 0
+    --- stdout
+    no images
+    ");
+}
+
+#[test]
+fn one_service_that_fails_does_not_stop_the_others() {
+    let scene = Scene::with_files(FILES);
+    scene.write("plimsoll.toml", "[service.api]\ncontext = \"api\"\n[service.bad]\ncontext = \"bad\"\n");
+    scene.write("bad/Dockerfile", "FROM scratch\nCOPY missing /\n");
+    scene.repository().commit("bad");
+    let seen = scene.see("run --progress none");
+    assert!(seen.starts_with("exit code: 7\n"), "{seen}");
+    assert!(seen.contains("bad/Dockerfile:2"), "{seen}");
+    assert!(seen.contains("no moving tag was moved: a service failed"), "{seen}");
+    let ledger = ledger(&scene);
+    assert_eq!(
+        (&ledger["services"]["api"]["status"], &ledger["services"]["bad"]["status"]),
+        (&"built".into(), &"failed".into())
+    );
+    assert_eq!(ledger["services"]["api"]["tags"]["moved"], serde_json::json!([]));
+}
+
+#[test]
+fn what_is_wrong_with_a_dockerfile() {
+    let scene = Scene::with_files(FILES);
+    scene.write("api/Dockerfile", "FROM scratch\nCOYP a b\n");
+    assert_snapshot!(scene.see("build api --progress none"), @"
+    exit code: 2
+    --- stderr
+    error: service api failed: unknown instruction COYP
+     --> api/Dockerfile:2:1
+      |
+    2 | COYP a b
+      | ^^^^
+      = help: did you mean COPY?
+    ");
+    std::fs::remove_file(scene.path("api/Dockerfile")).unwrap();
+    assert_snapshot!(scene.see("build api --progress none"), @"
+    exit code: 2
+    --- stderr
+    error: service api failed: there is no Dockerfile at api/Dockerfile
+    hint: set `dockerfile` of the service, or use -f FILE
+    ");
+    scene.write("api/Dockerfile", "FROM local/nowhere\n");
+    assert_snapshot!(scene.see("build api --progress none"), @"
+    exit code: 1
+    --- stderr
+    error: service api failed: api/Dockerfile:1: cannot use the image local/nowhere
+      cause: local/nowhere in the local store at [DIR]/root/store does not exist
+    ");
+    scene.write("api/Dockerfile", "FROM scratch\nCOPY ../web/index.html /\nCOPY hello /\n");
+    assert_snapshot!(scene.see("build api --progress none"), @"
+    exit code: 1
+    --- stderr
+    error: service api failed: api/Dockerfile:2: ../web/index.html is not in the context [PROJECT]/api
+    ");
+}
+
+#[test]
+fn one_dockerfile_without_a_configuration() {
+    let scene = Scene::new();
+    scene.write("Dockerfile", "ARG WHO=nobody\nFROM scratch AS first\nCOPY a /a\nFROM scratch\nARG WHO\nLABEL who=$WHO\nCOPY a /b\n");
+    scene.write("a", "1");
+    let digest = scene.see_raw("build -q -t local/one:1 --build-arg WHO=me --platform linux/amd64 .");
+    assert_eq!(scene.see_raw("digest local/one:1"), digest);
+    let seen = scene.see_raw("inspect local/one:1 --format json");
+    let image: serde_json::Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(image["labels"]["who"], "me");
+    assert_snapshot!(scene.see("build -t local/one:1 --target thrid ."), @r#"
+    exit code: 2
+    --- stderr
+    error: the build failed: no stage has the name "thrid"
+     --> Dockerfile:4:1
+      |
+    4 | FROM scratch
+      | ^^^^^^^^^^^^
+      = help: the stages are first
+    "#);
+    assert_snapshot!(scene.see("build -f nowhere -t local/one:1 ."), @"
+    exit code: 2
+    --- stderr
+    error: the build failed: there is no Dockerfile at nowhere
+    hint: set `dockerfile` of the service, or use -f FILE
+    ");
+}
+
+#[test]
+fn images_travel_in_a_folder() {
+    let scene = Scene::with_files(FILES);
+    scene.see_raw("run -q");
+    let digest = ledger(&scene)["services"]["web"]["digest"].as_str().unwrap().to_owned();
+    let seen = scene.see("handoff put --archive oci-archive");
+    assert!(seen.contains(".plimsoll/images/web.tar"), "{seen}");
+    let other = Scene::new();
+    std::fs::create_dir_all(other.path("")).unwrap();
+    std::fs::rename(scene.path(".plimsoll"), other.path("in")).unwrap();
+    let seen = other.see("handoff get --ledger in/ledger.json");
+    assert!(seen.starts_with("exit code: 0\n") && seen.contains("in/images/web.tar"), "{seen}");
+    assert_eq!(other.see_raw(&format!("digest local/repository/web@{digest}")).trim(), digest);
+    assert!(other.see("handoff check --ledger in/ledger.json").starts_with("exit code: 0\n"));
+    let wrong = "0123456789012345678901234567890123456789";
+    let seen = other.see(&format!("handoff check web --ledger in/ledger.json --revision {wrong}"));
+    assert!(seen.starts_with("exit code: 4\n") && seen.contains(wrong), "{seen}");
+    assert_snapshot!(other.see("handoff get wbe --ledger in/ledger.json"), @"
+    exit code: 2
+    --- stderr
+    error: the ledger has no service wbe; it has api, web
+    ");
+    assert_snapshot!(other.see("handoff get"), @"
+    exit code: 2
+    --- stderr
+    error: cannot read the ledger [PROJECT]/.plimsoll/ledger.json
+      cause: No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn suites_run_on_the_images_of_the_ledger() {
+    let scene = Scene::with_files(FILES);
+    scene.see_raw("run -q --no-suites");
+    let seen = scene.see("test --progress none");
+    assert!(seen.starts_with("exit code: 0\n") && seen.contains("names"), "{seen}");
+    assert_eq!(ledger(&scene)["services"]["web"]["suites"]["names"]["status"], "passed");
+    let log = scene.read(".plimsoll/logs/suite-names.log");
+    let digest = ledger(&scene)["services"]["web"]["digest"].as_str().unwrap().to_owned();
+    assert!(log.contains(&format!("/repository/web@{digest}")), "{log}");
+    assert_snapshot!(scene.see("test nmaes"), @r#"
+    exit code: 2
+    --- stderr
+    error: there is no suite "nmaes"; there are names
+    "#);
+    let failing = scene.read("plimsoll.toml").replace("echo $PLIMSOLL_IMAGE_WEB", "exit 3");
+    scene.write("plimsoll.toml", failing);
+    let seen = scene.see("test --progress none");
+    assert!(seen.starts_with("exit code: 1\n") && seen.contains("suite names: "), "{seen}");
+    assert_eq!(ledger(&scene)["services"]["web"]["suites"]["names"]["status"], "failed");
+}
+
+#[test]
+fn a_failed_suite_holds_the_moving_tags() {
+    let scene = Scene::with_files(FILES);
+    scene.write("plimsoll.toml", scene.read("plimsoll.toml").replace("echo $PLIMSOLL_IMAGE_WEB", "exit 3"));
+    scene.repository().commit("failing suite");
+    let seen = scene.see("run --progress none");
+    assert!(seen.starts_with("exit code: 1\n"), "{seen}");
+    assert!(seen.contains("no moving tag was moved: suite names did not pass"), "{seen}");
+    assert_snapshot!(scene.see("digest local/repository/web:main"), @"
+    exit code: 1
+    --- stderr
+    error: local/repository/web:main in the local store at [DIR]/root/store does not exist
+    ");
+}
+
+#[test]
+fn a_step_that_fails_shows_its_last_lines() {
+    let scene = Scene::with_files(FILES);
+    if !has_shell(&scene) {
+        return;
+    }
+    scene.write("api/Dockerfile", "FROM local/busybox\nRUN echo one && echo two >&2 && exit 3\n");
+    assert_snapshot!(scene.see("build api --progress none"), @"
+    exit code: 1
+    --- stderr
+    error: service api failed: api/Dockerfile:2: RUN echo one && echo two >&2 && exit 3 exited with code 3
+      | one
+      | two
+    ");
+    scene.write("api/Dockerfile", "FROM local/busybox\nRUN sleep 60\n");
+    let seen = scene.see("build api --progress none --step-timeout 300ms");
+    assert!(seen.starts_with("exit code: 1\n") && seen.contains("api/Dockerfile:2"), "{seen}");
+}
+
+#[test]
+fn plain_progress_and_events() {
+    let scene = Scene::with_files(FILES);
+    if !has_shell(&scene) {
+        return;
+    }
+    scene.write("api/Dockerfile", "FROM local/busybox\nRUN echo one\n");
+    let seen = scene.see("build api --progress plain");
+    for line in ["api | 1 steps", "api 1/1 | RUN echo one", "api 1 | one", "api 1 | done in ", "api: built "]
+    {
+        assert!(seen.contains(line), "{line}: {seen}");
+    }
+    let output = scene.command("build api --progress json").output().unwrap();
+    let events = String::from_utf8(output.stderr).unwrap();
+    let events: Vec<serde_json::Value> =
+        events.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    assert!(events.iter().all(|event| event["schema"] == "plimsoll.progress/1"), "{events:?}");
+    assert!(events.iter().any(|event| event["progress"] == "step_cached"), "{events:?}");
+    let quiet = scene.see("build api -q");
+    assert_eq!(quiet.lines().count(), 3, "nothing but the digest: {quiet}");
+}
+
+#[test]
+fn commands_in_an_image() {
+    let scene = Scene::new();
+    if !has_shell(&scene) {
+        return;
+    }
+    assert_snapshot!(scene.see("exec local/busybox -- cat /proc/sys/kernel/hostname"), @"
+    exit code: 0
+    --- stdout
+    plimsoll
+    ");
+    assert_snapshot!(scene.see("exec local/busybox --env A=b --user 7:8 -- sh -c env;id"), @"
+    exit code: 0
+    --- stdout
+    SHLVL=1
+    HOME=/
+    A=b
+    PATH=/bin
+    PWD=/
+    uid=7 gid=8
+    ");
+    assert_snapshot!(scene.see("exec local/busybox -- false"), @"
+    exit code: 1
+    --- stderr
+    error: the command ended with exit code 1
+    ");
+    assert_snapshot!(scene.see("exec local/busybox"), @"
+    exit code: 2
+    --- stderr
+    error: the image has neither ENTRYPOINT nor CMD: name a command after --
+    ");
+    let seen = scene.see("exec local/busybox -- nothing");
+    assert!(seen.starts_with("exit code: ") && seen.contains("nothing"), "{seen}");
+    assert!(scene.see("exec local/busybox --timeout 200ms -- sleep 60").starts_with("exit code: 1\n"));
+}
