@@ -162,20 +162,40 @@ pub fn load(
     observe: CopyObserver<'_>,
 ) -> Result<Vec<Loaded>, ArchiveError> {
     let archive = places.archive(file)?;
-    if name.is_some() && archive.images().len() > 1 {
-        let count = archive.images().len();
-        return Err(ArchiveError::Several { archive: file.display().to_string(), count });
-    }
-    let named = archive.images().iter().map(|image| Ok((image, names_of(&archive, image, name)?)));
-    let named: Vec<(&ArchivedImage, Vec<Reference>)> = named.collect::<Result<_, ArchiveError>>()?;
+    let named = named(&archive, name)?;
     let _lock = places.local().lock_shared()?;
-    let mut loaded = Vec::new();
-    for (image, names) in named {
-        for name in names {
-            loaded.push(load_one(places, &archive, image, name, observe)?);
-        }
+    named.into_iter().map(|(name, image)| load_one(places, &archive, image, name, observe)).collect()
+}
+
+/// Returns the names and digests that [`load`] would put into the local store.
+///
+/// # Errors
+/// As for [`load`], without those of the store.
+pub fn planned(
+    places: &Places,
+    file: &Path,
+    name: Option<&Reference>,
+) -> Result<Vec<(Reference, Digest)>, ArchiveError> {
+    let archive = places.archive(file)?;
+    let named = named(&archive, name)?;
+    Ok(named.into_iter().map(|(name, image)| (name, image.descriptor.digest)).collect())
+}
+
+/// Returns the images of an archive, once for each name they get.
+fn named<'a>(
+    archive: &'a ArchiveStore,
+    name: Option<&Reference>,
+) -> Result<Vec<(Reference, &'a ArchivedImage)>, ArchiveError> {
+    let images = archive.images();
+    if name.is_some() && images.len() > 1 {
+        let archive = archive.path().display().to_string();
+        return Err(ArchiveError::Several { archive, count: images.len() });
     }
-    Ok(loaded)
+    let mut named = Vec::new();
+    for image in images {
+        named.extend(names_of(archive, image, name)?.into_iter().map(|name| (name, image)));
+    }
+    Ok(named)
 }
 
 fn names_of(

@@ -17,7 +17,7 @@ use crate::ui::{self, Ui};
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, max_term_width = 110, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused by a gate, \
-    4 wrong image, 5 remote failed,\n6 not allowed, 7 partly done, 8 a check found something, 70 a defect of ours.")]
+    4 wrong image, 5 remote failed, 6 not allowed, 7 partly done, 8 a check found something, 70 a defect of ours.")]
 pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
@@ -46,8 +46,8 @@ pub struct Global {
     /// Overrides a key of the configuration, such as `identity.short-sha=8`
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub settings: Vec<String>,
-    /// Form of the results on standard output
-    #[arg(long, value_name = "FORMAT", global = true, default_value = "text", hide_possible_values = false)]
+    /// Form of the results on standard output: text or json
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text", hide_possible_values = true)]
     pub format: Format,
     /// Says nothing but results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -55,11 +55,11 @@ pub struct Global {
     /// Says more; twice says much more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    /// When to use colours: auto, always or never
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto", hide_possible_values = true)]
     pub color: When,
-    /// How to show what is going on
-    #[arg(long, value_name = "STYLE", global = true, default_value = "auto")]
+    /// How to show what is going on: tty, plain, json, none, or auto by where it goes
+    #[arg(long, value_name = "STYLE", global = true, default_value = "auto", hide_possible_values = true)]
     pub progress: ProgressStyle,
     /// Takes nothing from other machines
     #[arg(long, global = true)]
@@ -70,8 +70,8 @@ pub struct Global {
     /// Says what would be done and does not do it
     #[arg(long, global = true)]
     pub dry_run: bool,
-    /// CI host whose conventions to follow
-    #[arg(long, value_name = "HOST", global = true, default_value = "auto")]
+    /// CI host whose conventions to follow: auto, none, github, gitlab or forgejo
+    #[arg(long, value_name = "HOST", global = true, default_value = "auto", hide_possible_values = true)]
     pub ci: Ci,
     /// Speaks plain HTTP with HOST; loopback addresses need no permission
     #[arg(long, value_name = "HOST", global = true)]

@@ -35,6 +35,7 @@ pub struct Project {
 impl Project {
     /// Reads the project in the working folder.
     pub fn open(session: &Session) -> Result<Self, Error> {
+        session.refuse_locked()?;
         let folder = &session.environment.folder;
         let file = session.global.config.as_deref();
         let configuration = Configuration::load(folder, file, &session.global.settings)?;

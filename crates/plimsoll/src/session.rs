@@ -44,6 +44,25 @@ impl Session {
         })
     }
 
+    /// Refuses `--locked`, which nothing here can hold to yet; taking it in silence would be a lie.
+    pub fn refuse_locked(&self) -> Result<(), Error> {
+        if !self.global.locked {
+            return Ok(());
+        }
+        Err(Error::Usage {
+            message: "this version writes no plimsoll.lock, so --locked has nothing to hold to".to_owned(),
+            hint: Some("name base images by digest, FROM name@sha256:..., and leave out --locked".to_owned()),
+        })
+    }
+
+    /// Refuses `--dry-run` where what a command does can only be known by doing it.
+    pub fn refuse_dry_run(&self, command: &str) -> Result<(), Error> {
+        if !self.global.dry_run {
+            return Ok(());
+        }
+        Err(Error::usage(format!("what {command} does is only known by doing it; leave out --dry-run")))
+    }
+
     /// Opens the local store, which is made where it is not there.
     pub fn store(&self) -> Result<LayoutStore, Error> {
         Ok(LayoutStore::open(&self.root()?.join("store"))?)

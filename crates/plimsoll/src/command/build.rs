@@ -130,6 +130,8 @@ impl Arguments {
     }
 
     fn one(&self, session: &Session) -> Result<(), Error> {
+        session.refuse_locked()?;
+        session.refuse_dry_run("build of one Dockerfile")?;
         let context = match &self.what[..] {
             [] => PathBuf::from("."),
             [context] => PathBuf::from(context),

@@ -1,7 +1,5 @@
 //! `doctor`: what this machine allows, and what to do about the rest.
 
-mod daemon;
-
 use std::fmt;
 use std::path::PathBuf;
 
@@ -11,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Code, Error};
 use crate::session::{self, Session};
+use crate::workbench;
 
 /// Checks what this machine allows: store, sandbox, container daemon, credentials
 #[derive(Debug, clap::Args)]
@@ -102,12 +101,10 @@ fn sandbox(session: &Session) -> Check {
 
 fn daemon(session: &Session) -> Check {
     const REMEDY: &str = "only suites with needs-daemon = true want one";
-    let version = daemon::socket(&session.environment).and_then(|socket| daemon::ask(&socket));
-    match version {
-        Ok(daemon::Version { version, api_version }) => {
-            ok("daemon", format!("a container daemon answers: version {version}, API {api_version}"))
-        }
-        Err(reason) => absent("daemon", format!("no container daemon answers: {reason}"), REMEDY),
+    match workbench::daemon(session) {
+        Ok(Some(_)) => ok("daemon", "a container daemon answers"),
+        Ok(None) => absent("daemon", "no container daemon answers at the usual sockets", REMEDY),
+        Err(error) => absent("daemon", error.to_string(), REMEDY),
     }
 }
 

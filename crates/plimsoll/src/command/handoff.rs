@@ -112,6 +112,7 @@ impl Arguments {
 
 impl Put {
     fn run(&self, session: &Session) -> Result<(), Error> {
+        session.refuse_dry_run("handoff put")?;
         let path = project::ledger_path(session);
         let mut ledger = Ledger::read(&project::ledger_path(session))?;
         let folder = match &self.output {
@@ -162,6 +163,7 @@ impl Put {
 
 impl Get {
     fn run(&self, session: &Session) -> Result<(), Error> {
+        session.refuse_dry_run("handoff get")?;
         let ledger = Ledger::read(&project::ledger_path(session))?;
         let workbench = Workbench::open(session)?;
         let observer = |progress: Progress| workbench.tell(progress);

@@ -73,6 +73,7 @@ struct Answer {
 impl Arguments {
     /// Imports the file system.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
+        session.refuse_dry_run("import")?;
         let Some(tag) = self.name.tag_or_latest().filter(|_| self.name.digest().is_none()) else {
             return Err(Error::usage("an image gets its digest from its content; give a name with a tag"));
         };

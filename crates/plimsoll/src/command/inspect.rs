@@ -128,7 +128,8 @@ impl fmt::Display for Inspection {
             field(f, "shown", &format!("{} {}", self.platform, self.manifest_digest))?;
         }
         field(f, "created", self.created.as_deref().unwrap_or_default())?;
-        field(f, "size", &format!("{} in {} layers", quantity::size(self.size), self.layers.len()))?;
+        let layers = if self.layers.len() == 1 { "layer" } else { "layers" };
+        field(f, "size", &format!("{} in {} {layers}", quantity::size(self.size), self.layers.len()))?;
         field(f, "entrypoint", &words(config.entrypoint.as_deref()))?;
         field(f, "command", &words(config.cmd.as_deref()))?;
         field(f, "user", &config.user)?;

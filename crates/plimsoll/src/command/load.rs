@@ -33,6 +33,7 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 pub struct Answer {
     images: Vec<Image>,
+    dry_run: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,10 +70,15 @@ impl Arguments {
 pub fn load(session: &Session, file: &Path, name: Option<&Reference>) -> Result<Answer, Error> {
     std::fs::metadata(file).map_err(|source| Error::file("read", file, source))?;
     let places = session.places()?;
+    if session.global.dry_run {
+        let planned = archive::planned(&places, file, name)?;
+        let image = |(name, digest)| Image { name, digest, bytes_moved: 0 };
+        return Ok(Answer { images: planned.into_iter().map(image).collect(), dry_run: true });
+    }
     let transfer = Transfer::new(&session.ui, file.display().to_string());
     let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
     let loaded = archive::load(&places, file, name, &observe)?;
-    Ok(Answer { images: loaded.iter().map(Image::from).collect() })
+    Ok(Answer { images: loaded.iter().map(Image::from).collect(), dry_run: false })
 }
 
 impl From<&Loaded> for Image {
@@ -84,7 +90,10 @@ impl From<&Loaded> for Image {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Image { name, digest, bytes_moved } in &self.images {
-            writeln!(f, "{name} is {digest}, {} new", quantity::size(*bytes_moved))?;
+            match self.dry_run {
+                true => writeln!(f, "would load {name}, {digest}")?,
+                false => writeln!(f, "{name} is {digest}, {} new", quantity::size(*bytes_moved))?,
+            }
         }
         Ok(())
     }

@@ -65,10 +65,14 @@ impl Login {
         }
         let credential = Credential::Password { username: username.clone(), password: Secret::new(password) };
         self.check(session, &credential)?;
-        let file = file(session)?;
-        CredentialFile::new(&file).store(&self.registry, &credential)?;
-        let text = format!("logged in to {} as {username}; kept in {}", self.registry, file.display());
-        session.ui.answer("login", &Answer { registry: self.registry.clone(), file, logged_in: true, text })
+        let (registry, file) = (self.registry.clone(), file(session)?);
+        if session.global.dry_run {
+            let text = format!("{registry} lets {username} in; would keep that in {}", file.display());
+            return session.ui.answer("login", &Answer { registry, file, logged_in: false, text });
+        }
+        CredentialFile::new(&file).store(&registry, &credential)?;
+        let text = format!("logged in to {registry} as {username}; kept in {}", file.display());
+        session.ui.answer("login", &Answer { registry, file, logged_in: true, text })
     }
 
     fn check(&self, session: &Session, credential: &Credential) -> Result<(), Error> {
@@ -83,7 +87,9 @@ impl Logout {
     /// Forgets the credentials.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         let file = file(session)?;
-        let text = if CredentialFile::new(&file).erase(&self.registry)? {
+        let text = if session.global.dry_run {
+            format!("would take {} out of {}", self.registry, file.display())
+        } else if CredentialFile::new(&file).erase(&self.registry)? {
             format!("logged out of {}", self.registry)
         } else {
             format!("there are no credentials for {} in {}", self.registry, file.display())

@@ -71,7 +71,10 @@ impl Command {
             Self::Run(arguments) => arguments.run(session),
             Self::Build(arguments) => arguments.run(session),
             Self::Test(arguments) => arguments.run(session),
-            Self::Exec(arguments) => arguments.run(session),
+            Self::Exec(arguments) => {
+                session.refuse_dry_run("exec")?;
+                arguments.run(session)
+            }
             Self::Handoff(arguments) => arguments.run(session),
             Self::Plan(arguments) => arguments.run(session),
             Self::Meta(arguments) => arguments.run(session),
@@ -89,7 +92,10 @@ impl Command {
             Self::Rm(arguments) => arguments.run(session),
             Self::Login(arguments) => arguments.run(session),
             Self::Logout(arguments) => arguments.run(session),
-            Self::Serve(arguments) => arguments.run(session),
+            Self::Serve(arguments) => {
+                session.refuse_dry_run("serve")?;
+                arguments.run(session)
+            }
             Self::Schema(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }

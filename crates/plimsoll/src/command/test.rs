@@ -43,6 +43,11 @@ impl Arguments {
         let file = session.global.config.as_deref();
         let configuration = Configuration::load(folder, file, &session.global.settings)?;
         let suites = self.chosen(&configuration)?;
+        if session.global.dry_run {
+            return suites
+                .keys()
+                .try_for_each(|name| session.ui.text(format_args!("would run suite {name}")));
+        }
         let path = project::ledger_path(session);
         let mut ledger = Ledger::read(&path)?;
         let workbench = Workbench::open(session)?;

@@ -45,7 +45,8 @@ fn an_image_travels_by_archive() {
           "digest": "[DIGEST]",
           "bytes_moved": 0
         }
-      ]
+      ],
+      "dry_run": false
     }
     --- stderr
     base.tar: 2 blobs, 394 B
@@ -71,7 +72,7 @@ fn an_image_known_by_digest_travels_as_local() {
     type         application/vnd.oci.image.manifest.v1+json
     platforms    linux/amd64
     created      1970-01-01T00:00:00Z
-    size         394 B in 1 layers
+    size         394 B in 1 layer
     layers       [DIGEST] 120 B
     history      plimsoll import
     ");

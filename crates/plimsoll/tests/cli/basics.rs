@@ -126,3 +126,66 @@ fn the_doctor_says_what_is_wrong() {
     assert!(seen.starts_with("exit code: 1\n--- stdout\nFAILED  store        cannot "), "{seen}");
     assert!(seen.contains("absent  git"), "{seen}");
 }
+
+#[test]
+fn dry_runs_do_nothing_or_say_that_there_is_none() {
+    let scene = Scene::new();
+    scene.write("root.tar", testkit::tar::TarBuilder::new().file("a", b"1").finish());
+    assert_snapshot!(scene.see("import root.tar local/x --dry-run"), @"
+    exit code: 2
+    --- stderr
+    error: what import does is only known by doing it; leave out --dry-run
+    ");
+    scene.see_raw("import root.tar local/x");
+    scene.see_raw("save local/x -o x.tar");
+    assert_snapshot!(scene.see("load x.tar --tag local/y:1 --dry-run"), @"
+    exit code: 0
+    --- stdout
+    would load local/y:1, [DIGEST]
+    ");
+    assert_snapshot!(scene.see("save local/x -o y.tar --dry-run"), @"
+    exit code: 0
+    --- stdout
+    [DIGEST] as local/x:latest
+    would write y.tar
+    ");
+    assert_snapshot!(scene.see("logout ghcr.io --dry-run"), @"
+    exit code: 0
+    --- stdout
+    would take ghcr.io out of [DIR]/home/.docker/config.json
+    ");
+    assert!(!scene.path("y.tar").exists());
+    assert!(!scene.see("ls").contains("local/y"));
+}
+
+#[test]
+fn locked_is_refused_while_there_is_no_lock() {
+    let scene = Scene::with_files(&[("Dockerfile", "FROM scratch\n")]);
+    assert_snapshot!(scene.see("plan --locked"), @"
+    exit code: 2
+    --- stderr
+    error: this version writes no plimsoll.lock, so --locked has nothing to hold to
+    hint: name base images by digest, FROM name@sha256:..., and leave out --locked
+    ");
+}
+
+#[test]
+fn a_signal_ends_a_build_and_its_steps() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let scene = Scene::with_files(&[("Dockerfile", "FROM local/busybox\nRUN echo pid=$$ && sleep 600\n")]);
+    if !scene.has_shell() {
+        return;
+    }
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut command = scene.command("build --progress plain --no-cache");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+        let started = lines.by_ref().map(Result::unwrap).find(|line| line.contains("pid="));
+        assert!(started.is_some(), "the step never started");
+
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        // The pipe closes when the last process of the step is gone.
+        lines.for_each(drop);
+    }
+}

@@ -93,7 +93,7 @@ fn import_sets_the_configuration() {
     type         application/vnd.oci.image.manifest.v1+json
     platforms    linux/amd64
     created      1970-01-01T00:00:05Z
-    size         495 B in 1 layers
+    size         495 B in 1 layer
     command      ["/bin/sh"]
     user         1:2
     workdir      /w

@@ -69,6 +69,24 @@ impl Scene {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Adds `local/busybox` to the store; `false` where steps cannot run here.
+    pub fn has_shell(&self) -> bool {
+        let busybox = Path::new("/bin/busybox");
+        let doctor = self.command("doctor").output().unwrap();
+        if !busybox.exists() || !doctor.status.success() {
+            eprintln!("skipped: there is no /bin/busybox, or no sandbox (see plimsoll doctor)");
+            return false;
+        }
+        let root = self.root().with_file_name("busybox");
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
+        for name in ["sh", "cat", "echo", "test", "false", "sleep", "head", "env", "id"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+        }
+        self.see_raw(&format!("import {} local/busybox --env PATH=/bin", root.display()));
+        true
+    }
+
     /// Returns the folder of the binary's state.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("root")

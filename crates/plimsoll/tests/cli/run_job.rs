@@ -1,8 +1,6 @@
 //! `run`, `build`, `test`, `handoff`, `exec`: the main job. Steps and suites need a sandbox and a shell;
 //! where the machine has none, those tests say so and are skipped.
 
-use std::path::Path;
-
 use insta::assert_snapshot;
 
 use crate::run::Scene;
@@ -21,24 +19,6 @@ const FILES: &[(&str, &str)] = &[
 
 fn ledger(scene: &Scene) -> serde_json::Value {
     serde_json::from_str(&scene.read(".plimsoll/ledger.json")).unwrap()
-}
-
-/// Adds `local/busybox` to the scene; `false` where steps cannot run here.
-fn has_shell(scene: &Scene) -> bool {
-    let busybox = Path::new("/bin/busybox");
-    let doctor = scene.command("doctor").output().unwrap();
-    if !busybox.exists() || !doctor.status.success() {
-        eprintln!("skipped: there is no /bin/busybox, or no sandbox (see plimsoll doctor)");
-        return false;
-    }
-    let root = scene.root().with_file_name("busybox");
-    std::fs::create_dir_all(root.join("bin")).unwrap();
-    std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
-    for name in ["sh", "cat", "echo", "test", "false", "sleep", "head", "env", "id"] {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
-    }
-    scene.see_raw(&format!("import {} local/busybox --env PATH=/bin", root.display()));
-    true
 }
 
 #[test]
@@ -230,7 +210,7 @@ fn a_failed_suite_holds_the_moving_tags() {
 #[test]
 fn a_step_that_fails_shows_its_last_lines() {
     let scene = Scene::with_files(FILES);
-    if !has_shell(&scene) {
+    if !scene.has_shell() {
         return;
     }
     scene.write("api/Dockerfile", "FROM local/busybox\nRUN echo one && echo two >&2 && exit 3\n");
@@ -249,7 +229,7 @@ fn a_step_that_fails_shows_its_last_lines() {
 #[test]
 fn plain_progress_and_events() {
     let scene = Scene::with_files(FILES);
-    if !has_shell(&scene) {
+    if !scene.has_shell() {
         return;
     }
     scene.write("api/Dockerfile", "FROM local/busybox\nRUN echo one\n");
@@ -271,7 +251,7 @@ fn plain_progress_and_events() {
 #[test]
 fn commands_in_an_image() {
     let scene = Scene::new();
-    if !has_shell(&scene) {
+    if !scene.has_shell() {
         return;
     }
     assert_snapshot!(scene.see("exec local/busybox -- cat /proc/sys/kernel/hostname"), @"
