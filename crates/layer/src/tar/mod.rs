@@ -21,6 +21,4 @@ pub use reader::{Content, TarReader};
 pub use writer::TarWriter;
 
 #[cfg(test)]
-mod programs;
-#[cfg(test)]
 mod tests;

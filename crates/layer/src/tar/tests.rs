@@ -1,5 +1,7 @@
 //! Archives that are written, observed and read again, damaged ones too.
 
+mod programs;
+
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::tests::{archive, entry, file, observe, pull};
+use super::{archive, entry, file, observe, pull};
 use crate::{Kind, TarReader};
 
 /// Runs a command that writes `out.tar` beside the folder it starts in; `None` where it is not installed.
