@@ -49,6 +49,9 @@ impl Lines {
             Progress::StepFinished { step, .. } | Progress::StepFailed { step, .. } => {
                 self.end(&Key::Step(step.clone()));
             }
+            // A step may turn out to be known after it was started.
+            Progress::StepCached(step) => self.end(&Key::Step(step.id.clone())),
+            Progress::ServiceFinished { service, .. } => self.end_steps_of(service),
             Progress::PushStarted { service, target, total_bytes } => {
                 self.start_push(service, target, *total_bytes);
             }
@@ -102,6 +105,13 @@ impl Lines {
             line.bar.finish_and_clear();
             self.live.remove(&line.bar);
         }
+    }
+
+    /// Ends what a failure left: steps that were given up tell nothing.
+    fn end_steps_of(&self, service: &Name) {
+        let of_service = |key: &&Key| matches!(key, Key::Step(step) if step.service == *service);
+        let left: Vec<Key> = self.lock().keys().filter(of_service).cloned().collect();
+        left.iter().for_each(|key| self.end(key));
     }
 
     fn with(&self, key: &Key, change: impl FnOnce(&Line)) {

@@ -12,9 +12,7 @@ pub fn line(progress: &Progress, style: Style) -> Option<String> {
         Progress::StageStarted { stage } => style.bold(&format!("== {}", stage_name(*stage))),
         Progress::ServiceStarted { service, steps } => format!("{service} | {steps} steps"),
         Progress::StepStarted(step) => format!("{} | {}", words::step_label(step), step.instruction),
-        Progress::StepCached(step) => {
-            format!("{} | {} {}", words::step_label(step), style.dim("cached"), step.instruction)
-        }
+        Progress::StepCached(step) => format!("{} {}", prefix(&step.id), style.dim("cached")),
         Progress::StepOutput { step, line, .. } => format!("{} {line}", prefix(step)),
         Progress::StepFinished { step, seconds } => {
             format!("{} done in {}", prefix(step), words::seconds(*seconds))
@@ -72,7 +70,7 @@ mod tests {
         };
         check(Progress::StageStarted { stage: Stage::Build }, "== build");
         check(Progress::StepStarted(step()), "api 3/7 | RUN make");
-        check(Progress::StepCached(step()), "api 3/7 | cached RUN make");
+        check(Progress::StepCached(step()), "api 3 | cached");
         check(output("hello"), "api 3 | hello");
         check(Progress::StepFinished { step: step().id, seconds: 1.3 }, "api 3 | done in 1.3 s");
         let reason = "exit code 2".to_owned();

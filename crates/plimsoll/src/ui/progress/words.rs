@@ -13,7 +13,7 @@ use crate::ui::style::Style;
 pub fn lasting(progress: &Progress, style: Style, verbosity: Verbosity) -> Option<String> {
     match progress {
         Progress::StepCached(step) if verbosity >= Verbosity::Verbose => {
-            Some(format!("{} {}", step_label(step), style.dim("cached")))
+            Some(format!("{} {} {}", step_label(step), step.instruction, style.dim("cached")))
         }
         Progress::ServiceFinished { .. } | Progress::PushFinished { .. } | Progress::SuiteFinished { .. } => {
             ended(progress, style)
