@@ -9,6 +9,7 @@ mod basics;
 mod copy;
 mod images;
 mod init;
+mod job;
+mod job_failures;
 mod plan;
-mod run_job;
 mod serve;

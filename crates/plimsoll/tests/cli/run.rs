@@ -5,6 +5,18 @@ use std::process::{Command, Output, Stdio};
 
 use testkit::git::GitRepository;
 
+/// A project of two services whose images are made of files alone.
+pub const SHOP: &[(&str, &str)] = &[
+    (
+        "plimsoll.toml",
+        "[defaults]\nplatforms = [\"linux/amd64\"]\n[service.api]\ncontext = \"api\"\n[service.web]\ncontext = \"web\"\nneeds = { base = \"api\" }\n[suite.names]\nservices = [\"api\", \"web\"]\nhost = \"echo $PLIMSOLL_IMAGE_WEB; test -n \\\"$PLIMSOLL_IMAGE_API\\\"\"\n",
+    ),
+    ("api/Dockerfile", "FROM scratch\nCOPY hello /hello\n"),
+    ("api/hello", "hello\n"),
+    ("web/Dockerfile", "FROM base\nCOPY index.html /www/\n"),
+    ("web/index.html", "<p>"),
+];
+
 /// A folder with a project and a store, gone when dropped.
 pub struct Scene {
     folder: tempfile::TempDir,
@@ -67,6 +79,11 @@ impl Scene {
         let output = self.command(line).output().unwrap();
         assert!(output.status.success(), "{}", self.shown(&output));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Returns the ledger of the last run.
+    pub fn ledger(&self) -> serde_json::Value {
+        serde_json::from_str(&self.read(".plimsoll/ledger.json")).unwrap()
     }
 
     /// Adds `local/busybox` to the store; `false` where steps cannot run here.

@@ -1,40 +1,24 @@
-//! `run`, `build`, `test`, `handoff`, `exec`: the main job. Steps and suites need a sandbox and a shell;
-//! where the machine has none, those tests say so and are skipped.
+//! `run`, `build`, `test`, `handoff`, `exec`: the main job when all goes well. Steps and suites need a
+//! sandbox and a shell; where the machine has none, those tests say so and are skipped.
 
 use insta::assert_snapshot;
 
-use crate::run::Scene;
-
-/// A project of two services whose images are made of files alone.
-const FILES: &[(&str, &str)] = &[
-    (
-        "plimsoll.toml",
-        "[defaults]\nplatforms = [\"linux/amd64\"]\n[service.api]\ncontext = \"api\"\n[service.web]\ncontext = \"web\"\nneeds = { base = \"api\" }\n[suite.names]\nservices = [\"api\", \"web\"]\nhost = \"echo $PLIMSOLL_IMAGE_WEB; test -n \\\"$PLIMSOLL_IMAGE_API\\\"\"\n",
-    ),
-    ("api/Dockerfile", "FROM scratch\nCOPY hello /hello\n"),
-    ("api/hello", "hello\n"),
-    ("web/Dockerfile", "FROM base\nCOPY index.html /www/\n"),
-    ("web/index.html", "<p>"),
-];
-
-fn ledger(scene: &Scene) -> serde_json::Value {
-    serde_json::from_str(&scene.read(".plimsoll/ledger.json")).unwrap()
-}
+use crate::run::{SHOP, Scene};
 
 #[test]
 fn the_main_job_and_its_repetition() {
-    let scene = Scene::with_files(FILES);
+    let scene = Scene::with_files(SHOP);
     let first = scene.see("run --progress none");
     assert!(first.starts_with("exit code: 0\n"), "{first}");
     assert!(first.contains("names passed"), "{first}");
-    let before = ledger(&scene);
+    let before = scene.ledger();
     let digest = |ledger: &serde_json::Value, name: &str| ledger["services"][name]["digest"].clone();
     assert_eq!(before["services"]["web"]["status"], "built");
     assert_eq!(before["services"]["api"]["tags"]["moved"][0], "main");
     assert_eq!(scene.read(".plimsoll/.gitignore"), "*\n");
     let again = scene.see("run --progress none --format json");
     assert!(again.contains("\"schema\": \"plimsoll.ledger/1\""), "{again}");
-    let after = ledger(&scene);
+    let after = scene.ledger();
     assert_eq!(after["services"]["web"]["status"], "cached");
     assert_eq!(after["services"]["web"]["steps"]["cached"], after["services"]["web"]["steps"]["total"]);
     for name in ["api", "web"] {
@@ -43,72 +27,18 @@ fn the_main_job_and_its_repetition() {
     std::fs::remove_dir_all(scene.root()).unwrap();
     std::fs::remove_dir_all(scene.path(".plimsoll")).unwrap();
     scene.see_raw("run -q");
-    assert_eq!(digest(&ledger(&scene), "web"), digest(&before, "web"), "a clean store gives the same digest");
+    assert_eq!(digest(&scene.ledger(), "web"), digest(&before, "web"), "a clean store gives the same digest");
 }
 
 #[test]
 fn a_dry_run_builds_nothing() {
-    let scene = Scene::with_files(FILES);
+    let scene = Scene::with_files(SHOP);
     assert_eq!(scene.see_raw("run --dry-run --as pr:7"), scene.see_raw("plan --as pr:7"));
     assert!(!scene.path(".plimsoll").exists());
     assert_snapshot!(scene.see("ls"), @"
     exit code: 0
     --- stdout
     no images
-    ");
-}
-
-#[test]
-fn one_service_that_fails_does_not_stop_the_others() {
-    let scene = Scene::with_files(FILES);
-    scene.write("plimsoll.toml", "[service.api]\ncontext = \"api\"\n[service.bad]\ncontext = \"bad\"\n");
-    scene.write("bad/Dockerfile", "FROM scratch\nCOPY missing /\n");
-    scene.repository().commit("bad");
-    let seen = scene.see("run --progress none");
-    assert!(seen.starts_with("exit code: 7\n"), "{seen}");
-    assert!(seen.contains("bad/Dockerfile:2"), "{seen}");
-    assert!(seen.contains("no moving tag was moved: a service failed"), "{seen}");
-    let ledger = ledger(&scene);
-    assert_eq!(
-        (&ledger["services"]["api"]["status"], &ledger["services"]["bad"]["status"]),
-        (&"built".into(), &"failed".into())
-    );
-    assert_eq!(ledger["services"]["api"]["tags"]["moved"], serde_json::json!([]));
-}
-
-#[test]
-fn what_is_wrong_with_a_dockerfile() {
-    let scene = Scene::with_files(FILES);
-    scene.write("api/Dockerfile", "FROM scratch\nCOYP a b\n");
-    assert_snapshot!(scene.see("build api --progress none"), @"
-    exit code: 2
-    --- stderr
-    error: service api failed: unknown instruction COYP
-     --> api/Dockerfile:2:1
-      |
-    2 | COYP a b
-      | ^^^^
-      = help: did you mean COPY?
-    ");
-    std::fs::remove_file(scene.path("api/Dockerfile")).unwrap();
-    assert_snapshot!(scene.see("build api --progress none"), @"
-    exit code: 2
-    --- stderr
-    error: service api failed: there is no Dockerfile at api/Dockerfile
-    hint: set `dockerfile` of the service, or use -f FILE
-    ");
-    scene.write("api/Dockerfile", "FROM local/nowhere\n");
-    assert_snapshot!(scene.see("build api --progress none"), @"
-    exit code: 1
-    --- stderr
-    error: service api failed: api/Dockerfile:1: cannot use the image local/nowhere
-      cause: local/nowhere in the local store at [DIR]/root/store does not exist
-    ");
-    scene.write("api/Dockerfile", "FROM scratch\nCOPY ../web/index.html /\nCOPY hello /\n");
-    assert_snapshot!(scene.see("build api --progress none"), @"
-    exit code: 1
-    --- stderr
-    error: service api failed: api/Dockerfile:2: ../web/index.html is not in the context [PROJECT]/api
     ");
 }
 
@@ -142,9 +72,9 @@ fn one_dockerfile_without_a_configuration() {
 
 #[test]
 fn images_travel_in_a_folder() {
-    let scene = Scene::with_files(FILES);
+    let scene = Scene::with_files(SHOP);
     scene.see_raw("run -q");
-    let digest = ledger(&scene)["services"]["web"]["digest"].as_str().unwrap().to_owned();
+    let digest = scene.ledger()["services"]["web"]["digest"].as_str().unwrap().to_owned();
     let seen = scene.see("handoff put --archive oci-archive");
     assert!(seen.contains(".plimsoll/images/web.tar"), "{seen}");
     let other = Scene::new();
@@ -172,13 +102,13 @@ fn images_travel_in_a_folder() {
 
 #[test]
 fn suites_run_on_the_images_of_the_ledger() {
-    let scene = Scene::with_files(FILES);
+    let scene = Scene::with_files(SHOP);
     scene.see_raw("run -q --no-suites");
     let seen = scene.see("test --progress none");
     assert!(seen.starts_with("exit code: 0\n") && seen.contains("names"), "{seen}");
-    assert_eq!(ledger(&scene)["services"]["web"]["suites"]["names"]["status"], "passed");
+    assert_eq!(scene.ledger()["services"]["web"]["suites"]["names"]["status"], "passed");
     let log = scene.read(".plimsoll/logs/suite-names.log");
-    let digest = ledger(&scene)["services"]["web"]["digest"].as_str().unwrap().to_owned();
+    let digest = scene.ledger()["services"]["web"]["digest"].as_str().unwrap().to_owned();
     assert!(log.contains(&format!("/repository/web@{digest}")), "{log}");
     assert_snapshot!(scene.see("test nmaes"), @r#"
     exit code: 2
@@ -189,46 +119,12 @@ fn suites_run_on_the_images_of_the_ledger() {
     scene.write("plimsoll.toml", failing);
     let seen = scene.see("test --progress none");
     assert!(seen.starts_with("exit code: 1\n") && seen.contains("suite names: "), "{seen}");
-    assert_eq!(ledger(&scene)["services"]["web"]["suites"]["names"]["status"], "failed");
-}
-
-#[test]
-fn a_failed_suite_holds_the_moving_tags() {
-    let scene = Scene::with_files(FILES);
-    scene.write("plimsoll.toml", scene.read("plimsoll.toml").replace("echo $PLIMSOLL_IMAGE_WEB", "exit 3"));
-    scene.repository().commit("failing suite");
-    let seen = scene.see("run --progress none");
-    assert!(seen.starts_with("exit code: 1\n"), "{seen}");
-    assert!(seen.contains("no moving tag was moved: suite names did not pass"), "{seen}");
-    assert_snapshot!(scene.see("digest local/repository/web:main"), @"
-    exit code: 1
-    --- stderr
-    error: local/repository/web:main in the local store at [DIR]/root/store does not exist
-    ");
-}
-
-#[test]
-fn a_step_that_fails_shows_its_last_lines() {
-    let scene = Scene::with_files(FILES);
-    if !scene.has_shell() {
-        return;
-    }
-    scene.write("api/Dockerfile", "FROM local/busybox\nRUN echo one && echo two >&2 && exit 3\n");
-    assert_snapshot!(scene.see("build api --progress none"), @"
-    exit code: 1
-    --- stderr
-    error: service api failed: api/Dockerfile:2: RUN echo one && echo two >&2 && exit 3 exited with code 3
-      | one
-      | two
-    ");
-    scene.write("api/Dockerfile", "FROM local/busybox\nRUN sleep 60\n");
-    let seen = scene.see("build api --progress none --step-timeout 300ms");
-    assert!(seen.starts_with("exit code: 1\n") && seen.contains("api/Dockerfile:2"), "{seen}");
+    assert_eq!(scene.ledger()["services"]["web"]["suites"]["names"]["status"], "failed");
 }
 
 #[test]
 fn plain_progress_and_events() {
-    let scene = Scene::with_files(FILES);
+    let scene = Scene::with_files(SHOP);
     if !scene.has_shell() {
         return;
     }
@@ -282,4 +178,35 @@ fn commands_in_an_image() {
     let seen = scene.see("exec local/busybox -- nothing");
     assert!(seen.starts_with("exit code: ") && seen.contains("nothing"), "{seen}");
     assert!(scene.see("exec local/busybox --timeout 200ms -- sleep 60").starts_with("exit code: 1\n"));
+}
+
+#[test]
+fn a_ci_host_is_told_what_became_of_a_run() {
+    let scene = Scene::with_files(SHOP);
+    let head = scene.repository().head();
+    let host = |line: &str| {
+        for name in ["outputs", "summary"] {
+            scene.write(name, "");
+        }
+        scene.write("event.json", "{}");
+        let mut command = scene.command(line);
+        command.env("GITHUB_ACTIONS", "true").env("GITHUB_EVENT_NAME", "push").env("GITHUB_SHA", &head);
+        command.env("GITHUB_EVENT_PATH", scene.path("event.json")).env("GITHUB_REF", "refs/heads/main");
+        command.env("GITHUB_OUTPUT", scene.path("outputs")).env("GITHUB_STEP_SUMMARY", scene.path("summary"));
+        scene.shown(&command.env("GITHUB_WORKSPACE", scene.path("")).output().unwrap())
+    };
+    let seen = host("run --progress none");
+    assert!(seen.starts_with("exit code: 0\n"), "{seen}");
+    let digest = scene.ledger()["services"]["web"]["digest"].as_str().unwrap().to_owned();
+    let outputs = scene.read("outputs");
+    for part in ["digest-web", "image-web", "tags-web", "version", "ledger", "matrix", "skipped", &digest] {
+        assert!(outputs.contains(part), "{part}: {outputs}");
+    }
+    assert!(scene.read("summary").contains("web"), "{}", scene.read("summary"));
+    scene.write("api/Dockerfile", "FROM scratch\nCOPY missing /\n");
+    let seen = host("run --progress none");
+    assert!(
+        seen.contains("::error ") && seen.contains("file=api/Dockerfile") && seen.contains("line=2"),
+        "{seen}"
+    );
 }
