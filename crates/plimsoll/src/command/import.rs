@@ -16,14 +16,12 @@ use crate::ui::quantity;
 
 /// Makes an image of a root file system: a tar (plain, gz, xz, zst, bz2) or a folder; loads archives
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "The same content gives the same digest. A command is a JSON list of words, or a line for /bin/sh.
+#[command(after_help = "The same content gives the same digest.
 
 Examples:
   $ plimsoll import rootfs.tar.xz local/debian:12
   $ plimsoll import busybox/ local/busybox --cmd '[\"/bin/sh\"]' --label tier=base
-  $ plimsoll import rootfs.tar local/debian:12 --platform linux/arm64 --created 2026-01-31T00:00:00Z"
-)]
+  $ plimsoll import rootfs.tar local/debian:12 --platform linux/arm64 --created 2026-01-31T00:00:00Z")]
 pub struct Arguments {
     /// The tar or folder
     file: PathBuf,
@@ -36,10 +34,10 @@ pub struct Arguments {
     /// When the image was made, RFC 3339 or seconds since 1970; files of a folder are never newer
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_time)]
     created: Timestamp,
-    /// Program that is started
-    #[arg(long, value_name = "COMMAND", value_parser = parse_command)]
+    /// Program that is started; a JSON list gives it arguments
+    #[arg(long, value_name = "PROGRAM", value_parser = parse_program)]
     entrypoint: Option<Words>,
-    /// Default command, or arguments of the entry point
+    /// Default command, or arguments of the entry point; a JSON list of words, or a line for /bin/sh
     #[arg(long, value_name = "COMMAND", value_parser = parse_command)]
     cmd: Option<Words>,
     /// Environment variable
@@ -158,11 +156,18 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 
 /// Reads the two forms of a Dockerfile's `CMD`.
 fn parse_command(text: &str) -> Result<Words, String> {
-    if text.trim_start().starts_with('[') {
-        let words = serde_json::from_str(text);
-        return words.map(Words).map_err(|error| format!("it is not a JSON list of words: {error}"));
-    }
-    Ok(Words(["/bin/sh", "-c", text].map(str::to_owned).into()))
+    listed_words(text).unwrap_or_else(|| Ok(Words(["/bin/sh", "-c", text].map(str::to_owned).into())))
+}
+
+/// Reads a program as `docker run --entrypoint` does, or a list of words.
+fn parse_program(text: &str) -> Result<Words, String> {
+    listed_words(text).unwrap_or_else(|| Ok(Words(vec![text.to_owned()])))
+}
+
+fn listed_words(text: &str) -> Option<Result<Words, String>> {
+    let is_list = text.trim_start().starts_with('[');
+    let read = || serde_json::from_str(text).map(Words);
+    is_list.then(|| read().map_err(|error| format!("it is not a JSON list of words: {error}")))
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {
@@ -182,6 +187,8 @@ mod tests {
         assert_eq!(words(r#"["a b", "c"]"#).unwrap(), ["a b", "c"]);
         assert_eq!(words("a b").unwrap(), ["/bin/sh", "-c", "a b"]);
         assert!(words("[a]").is_err());
+        assert_eq!(parse_program("/my tool").map(|words| words.0).unwrap(), ["/my tool"]);
+        assert_eq!(parse_program(r#"["/tool", "-x"]"#).map(|words| words.0).unwrap(), ["/tool", "-x"]);
     }
 
     #[test]
