@@ -56,7 +56,7 @@ pub(crate) struct View {
 impl View {
     /// Returns the view of `layers`, reading indexes only.
     pub fn of(workspace: &Workspace, layers: &[LayerRef]) -> Result<Self, BuildError> {
-        Ok(Self { layers: layers.to_vec(), tree: Arc::new(workspace.merged(layers)?) })
+        Ok(Self { layers: layers.to_vec(), tree: workspace.merged(layers)? })
     }
 
     /// Returns the content of a text file such as `/etc/passwd`; `None` where there is none.

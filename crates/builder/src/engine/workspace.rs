@@ -44,6 +44,14 @@ pub struct Workspace {
     sandbox: Mutex<Option<Arc<Sandbox>>>,
     pub(crate) records: Records,
     indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
+    last_merged: Mutex<Option<Merged>>,
+}
+
+/// A merged view and the layers it is of.
+#[derive(Clone)]
+struct Merged {
+    layers: Vec<LayerRef>,
+    tree: Arc<Tree>,
 }
 
 impl Workspace {
@@ -64,6 +72,7 @@ impl Workspace {
             sandbox: Mutex::default(),
             records,
             indexes: Mutex::default(),
+            last_merged: Mutex::default(),
         };
         workspace.clear_stale_work()?;
         Ok(workspace)
@@ -120,13 +129,35 @@ impl Workspace {
     /// Returns the folders with the layers unpacked in overlay form, lowest first, unpacking those
     /// that are not.
     pub(crate) fn tree_stack(&self, layers: &[LayerRef]) -> Result<Vec<PathBuf>, BuildError> {
-        layers.iter().enumerate().map(|(at, layer)| self.tree(layer, &layers[..at])).collect()
+        let mut stack = Vec::with_capacity(layers.len());
+        for (at, layer) in layers.iter().enumerate() {
+            // Overlayfs takes no folder twice. Of a layer that comes again, such as the empty one, the
+            // upper place is what counts: everything it says is said again there.
+            let comes_again = layers[at + 1..].iter().any(|above| above.diff_id == layer.diff_id);
+            if !comes_again {
+                stack.push(self.tree(layer, &layers[..at])?);
+            }
+        }
+        Ok(stack)
     }
 
     /// Returns the merged view of layers, lowest first, reading indexes only.
-    pub(crate) fn merged(&self, layers: &[LayerRef]) -> Result<Tree, BuildError> {
-        let indexes: Result<Vec<_>, BuildError> = layers.iter().map(|layer| self.index(layer)).collect();
-        Ok(Tree::new(&indexes?))
+    ///
+    /// The view that was asked for last is kept: the next step's is that one and a layer more.
+    pub(crate) fn merged(&self, layers: &[LayerRef]) -> Result<Arc<Tree>, BuildError> {
+        let last = self.last_merged.lock().expect("no holder panics").clone();
+        let known = last.filter(|last| layers.starts_with(&last.layers));
+        let (mut tree, from) = match known {
+            Some(known) if known.layers.len() == layers.len() => return Ok(known.tree),
+            Some(known) => (known.tree, known.layers.len()),
+            None => (Arc::new(Tree::new(&[])), 0),
+        };
+        for layer in &layers[from..] {
+            Arc::make_mut(&mut tree).push(self.index(layer)?);
+        }
+        let merged = Merged { layers: layers.to_vec(), tree: Arc::clone(&tree) };
+        *self.last_merged.lock().expect("no holder panics") = Some(merged);
+        Ok(tree)
     }
 
     /// Returns the folder with a layer unpacked over those `below`.
@@ -148,7 +179,7 @@ impl Workspace {
         let file = File::create(&lock).map_err(|source| io_error("create", &lock, source))?;
         file.lock().map_err(|source| io_error("lock", &lock, source))?;
         if !path.is_dir() {
-            self.unpack(layer, lower.as_ref(), &path)?;
+            self.unpack(layer, lower.as_deref(), &path)?;
         }
         // Whoever waited for the lock as well may have removed it; it is found again by its name.
         let _ = fs::remove_file(&lock);
