@@ -11,7 +11,7 @@ test: ## all tests
 lint: ## formatting, clippy, and what comes in from outside
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny --all-features check; else echo "skipped: cargo-deny is not installed"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny --all-features check bans licenses sources; else echo "skipped: cargo-deny is not installed"; fi
 
 dist: ## dist/plimsoll, one static binary
 	scripts/dist
