@@ -12,7 +12,7 @@ use store::{CopyEvent, CopyOptions, ImageStore, StoreError, copy_image};
 use crate::build::ServiceOutcome;
 use crate::configuration::Name;
 use crate::place::PlaceError;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedService};
 use crate::progress::Progress;
 use crate::tools::Tools;
 
@@ -69,12 +69,22 @@ fn push_one(
     let local = tools.local(&service.image);
     transfer(name, image, &local, &service.image, tools).map_err(failed)?;
     let remote = tools.remote(&service.image).map_err(failed)?;
-    for tag in &service.immutable {
-        remote.tag_immutable(tag, image).map_err(|error| failed(error.into()))?;
-        local.tag(tag, image).map_err(|error| failed(error.into()))?;
+    for tag in settled_tags(service) {
+        match service.immutable.contains(tag) {
+            true => remote.tag_immutable(tag, image),
+            // It carries the commit: another image of the same commit takes its place.
+            false => remote.tag(tag, image),
+        }
+        .and_then(|()| local.tag(tag, image))
+        .map_err(|error| failed(error.into()))?;
         moved(name, tag, outcome, tools);
     }
     Ok(())
+}
+
+/// The tags that nobody follows: immutable ones and those that carry the commit.
+fn settled_tags(service: &PlannedService) -> impl Iterator<Item = &Tag> {
+    service.tags.iter().filter(|tag| !service.moving.contains(tag))
 }
 
 fn transfer(
@@ -201,9 +211,11 @@ pub fn tag_locally(
         let Some(image) = &outcome.image else { continue };
         let service = &plan.services[name];
         let local = tools.local(&service.image);
-        let immutable = service.immutable.iter().map(|tag| local.tag_immutable(tag, image));
-        let moving = service.moving.iter().map(|tag| local.tag(tag, image));
-        immutable.chain(moving).collect::<Result<(), StoreError>>().map_err(|source| PushError {
+        let tag = |tag: &Tag| match service.immutable.contains(tag) {
+            true => local.tag_immutable(tag, image),
+            false => local.tag(tag, image),
+        };
+        service.tags.iter().map(tag).collect::<Result<(), StoreError>>().map_err(|source| PushError {
             service: name.clone(),
             repository: service.image.clone(),
             source: source.into(),

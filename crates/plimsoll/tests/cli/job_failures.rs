@@ -22,7 +22,8 @@ fn one_service_that_fails_does_not_stop_the_others() {
         (&ledger["services"]["api"]["status"], &ledger["services"]["bad"]["status"]),
         (&"built".into(), &"failed".into())
     );
-    assert_eq!(ledger["services"]["api"]["tags"]["moved"], serde_json::json!([]));
+    let moved = ledger["services"]["api"]["tags"]["moved"].as_array().unwrap();
+    assert!(moved.iter().all(|tag| tag != "main"), "only tags with the commit are set: {moved:?}");
 }
 
 #[test]
