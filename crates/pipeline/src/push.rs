@@ -215,7 +215,7 @@ pub fn tag_locally(
             true => local.tag_immutable(tag, image),
             false => local.tag(tag, image),
         };
-        service.tags.iter().map(tag).collect::<Result<(), StoreError>>().map_err(|source| PushError {
+        service.tags.iter().try_for_each(tag).map_err(|source| PushError {
             service: name.clone(),
             repository: service.image.clone(),
             source: source.into(),
