@@ -173,7 +173,8 @@ fn a_registry_that_takes_no_large_chunks_gets_all_in_one() {
             Answer::status(202).header("Location", format!("/upload/{sessions}")).into()
         }
         "GET" => Answer::status(204).header("Range", "0-999999").into(),
-        "PATCH" => Act::AnswerEarly(Answer::status(416)),
+        // Answered when it has read everything: an early answer may be lost with the connection.
+        "PATCH" => Act::Answer(Answer::status(416)),
         "PUT" if sessions == 1 => Act::BreakAfter(1_000_000),
         "PUT" => Act::Answer(Answer::status(201)),
         "DELETE" => Act::Answer(Answer::status(204)),
