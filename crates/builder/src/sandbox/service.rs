@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -172,7 +173,11 @@ impl RunningService {
         let shared = Arc::new(Shared::default());
         let noted = Arc::clone(&shared);
         let listen = move || {
-            let last = launched.pump(&mut output, &mut |report, files| noted.note(report, files));
+            let pump = || launched.pump(&mut output, &mut |report, files| noted.note(report, files));
+            // Whoever waits for the service must learn of its end also where the caller's own code broke off.
+            let last = catch_unwind(AssertUnwindSafe(pump)).unwrap_or_else(|_| {
+                Err(SandboxError::Lost { status: "the listener to its output panicked".to_owned() })
+            });
             let ended = last.and_then(Sandbox::outcome).map(|ended| ended.after(started.elapsed()));
             noted.change(|state| state.ended = Some(ended));
         };

@@ -161,3 +161,14 @@ fn a_service_that_ignores_its_signal_is_killed() {
     let exit = service.stop("", Duration::from_millis(100)).unwrap();
     assert_eq!(exit.status, Status::Signal(9));
 }
+
+#[test]
+fn a_listener_that_panics_ends_the_service_and_is_named() {
+    let Some(room) = Room::new() else { return };
+    let output: OutputListener = Box::new(|_, _| panic!("the listener's own fault"));
+    let options = ServiceOptions { ports: &[8080], ..Default::default() };
+    // Whichever comes first, the panic or the program's start.
+    let started = room.sandbox.start(&room.root, &private("echo up; sleep 1000"), &options, output);
+    let error = started.and_then(|service| service.wait_healthy(LONG)).unwrap_err();
+    assert!(error.to_string().contains("the listener to its output panicked"), "{error}");
+}
