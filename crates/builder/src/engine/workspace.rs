@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex};
 use layer::diff::Times;
 use layer::{LayerIndex, LayerWriter, Observer as LayerObserver, Settings, Tree};
 use oci::{Compression, Descriptor, DiffId, Digest};
-use store::ImageStore;
 use store::layout::LayoutStore;
+use store::{ImageStore, StoreError};
 
 use crate::BuildError;
 use crate::cache::Records;
@@ -121,9 +121,14 @@ impl Workspace {
     }
 
     /// Whether the layer's blob and index are both here, so that a record that names it can be used.
+    /// A blob that was damaged is set aside here and counts as missing.
     pub(crate) fn has_layer(&self, layer: &LayerRef) -> Result<bool, BuildError> {
-        let size = self.store.blob_size(&layer.descriptor.digest)?;
-        Ok(size == Some(layer.descriptor.size) && self.index_path(layer.diff_id).exists())
+        let is_whole = match self.store.open_blob(&layer.descriptor.digest) {
+            Ok(blob) => blob.size() == layer.descriptor.size,
+            Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(is_whole && self.index_path(layer.diff_id).exists())
     }
 
     /// Returns the folders with the layers unpacked in overlay form, lowest first, unpacking those
@@ -279,7 +284,7 @@ impl Workspace {
         if found == layer.diff_id {
             return Ok(());
         }
-        Err(BuildError::Store(store::StoreError::Corrupt {
+        Err(BuildError::Store(StoreError::Corrupt {
             what: format!("layer {}", layer.descriptor.digest),
             reason: format!("its uncompressed digest is {found}, the image says {}", layer.diff_id),
         }))
