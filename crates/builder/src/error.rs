@@ -81,6 +81,15 @@ pub enum BuildError {
         #[source]
         source: SandboxError,
     },
+    /// An instruction failed over something that has no place in the Dockerfile itself.
+    #[error("{location}: cannot carry out {}", location.instruction)]
+    At {
+        /// Where.
+        location: Location,
+        /// Why: another error of this type.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The stage asked for is not in the Dockerfile.
     #[error("{file}: there is no stage {target:?}; the stages are {}", stages.join(", "))]
     NoSuchTarget {
@@ -131,6 +140,15 @@ impl BuildError {
         Self::Layer { action: action.into(), source: source.into() }
     }
 
+    /// Gives the error the place of an instruction, where it has none of its own.
+    pub(crate) fn at(self, location: &Location) -> Self {
+        match self {
+            Self::Dockerfile(_) | Self::Dependency { .. } => self,
+            error if error.location().is_some() => error,
+            error => Self::At { location: location.clone(), source: Box::new(error) },
+        }
+    }
+
     /// Returns the place in the Dockerfile, where the error has one.
     pub fn location(&self) -> Option<&Location> {
         match self {
@@ -138,6 +156,7 @@ impl BuildError {
             | Self::Instruction { location, .. }
             | Self::Base { location, .. }
             | Self::Step { location, .. }
+            | Self::At { location, .. }
             | Self::Sandbox { location, .. } => Some(location),
             _ => None,
         }

@@ -151,7 +151,7 @@ impl<'a> StageRun<'a> {
             line: step.location.line,
         });
         let started = Instant::now();
-        let outcome = work(self, &step)?;
+        let outcome = work(self, &step).map_err(|error| error.at(&step.location))?;
         self.build.count(outcome.cached);
         (self.build.observer)(BuildEvent::StepFinished {
             number: step.number,
