@@ -25,6 +25,8 @@ use registry::client::{ClientError, CredentialError};
 use registry::server::ServerError;
 use store::StoreError;
 
+const HINT_OFFLINE: &str = "leave out --offline";
+
 /// Exit codes; a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -253,7 +255,7 @@ impl Error {
                 Some("choose another address with --listen; port 0 takes a free one".to_owned())
             }
             Self::Place(PlaceError::Several { .. }) => Some("add :NAME:TAG of one of them".to_owned()),
-            Self::Place(PlaceError::Offline { .. }) => Some("leave out --offline".to_owned()),
+            Self::Place(PlaceError::Offline { .. }) => Some(HINT_OFFLINE.to_owned()),
             Self::Image(ImageError::Platform { .. }) => Some("choose one of them with --platform".to_owned()),
             _ => None,
         }
@@ -269,6 +271,21 @@ impl Error {
 pub fn code_of(error: &(dyn std::error::Error + 'static)) -> Code {
     let causes = std::iter::successors(Some(error), |cause| cause.source());
     causes.filter_map(code_of_cause).next().unwrap_or(Code::Failed)
+}
+
+/// Returns what to try about an error of a stage: what the first of its causes knows that knows something.
+pub fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.filter_map(hint_of_cause).next()
+}
+
+fn hint_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(PlaceError::Offline { .. }) = error.downcast_ref::<PlaceError>() {
+        return Some(HINT_OFFLINE.to_owned());
+    }
+    // A file that may not be read can be anybody's; only a full disk is always the store's.
+    let is_full = |error: &&io::Error| error.kind() == io::ErrorKind::StorageFull;
+    error.downcast_ref::<io::Error>().filter(is_full).and_then(hint_of_io)
 }
 
 fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
@@ -388,6 +405,13 @@ mod tests {
         check(unreachable(false, full()), Code::Failed);
         check(unreachable(false, io::Error::from(io::ErrorKind::PermissionDenied)), Code::NotAllowed);
         check(Error::file("read", Path::new("x"), io::ErrorKind::NotFound.into()), Code::Usage);
+        let service = ServiceError::from(BuildError::NoDockerfile { path: "x".into() });
+        assert_eq!(code_of(&service), Code::Usage);
+        let service = ServiceError::from(BuildError::from(StoreError::Corrupt {
+            what: "x".into(),
+            reason: "y".into(),
+        }));
+        assert_eq!(code_of(&service), Code::WrongImage);
         assert!(Error::from(unreachable(false, full())).hint().unwrap().contains("--root"));
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use builder::BuildError;
 
 use super::style::Style;
-use crate::error::Code;
+use crate::error::{Code, hint_of};
 
 /// Returns the text for `error`, headed by what failed.
 pub fn text(what: &str, error: &(dyn Error + 'static), style: Style) -> String {
@@ -18,7 +18,7 @@ pub fn text(what: &str, error: &(dyn Error + 'static), style: Style) -> String {
     for line in last_lines(error) {
         write!(text, "\n  {} {line}", style.dim("|")).expect("writing to a String cannot fail");
     }
-    if let Some(hint) = build_error(error).and_then(hint) {
+    if let Some(hint) = build_error(error).and_then(hint).or_else(|| hint_of(error)) {
         write!(text, "\n{} {hint}", style.note("hint:")).expect("writing to a String cannot fail");
     }
     text
@@ -32,7 +32,7 @@ pub fn json(what: &str, error: &(dyn Error + 'static), code: Code) -> String {
         "message": format!("{what}: {}", message(error)),
         "causes": causes(error),
         "last_lines": last_lines(error),
-        "hint": build_error(error).and_then(hint),
+        "hint": build_error(error).and_then(hint).or_else(|| hint_of(error)),
     })
     .to_string()
 }
@@ -72,9 +72,9 @@ fn build_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a BuildError> {
     }
 }
 
-fn hint(error: &BuildError) -> Option<&'static str> {
+fn hint(error: &BuildError) -> Option<String> {
     match error {
-        BuildError::NoDockerfile { .. } => Some("set `dockerfile` of the service, or use -f FILE"),
+        BuildError::NoDockerfile { .. } => Some("set `dockerfile` of the service, or use -f FILE".to_owned()),
         _ => None,
     }
 }
