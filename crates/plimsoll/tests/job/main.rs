@@ -1,0 +1,22 @@
+//! The main job with the real binary: what it does with good input, and what it says to bad input.
+//!
+//! Steps run in sandboxes on a base image made of `/bin/busybox` (static). Where either is not to be
+//! had a test says so on standard error and passes without having tested anything; `skipped` in the
+//! output counts them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod seen;
+mod shop;
+
+mod bad_context;
+mod bad_dockerfile;
+mod bad_project;
+mod build_cache;
+mod build_damage;
+mod build_killed;
+mod run_ci;
+mod run_failures;
+mod run_registry;
+mod run_suites;
+mod run_tags;
