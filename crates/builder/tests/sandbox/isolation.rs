@@ -62,6 +62,9 @@ fn the_machine_cannot_be_changed_from_inside() {
         "mount -t tmpfs none /tmp",
         "hostname other",
         "mknod /tmp/disk b 8 0 && head -c 1 /tmp/disk",
+        "mknod /tmp/null c 1 3 && echo x > /tmp/null",
+        "mknod /null c 1 3 && echo x > /null",
+        "mknod /dev/other c 1 3 && echo x > /dev/other",
         "echo x > /sys/kernel/uevent_seqnum",
         "cat /proc/kcore | head -c 1 | grep -q .",
     ] {

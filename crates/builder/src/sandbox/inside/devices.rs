@@ -5,16 +5,14 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, chmod, makedev, mknodat};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind};
 
 use super::surroundings::{Tree, failed};
 use crate::sandbox::error::SandboxError;
 
-/// Name, major and minor number.
-const DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
@@ -32,12 +30,12 @@ pub(super) fn mount(tree: &Tree, user_namespace: bool) -> Result<(), SandboxErro
     let dev = tree.kernel_mount(
         "tmpfs",
         "/dev",
-        MountFlags::NOSUID | MountFlags::STRICTATIME,
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::STRICTATIME,
         "mode=755,size=65536k",
     )?;
-    for (name, major, minor) in DEVICES {
+    for name in DEVICES {
         let path = dev.join(name);
-        make_device(&path, major, minor).map_err(|errno| failed(&format!("/dev/{name}"), &path, errno))?;
+        show_device(&path).map_err(|errno| failed(&format!("/dev/{name}"), &path, errno))?;
     }
     for (name, target) in LINKS {
         symlink(target, dev.join(name)).map_err(|error| failed("a link", dev.join(name), error))?;
@@ -54,19 +52,12 @@ pub(super) fn mount(tree: &Tree, user_namespace: bool) -> Result<(), SandboxErro
     }
 }
 
-/// Makes a device, or, in a user namespace, where that is not allowed, shows the machine's.
-fn make_device(path: &Path, major: u32, minor: u32) -> Result<(), Errno> {
-    let mode = Mode::from_raw_mode(0o666);
-    match mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(major, minor)) {
-        // The umask does not apply to what a program expects of a device.
-        Ok(()) => chmod(path, mode),
-        Err(Errno::PERM) => {
-            mknodat(CWD, path, FileType::RegularFile, mode, 0)?;
-            let name = path.file_name().expect("a device has a name");
-            mount_bind(Path::new("/dev").join(name), path)
-        }
-        Err(errno) => Err(errno),
-    }
+/// Shows a device of the machine. A node of our own would need a file system that opens nodes, and
+/// there a step could make one of any disk.
+fn show_device(path: &Path) -> Result<(), Errno> {
+    mknodat(CWD, path, FileType::RegularFile, Mode::from_raw_mode(0o666), 0)?;
+    let name = path.file_name().expect("a device has a name");
+    mount_bind(Path::new("/dev").join(name), path)
 }
 
 fn terminals(tree: &Tree, user_namespace: bool) -> Result<(), SandboxError> {

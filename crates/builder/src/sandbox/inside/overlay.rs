@@ -121,9 +121,11 @@ fn join(
     if user_namespace {
         options = options.replace(",redirect_dir=off", "") + ",userxattr";
     }
+    // A step of the machine's root may make nodes, and an archive may hold them; none of them opens.
+    let flags = MountFlags::NODEV;
     let options = CString::new(options).expect("numbers and names hold no NUL");
     let mounted = from_folder("/proc/self/fd", || {
-        rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())
+        rustix::mount::mount("overlay", place, "overlay", flags, options.as_c_str())
     });
     mounted.map_err(|errno| SandboxError::Mount {
         what: format!("an overlay of {} layers", lowers.len()),
