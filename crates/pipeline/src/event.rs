@@ -7,6 +7,8 @@
 mod assumed;
 mod commit;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,16 @@ pub struct Event {
     /// Who caused it, by the CI host's account name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// The host's own name of the event, such as `pull_request_target` or `create`; its kinds are
+    /// more than ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// What the host told besides, as it came, for templates (`{event:pull_request.user.login}`).
+    ///
+    /// Read from a file of `--event`, and never written into plans and ledgers: payloads carry
+    /// addresses of people and are large.
+    #[serde(default, skip_serializing)]
+    pub fields: BTreeMap<String, serde_json::Value>,
 }
 
 /// What happened.
@@ -75,6 +87,33 @@ pub enum Kind {
         number: Option<u64>,
         /// The branch the queue merges into.
         base_ref: String,
+    },
+    /// A release of a tag was published or changed on the forge.
+    Release {
+        /// The tag of the release.
+        tag: String,
+        /// Whether the forge calls it a pre-release.
+        #[serde(default)]
+        prerelease: bool,
+    },
+    /// A branch or a tag was deleted: there is nothing to build, and something to clean up.
+    Delete {
+        /// What was deleted.
+        on: GitRef,
+    },
+    /// Another workflow of the CI host ended.
+    WorkflowRun {
+        /// Its name.
+        workflow: String,
+        /// How it ended, in the host's words, such as `success`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conclusion: Option<String>,
+        /// The branch or tag it ran on, where it is one of this repository.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on: Option<GitRef>,
+        /// The pull request it ran for, where the host names exactly one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
     },
     /// A commit is checked out that no branch and no tag is at.
     Detached,
@@ -125,6 +164,9 @@ impl GitRef {
 /// What is known of the source repository; the configuration's labels win over it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
+    /// Name without the owner, such as `shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Web address, without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -158,7 +200,8 @@ impl Event {
             Kind::Branch { branch } => Some(branch),
             Kind::PullRequest(pull_request) if !pull_request.fork => pull_request.head_ref.as_deref(),
             Kind::Schedule { branch } => branch.as_deref(),
-            Kind::Dispatch { on: Some(GitRef::Branch(branch)) } => Some(branch),
+            Kind::Dispatch { on: Some(GitRef::Branch(branch)) }
+            | Kind::WorkflowRun { on: Some(GitRef::Branch(branch)), .. } => Some(branch),
             _ => None,
         }
     }
@@ -166,7 +209,10 @@ impl Event {
     /// Returns the git tag this is about.
     pub fn tag(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Tag { tag } | Kind::Dispatch { on: Some(GitRef::Tag(tag)) } => Some(tag),
+            Kind::Tag { tag }
+            | Kind::Release { tag, .. }
+            | Kind::Dispatch { on: Some(GitRef::Tag(tag)) }
+            | Kind::WorkflowRun { on: Some(GitRef::Tag(tag)), .. } => Some(tag),
             _ => None,
         }
     }
@@ -175,7 +221,7 @@ impl Event {
     pub fn pull_request(&self) -> Option<u64> {
         match &self.kind {
             Kind::PullRequest(pull_request) => Some(pull_request.number),
-            Kind::MergeGroup { number, .. } => *number,
+            Kind::MergeGroup { number, .. } | Kind::WorkflowRun { number, .. } => *number,
             _ => None,
         }
     }
@@ -229,6 +275,9 @@ impl Kind {
             Self::Schedule { .. } => "schedule",
             Self::Dispatch { .. } => "dispatch",
             Self::MergeGroup { .. } => "merge_group",
+            Self::Release { .. } => "release",
+            Self::Delete { .. } => "delete",
+            Self::WorkflowRun { .. } => "workflow_run",
             Self::Detached => "detached",
         }
     }
@@ -253,6 +302,11 @@ impl std::fmt::Display for Kind {
                 write!(f, "merge queue of {base_ref:?}, pull request {number}")
             }
             Self::MergeGroup { number: None, base_ref } => write!(f, "merge queue of {base_ref:?}"),
+            Self::Release { tag, prerelease: true } => write!(f, "pre-release of tag {tag:?}"),
+            Self::Release { tag, prerelease: false } => write!(f, "release of tag {tag:?}"),
+            Self::Delete { on: GitRef::Branch(branch) } => write!(f, "deletion of branch {branch:?}"),
+            Self::Delete { on: GitRef::Tag(tag) } => write!(f, "deletion of tag {tag:?}"),
+            Self::WorkflowRun { workflow, .. } => write!(f, "end of workflow {workflow:?}"),
             Self::Detached => f.write_str("detached head"),
         }
     }
@@ -274,6 +328,8 @@ pub(crate) mod tests {
             source: Source { url: Some("https://github.com/acme/shop".to_owned()), ..Source::default() },
             run: None,
             actor: None,
+            trigger: None,
+            fields: BTreeMap::new(),
         }
     }
 
@@ -298,6 +354,14 @@ pub(crate) mod tests {
             Kind::Schedule { branch: None },
             Kind::Dispatch { on: Some(GitRef::Tag("v1".to_owned())) },
             Kind::MergeGroup { number: Some(3), base_ref: "main".to_owned() },
+            Kind::Release { tag: "v1".to_owned(), prerelease: true },
+            Kind::Delete { on: GitRef::Branch("feature/x".to_owned()) },
+            Kind::WorkflowRun {
+                workflow: "CI".to_owned(),
+                conclusion: Some("success".to_owned()),
+                on: Some(GitRef::Branch("main".to_owned())),
+                number: None,
+            },
         ];
         for kind in kinds {
             let event = event(kind);

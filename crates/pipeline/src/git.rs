@@ -116,6 +116,8 @@ impl Checkout {
             source: Source { url: self.origin(), ..Source::default() },
             run: None,
             actor: None,
+            trigger: None,
+            fields: Default::default(),
         })
     }
 

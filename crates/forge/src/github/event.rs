@@ -65,6 +65,12 @@ impl Step<'_> {
             source: self.source(),
             run: self.run(),
             actor: self.variable("GITHUB_ACTOR").map(str::to_owned),
+            trigger: self.variable("GITHUB_EVENT_NAME").map(str::to_owned),
+            fields: self
+                .payload
+                .as_object()
+                .map(|fields| fields.clone().into_iter().collect())
+                .unwrap_or_default(),
             kind,
         })
     }
@@ -164,7 +170,9 @@ impl Step<'_> {
             Some(format!("{server}/{}", self.variable("GITHUB_REPOSITORY")?))
         };
         let licence = self.at("/repository/license/spdx_id").filter(|licence| *licence != "NOASSERTION");
+        let repository = self.variable("GITHUB_REPOSITORY").and_then(|name| name.rsplit('/').next());
         Source {
+            name: self.at("/repository/name").or(repository).map(str::to_owned),
             url: self.at("/repository/html_url").map(str::to_owned).or_else(of_variables),
             description: self.at("/repository/description").map(str::to_owned),
             licenses: licence.map(str::to_owned),

@@ -41,6 +41,9 @@ impl Decision {
 /// Commits are skipped on branches and in pull requests; what somebody tagged, scheduled or asked
 /// for is built whatever its message.
 pub(super) fn skipped(skip: &Skip, event: &Event, subject: Option<&str>) -> Option<String> {
+    if matches!(event.kind, Kind::Delete { .. }) {
+        return Some(format!("{}: there is nothing to build", event.kind));
+    }
     if !matches!(event.kind, Kind::Branch { .. } | Kind::PullRequest(_)) {
         return None;
     }

@@ -110,9 +110,12 @@ fn push(configuration: &Configuration, event: &Event) -> PushPlan {
     let kind = match event.kind {
         Kind::PullRequest(_) => PushEvent::PullRequest,
         Kind::Branch { .. } | Kind::Detached => PushEvent::Push,
-        Kind::Tag { .. } => PushEvent::Tag,
+        Kind::Tag { .. } | Kind::Release { .. } => PushEvent::Tag,
         Kind::Schedule { .. } => PushEvent::Schedule,
-        Kind::Dispatch { .. } => PushEvent::Dispatch,
+        Kind::Dispatch { .. } | Kind::WorkflowRun { .. } => PushEvent::Dispatch,
+        Kind::Delete { .. } => {
+            return PushPlan::Nowhere { reason: format!("{}: there is nothing to push", event.kind) };
+        }
         Kind::MergeGroup { .. } => PushEvent::MergeGroup,
     };
     if !push.events.contains(&kind) {
