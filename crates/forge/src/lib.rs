@@ -4,16 +4,24 @@
 //! Everything is read from an environment that the caller hands over. The seam,
 //! [`pipeline::forge::Forge`], belongs to the pipeline.
 
+pub mod forgejo;
 pub mod github;
+pub mod gitlab;
 pub mod local;
+mod payload;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use pipeline::forge::{Forge, ForgeError};
+use jiff::Timestamp;
+use pipeline::forge::Forge;
 
+pub use forgejo::Forgejo;
 pub use github::GitHub;
+pub use gitlab::GitLab;
 pub use local::Local;
+pub use replay::{Replayed, replay};
 
 /// Environment variables by name.
 pub type Environment = BTreeMap<String, String>;
@@ -57,20 +65,20 @@ impl FromStr for Choice {
     }
 }
 
-/// Returns the host of `environment`, or the chosen one.
-///
-/// Forgejo and Gitea speak GitHub's protocol, files and names of variables, and are taken for it.
-/// A GitLab job without a choice is read from its clone, like any other machine.
-///
-/// # Errors
-/// `Unsupported` for a choice that this version does not know.
-pub fn detect(environment: &Environment, choice: Choice) -> Result<Box<dyn Forge>, ForgeError> {
-    let is_actions = environment.get("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+/// Returns the host of `environment`, or the chosen one; `clock` gives the times in its log.
+pub fn detect(environment: &Environment, choice: Choice, clock: fn() -> Timestamp) -> Box<dyn Forge> {
+    let is_true = |name: &str| environment.get(name).is_some_and(|value| value == "true");
+    let is_forgejo = is_true("FORGEJO_ACTIONS") || is_true("GITEA_ACTIONS");
     match choice {
-        Choice::GitHub | Choice::Forgejo => Ok(Box::new(GitHub::new(environment))),
-        Choice::Auto if is_actions => Ok(Box::new(GitHub::new(environment))),
-        Choice::Auto | Choice::None => Ok(Box::new(Local)),
-        Choice::GitLab => Err(ForgeError::Unsupported { host: "GitLab CI" }),
+        Choice::GitHub => Box::new(GitHub::new(environment)),
+        Choice::Forgejo => Box::new(Forgejo::new(environment)),
+        Choice::GitLab => Box::new(GitLab::new(environment, clock)),
+        Choice::Auto if is_true("GITHUB_ACTIONS") && forgejo::is_ours(environment) || is_forgejo => {
+            Box::new(Forgejo::new(environment))
+        }
+        Choice::Auto if is_true("GITHUB_ACTIONS") => Box::new(GitHub::new(environment)),
+        Choice::Auto if is_true("GITLAB_CI") => Box::new(GitLab::new(environment, clock)),
+        Choice::Auto | Choice::None => Box::new(Local),
     }
 }
 
@@ -79,21 +87,25 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(variable: &str, choice: &str, expected: &str) {
-        let environment = Environment::from([(variable.to_owned(), "true".to_owned())]);
-        let name = detect(&environment, choice.parse().unwrap()).map(|forge| forge.name().to_owned());
-        assert_eq!(name.unwrap_or_else(|error| error.to_string()), expected);
+    fn check(variables: &[&str], choice: &str, expected: &str) {
+        let environment = variables.iter().map(|name| ((*name).to_owned(), "true".to_owned())).collect();
+        let forge = detect(&environment, choice.parse().unwrap(), || Timestamp::UNIX_EPOCH);
+        assert_eq!(forge.name(), expected);
     }
 
     #[test]
     fn the_environment_says_which_unless_somebody_chose() {
-        check("GITHUB_ACTIONS", "auto", "github");
-        check("GITHUB_ACTIONS", "none", "none");
-        check("HOME", "auto", "none");
-        check("GITLAB_CI", "auto", "none");
-        check("HOME", "github", "github");
-        check("HOME", "forgejo", "github");
-        check("HOME", "gitlab", "GitLab CI is not supported by this version: use --ci none");
+        check(&["GITHUB_ACTIONS"], "auto", "github");
+        check(&["GITHUB_ACTIONS"], "none", "none");
+        check(&["GITHUB_ACTIONS", "GITEA_ACTIONS"], "auto", "forgejo");
+        check(&["FORGEJO_ACTIONS"], "auto", "forgejo");
+        check(&["HOME"], "auto", "none");
+        check(&["GITLAB_CI"], "auto", "gitlab");
+        check(&["GITLAB_CI"], "none", "none");
+        check(&["HOME"], "github", "github");
+        check(&["HOME"], "forgejo", "forgejo");
+        check(&["HOME"], "gitea", "forgejo");
+        check(&["HOME"], "gitlab", "gitlab");
         assert!("githb".parse::<Choice>().is_err());
     }
 }

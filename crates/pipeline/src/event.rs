@@ -243,26 +243,6 @@ impl Event {
             None => branch == "main" || branch == "master",
         }
     }
-
-    /// Returns the same commit as another event would see it.
-    pub fn assume(mut self, assumed: &Assumed) -> Self {
-        let branch = self.branch().map(str::to_owned);
-        self.kind = match assumed {
-            Assumed::PullRequest(number) => Kind::PullRequest(PullRequest {
-                number: *number,
-                head_sha: Some(self.revision.clone()),
-                merge_sha: None,
-                head_ref: branch,
-                base_ref: self.default_branch.clone(),
-                fork: false,
-            }),
-            Assumed::Branch(branch) => Kind::Branch { branch: branch.clone() },
-            Assumed::Tag(tag) => Kind::Tag { tag: tag.clone() },
-            Assumed::Schedule => Kind::Schedule { branch },
-            Assumed::Dispatch => Kind::Dispatch { on: branch.map(GitRef::Branch) },
-        };
-        self
-    }
 }
 
 impl Kind {

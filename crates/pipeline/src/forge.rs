@@ -186,11 +186,13 @@ pub enum ForgeError {
         /// What happened.
         reason: String,
     },
-    /// Somebody asked for a host that is not there yet.
-    #[error("{host} is not supported by this version: use --ci none")]
-    Unsupported {
-        /// The host.
-        host: &'static str,
+    /// A file that was given as an event is none.
+    #[error("{} is no event: {reason}", file.display())]
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it, and what to try.
+        reason: String,
     },
 }
 

@@ -76,9 +76,16 @@ pub struct Global {
     /// Speaks plain HTTP with HOST; loopback addresses need no permission
     #[arg(long, value_name = "HOST", global = true)]
     pub insecure_registry: Vec<Registry>,
-    /// Sees or runs as another event: pr:42, branch:NAME, tag:NAME, schedule, dispatch
+    /// Sees or runs as another event: pr:42, branch:NAME, tag:NAME, schedule, dispatch, merge:42, release:TAG,
+    /// delete:tag:NAME, workflow:NAME, detached
     #[arg(long = "as", value_name = "EVENT", global = true)]
     pub event: Option<Assumed>,
+    /// Replays the event of a file: one of ours, or a payload as GitHub sends it
+    #[arg(long = "event", value_name = "FILE", global = true)]
+    pub event_file: Option<PathBuf>,
+    /// The CI host's name of the event in that file, where its keys do not show it
+    #[arg(long, value_name = "NAME", global = true, requires = "event_file")]
+    pub event_name: Option<String>,
 }
 
 /// Form of results.

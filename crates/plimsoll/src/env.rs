@@ -74,6 +74,11 @@ impl Environment {
         Some(data.join("plimsoll"))
     }
 
+    /// Returns the clock as a plain function.
+    pub fn instant(&self) -> fn() -> Timestamp {
+        Timestamp::now
+    }
+
     /// Returns the clock, for what takes long enough that `now` grows old.
     pub fn clock(&self) -> Clock {
         Clock::new(Timestamp::now)

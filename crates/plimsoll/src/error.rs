@@ -193,7 +193,8 @@ impl Error {
             }
             Self::Configuration(ConfigurationError::Unreadable { source, .. }) => code_of_file(source),
             Self::Configuration(_) | Self::Plan(_) => Code::Usage,
-            Self::Forge(ForgeError::Unsupported { .. }) => Code::Usage,
+            Self::Forge(ForgeError::Replay { .. }) => Code::Usage,
+            Self::Forge(ForgeError::File { source, variable: "--event", .. }) => code_of_file(source),
             Self::Forge(_) => Code::Failed,
             Self::Git(GitError::Unreadable { .. }) => Code::Failed,
             Self::Git(_) => Code::Usage,

@@ -39,8 +39,9 @@ impl Project {
         let folder = &session.environment.folder;
         let file = session.global.config.as_deref();
         let configuration = Configuration::load(folder, file, &session.global.settings)?;
-        let forge = forge::detect(&session.environment.variables, session.global.ci.into())?;
-        let event = forge.event(folder)?;
+        let clock = session.environment.instant();
+        let forge = forge::detect(&session.environment.variables, session.global.ci.into(), clock);
+        let event = happened(session, forge.as_ref())?;
         let event = match &session.global.event {
             Some(assumed) => event.assume(assumed),
             None => event,
@@ -68,6 +69,18 @@ pub fn ledger_path(session: &Session) -> PathBuf {
 /// Returns the folder that relative paths of the ledger start from.
 pub fn ledger_folder(session: &Session) -> PathBuf {
     ledger_path(session).parent().map_or_else(|| session.environment.folder.clone(), Path::to_owned)
+}
+
+/// Returns the event of `--event`, else what the CI host or the clone says. What a file does not say
+/// and the clone stands in for is told: a replay that guesses in silence shows nothing.
+fn happened(session: &Session, forge: &dyn Forge) -> Result<Event, Error> {
+    let folder = &session.environment.folder;
+    let Some(file) = &session.global.event_file else { return Ok(forge.event(folder)?) };
+    let replayed = forge::replay(file, session.global.event_name.as_deref(), folder)?;
+    for missing in &replayed.missing {
+        session.ui.warn(format_args!("{} does not say {missing}", file.display()));
+    }
+    Ok(replayed.event)
 }
 
 fn facts(session: &Session, event: &Event) -> Result<PlanFacts, Error> {

@@ -9,6 +9,7 @@
 mod commands;
 mod event;
 mod files;
+pub(crate) mod webhook;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,6 +26,34 @@ pub struct GitHub {
     shown: [AtomicU32; 3],
 }
 
+/// Whose steps these are: the protocol is one, the hosts differ in details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// GitHub itself.
+    GitHub,
+    /// Forgejo or Gitea.
+    Forgejo,
+}
+
+impl Host {
+    /// Returns the error of an event that is not as the host describes it.
+    pub(crate) fn invalid(self, reason: String) -> ForgeError {
+        let host = match self {
+            Self::GitHub => "GitHub",
+            Self::Forgejo => "Forgejo",
+        };
+        ForgeError::Event { host, reason }
+    }
+}
+
+/// Reads the event of a step of `host`.
+///
+/// # Errors
+/// As for [`GitHub::event_of`].
+pub(crate) fn event_of(host: Host, environment: &Environment, folder: &Path) -> Result<Event, ForgeError> {
+    event::read(host, environment, folder)
+}
+
 /// How many annotations of a level a step may have.
 const ANNOTATIONS_PER_LEVEL: u32 = 10;
 
@@ -32,6 +61,14 @@ impl GitHub {
     /// Returns the step that `environment` is of.
     pub fn new(environment: &Environment) -> Self {
         Self { environment: environment.clone(), shown: Default::default() }
+    }
+
+    /// Returns what a step with `environment` runs for, with the clone in `folder`.
+    ///
+    /// # Errors
+    /// Where the payload cannot be read, or lacks what makes its event one.
+    pub fn event_of(environment: &Environment, folder: &Path) -> Result<Event, ForgeError> {
+        event::read(Host::GitHub, environment, folder)
     }
 
     /// Counts an annotation; `false` where the host would not show it any more.
@@ -47,7 +84,7 @@ impl Forge for GitHub {
     }
 
     fn event(&self, folder: &Path) -> Result<Event, ForgeError> {
-        event::read(&self.environment, folder)
+        Self::event_of(&self.environment, folder)
     }
 
     fn write_outputs(&self, outputs: &Outputs) -> Result<(), ForgeError> {

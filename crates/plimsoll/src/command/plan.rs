@@ -18,6 +18,7 @@ use crate::ui::table::{Align, Table};
 #[command(after_help = "Examples:
   $ plimsoll plan
   $ plimsoll plan api web --as pr:42
+  $ plimsoll plan --event payload.json
   $ plimsoll plan --as tag:v1.2.3 --format json | jq .services.api.tags")]
 pub struct Arguments {
     /// The services, with those they need [default: all]

@@ -322,11 +322,49 @@ fn a_ci_host_gets_the_plan_as_outputs() {
     scene.write("outputs", "");
     run("plan api --ci none");
     assert_eq!(scene.read("outputs"), "");
-    assert_snapshot!(run("plan --ci gitlab"), @"
+}
+
+#[test]
+fn a_job_of_gitlab_is_read_and_gets_a_dotenv_report() {
+    let scene = scene();
+    let head = scene.repository().head();
+    let mut command = scene.command("plan api");
+    command
+        .env("GITLAB_CI", "true")
+        .env("CI_PIPELINE_SOURCE", "merge_request_event")
+        .env("CI_COMMIT_SHA", head);
+    command.env("CI_MERGE_REQUEST_IID", "42").env("CI_PROJECT_DIR", scene.path(""));
+    command.env("CI_MERGE_REQUEST_PROJECT_ID", "1").env("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "1");
+    let seen = scene.shown(&command.output().unwrap());
+    assert!(seen.contains("event     pr:42") && seen.contains("PLIMSOLL_MATRIX"), "{seen}");
+    assert_eq!(scene.read(".plimsoll/outputs.env"), "PLIMSOLL_VERSION=pr-42\nPLIMSOLL_SKIPPED=false\n");
+}
+
+#[test]
+fn an_event_is_replayed_from_a_file() {
+    let scene = scene();
+    let payload = r#"{ "ref": "refs/tags/v1.2.3", "before": "0000000000000000000000000000000000000000",
+        "after": "1111111111111111111111111111111111111111", "repository": { "default_branch": "trunk" } }"#;
+    scene.write("push.json", payload);
+    let seen = scene.see("plan api --event push.json");
+    assert!(
+        seen.contains("event     tag:v1.2.3") && seen.contains("tags of api: v1.2.3, 1.2.3, 1.2, 1"),
+        "{seen}"
+    );
+    assert!(seen.contains("push.json does not say the time of the commit"), "{seen}");
+    // What a plan says of its event is one itself.
+    scene.write("plan.json", scene.see_raw("plan api --event push.json --format json"));
+    assert!(scene.see("meta api --event plan.json").contains("event     tag:v1.2.3"));
+    scene.write("odd.json", "{}");
+    assert_snapshot!(scene.see("plan --event odd.json"), @"
     exit code: 2
     --- stderr
-    error: GitLab CI is not supported by this version: use --ci none
+    error: odd.json is no event: none of its keys shows which event it is: say it with --event-name, such as push, pull_request or workflow_dispatch
     ");
+    assert!(scene.see("plan api --event odd.json --event-name schedule").contains("event     schedule"));
+    assert!(scene.see("plan --event-name push").contains("exit code: 2"));
+    let missing = scene.see("plan --event nowhere.json");
+    assert!(missing.contains("exit code: 2") && missing.contains("cannot read nowhere.json"), "{missing}");
 }
 
 #[test]
