@@ -29,4 +29,3 @@ pub mod suite;
 pub mod summary;
 pub mod text;
 pub mod tools;
-pub mod yaml;

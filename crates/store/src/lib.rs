@@ -32,9 +32,7 @@ pub use children::{Child, ChildKind, children};
 pub use copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image};
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
-pub use layout::{
-    Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock, TagRule,
-};
+pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
 pub use memory::MemoryStore;
 
 /// Content by digest.

@@ -10,16 +10,18 @@
 //! | `walk` | the walk: names, kinds, modes, times |
 //! | `hash`, `stat_cache` | digests of contents, and keeping them |
 //! | `tree` | what can be selected from: a context, or the layers of a stage |
-//! | `select` | which files a source means |
+//! | `select`, `choice`, `parents` | which files a source means; `--exclude`; `--parents` |
 //! | `merkle` | one digest over a selection |
 //! | `beneath` | opening files without leaving the folder |
 //!
 //! What becomes of a selection in a layer is the engine's.
 
 mod beneath;
+mod choice;
 mod error;
 mod hash;
 mod merkle;
+mod parents;
 mod select;
 mod stat_cache;
 mod tree;
@@ -39,9 +41,10 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::ignore::IgnoreFile;
 
+pub use choice::Choice;
 pub use error::ContextError;
 pub use merkle::selection_digest;
-pub use select::{Selected, SelectedItem, select};
+pub use select::{Selected, SelectedItem, select, select_some};
 use stat_cache::StatCache;
 pub use tree::{LayerTree, Node, NodeKind, SourceTree};
 pub use walk::Stat;

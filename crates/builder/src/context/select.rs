@@ -17,6 +17,7 @@
 use layer::LayerPath;
 
 use super::ContextError;
+use super::choice::Choice;
 use super::tree::{Node, NodeKind, SourceTree, join, shown};
 use crate::ignore::Glob;
 
@@ -58,19 +59,30 @@ impl Selected {
 /// # Errors
 /// A source without wildcards that is not there, or leads nowhere; a pattern that is none.
 pub fn select(tree: &dyn SourceTree, source: &str) -> Result<Vec<Selected>, ContextError> {
-    let components = components(source);
-    let selection = Selection { tree, source };
-    match components.iter().position(|component| Glob::is_pattern(component)) {
-        None => selection.selected(components.join("/").as_bytes()).map(|selected| vec![selected]),
-        Some(first) => {
-            let matches = selection.matches(&components[..first], &components[first..])?;
-            matches.iter().map(|path| selection.selected(path)).collect()
-        }
+    select_some(tree, source, &Choice::default())
+}
+
+/// Returns what `source` means in `tree` with `--parents` and `--exclude`, in order.
+///
+/// # Errors
+/// As for [`select()`].
+pub fn select_some(
+    tree: &dyn SourceTree,
+    source: &str,
+    choice: &Choice,
+) -> Result<Vec<Selected>, ContextError> {
+    if choice.parents {
+        return super::parents::select(tree, source, choice);
     }
+    let mut selected = Selection { tree, source }.paths(source)?;
+    if !choice.exclude.rules().is_empty() {
+        selected.iter_mut().for_each(|one| choice.leave_out(one));
+    }
+    Ok(selected)
 }
 
 /// Returns the components of a source path; `..` takes one away and never leads above the root.
-fn components(source: &str) -> Vec<&str> {
+pub(super) fn components(source: &str) -> Vec<&str> {
     let mut components = Vec::new();
     for component in source.split('/') {
         match component {
@@ -82,12 +94,25 @@ fn components(source: &str) -> Vec<&str> {
     components
 }
 
-struct Selection<'a> {
-    tree: &'a dyn SourceTree,
-    source: &'a str,
+/// A source as it is asked for in a tree.
+pub(super) struct Selection<'a> {
+    pub tree: &'a dyn SourceTree,
+    pub source: &'a str,
 }
 
 impl Selection<'_> {
+    /// Returns what the path or pattern `wanted` means.
+    pub fn paths(&self, wanted: &str) -> Result<Vec<Selected>, ContextError> {
+        let components = components(wanted);
+        match components.iter().position(|component| Glob::is_pattern(component)) {
+            None => self.selected(components.join("/").as_bytes()).map(|selected| vec![selected]),
+            Some(first) => {
+                let matches = self.matches(&components[..first], &components[first..])?;
+                matches.iter().map(|path| self.selected(path)).collect()
+            }
+        }
+    }
+
     fn selected(&self, path: &[u8]) -> Result<Selected, ContextError> {
         let Followed::At(resolved, node) = self.follow(path)? else { return Err(self.not_found(path)) };
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
@@ -152,7 +177,7 @@ impl Selection<'_> {
         Ok(self.tree.node(&resolved).map_or(Followed::Missing, |node| Followed::At(resolved, node)))
     }
 
-    fn not_found(&self, path: &[u8]) -> ContextError {
+    pub fn not_found(&self, path: &[u8]) -> ContextError {
         let reason = self.reason(path).map(|reason| format!(": {reason}")).unwrap_or_default();
         ContextError::NotFound { source_path: self.source.to_owned(), place: self.tree.name(), reason }
     }

@@ -92,6 +92,11 @@ impl Chmod {
         Ok(Self(Change::Actions(actions)))
     }
 
+    /// Returns the mode where it is given in numbers.
+    pub fn exact(&self) -> Option<u32> {
+        if let Change::Exact(mode) = self.0 { Some(mode) } else { None }
+    }
+
     /// Returns the mode that `mode` becomes; both are the low twelve bits of `st_mode`.
     pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match &self.0 {

@@ -15,7 +15,7 @@ use super::unpack;
 use super::workspace::{LayerRef, chain};
 use crate::BuildError;
 use crate::cache::KeyBuilder;
-use crate::context::Context;
+use crate::context::{Choice, Context};
 use crate::dockerfile::{Add, Chmod, Copy, Instruction, Origin, Transfer, Word};
 
 /// Where COPY reads.
@@ -27,19 +27,29 @@ enum From<'a> {
 /// A transfer with its variables expanded.
 struct Expanded {
     sources: Vec<String>,
+    /// As written, for the history.
+    given: String,
     destination: String,
     chown: String,
     chmod: Option<(String, Chmod)>,
     /// Here-documents by name and content.
     documents: Vec<(String, Vec<u8>)>,
+    choice: Choice,
+    exclude: Vec<String>,
+    /// Whether the layer is made as if there were none below.
+    link: bool,
+}
+
+impl Expanded {
+    /// Returns the view that the destination is looked up in.
+    fn below(&self, stage: &StageRun<'_>) -> Result<View, BuildError> {
+        if self.link { View::of(stage.build.workspace, &[]) } else { stage.view() }
+    }
 }
 
 /// Carries out a COPY.
 pub(crate) fn copy(stage: &mut StageRun<'_>, at: &Instruction, copy: &Copy) -> Result<(), BuildError> {
-    if copy.parents.is_some() {
-        return Err(stage.unsupported(at, "COPY --parents"));
-    }
-    let expanded = expand(stage, at, &copy.transfer)?;
+    let expanded = expand(stage, at, &copy.transfer, copy.parents.is_some())?;
     let from = match &copy.from {
         None => From::Context(stage.build.context()?),
         Some(word) => source_layers(stage, at, word)?,
@@ -53,7 +63,7 @@ pub(crate) fn add(stage: &mut StageRun<'_>, at: &Instruction, add: &Add) -> Resu
     if add.checksum.is_some() || add.keep_git_dir.is_some() {
         return Err(stage.unsupported(at, "ADD --checksum and --keep-git-dir"));
     }
-    let expanded = expand(stage, at, &add.transfer)?;
+    let expanded = expand(stage, at, &add.transfer, false)?;
     if let Some(remote) = expanded.sources.iter().find(|source| is_remote(source)) {
         let what = format!("ADD of {remote}: a URL or git repository (fetch it in a RUN step instead)");
         return Err(stage.unsupported(at, what));
@@ -79,7 +89,8 @@ fn transfer(
     let refuse = |reason: String| stage.refuse(at, reason);
     let (asked, groups) = match from {
         From::Context(context) => {
-            let groups = source::from_context(context, &expanded.sources).map_err(refuse)?;
+            let groups =
+                source::from_context(context, &expanded.sources, &expanded.choice).map_err(refuse)?;
             (asked_key(stage, expanded).list("items", source::fields(&groups)), Some(groups))
         }
         From::Layers { layers, .. } => {
@@ -93,11 +104,14 @@ fn transfer(
     let (groups, layers) = match (from, groups) {
         (From::Layers { layers, name }, _) => {
             let view = View::of(stage.build.workspace, layers)?;
-            (source::from_layers(&view, name, &expanded.sources).map_err(refuse)?, &layers[..])
+            (
+                source::from_layers(&view, name, &expanded.sources, &expanded.choice).map_err(refuse)?,
+                &layers[..],
+            )
         }
         (From::Context(_), groups) => (groups.unwrap_or_default(), &[][..]),
     };
-    let below = stage.view()?;
+    let below = expanded.below(stage)?;
     let owner = stage.owner(at, &below, &expanded.chown)?;
     let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
     let groups = with_documents(groups, &expanded.documents);
@@ -126,8 +140,8 @@ fn add_archives(
     expanded: &Expanded,
     context: &Context,
 ) -> Result<Option<Outcome>, BuildError> {
-    let groups =
-        source::from_context(context, &expanded.sources).map_err(|reason| stage.refuse(at, reason))?;
+    let groups = source::from_context(context, &expanded.sources, &expanded.choice)
+        .map_err(|reason| stage.refuse(at, reason))?;
     let (archives, plain) = unpack::split(context, groups)?;
     if archives.is_empty() {
         return Ok(None);
@@ -136,7 +150,7 @@ fn add_archives(
     let key = asked_key(stage, expanded).field("unpacks", "archives").list("items", fields).finish();
     stage
         .known_or(step, &key, || {
-            let below = stage.view()?;
+            let below = expanded.below(stage)?;
             let owner = stage.owner(at, &below, &expanded.chown)?;
             let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
             let attributes = stage.attributes(owner, chmod);
@@ -160,8 +174,11 @@ fn add_archives(
 fn asked_key(stage: &StageRun<'_>, expanded: &Expanded) -> KeyBuilder {
     let chmod = expanded.chmod.as_ref().map_or("", |(text, _)| text);
     let documents = expanded.documents.iter().flat_map(|(name, content)| [name.as_bytes(), content]);
+    let below: &[LayerRef] = if expanded.link { &[] } else { &stage.state.layers };
     KeyBuilder::new("copy")
-        .field("below", chain(&stage.state.layers).as_bytes())
+        .field("below", chain(below).as_bytes())
+        .list("exclude", &expanded.exclude)
+        .field("parents", if expanded.choice.parents { "yes" } else { "" })
         .list("sources", &expanded.sources)
         .field("destination", &expanded.destination)
         .field("chown", &expanded.chown)
@@ -170,24 +187,18 @@ fn asked_key(stage: &StageRun<'_>, expanded: &Expanded) -> KeyBuilder {
         .field("epoch", format!("{:?}", stage.build.request.source_date_epoch))
 }
 
-fn expand(stage: &StageRun<'_>, at: &Instruction, transfer: &Transfer) -> Result<Expanded, BuildError> {
-    if transfer.link.is_some() {
-        return Err(stage.unsupported(at, "--link"));
-    }
-    if !transfer.exclude.is_empty() {
-        return Err(stage.unsupported(at, "--exclude"));
-    }
+fn expand(
+    stage: &StageRun<'_>,
+    at: &Instruction,
+    transfer: &Transfer,
+    parents: bool,
+) -> Result<Expanded, BuildError> {
     let word = |word: &Word| stage.state.expand(word).map_err(|error| stage.refuse(at, error.to_string()));
     let optional = |flag: &Option<Word>| flag.as_ref().map(&word).transpose();
     let sources: Vec<String> = transfer.sources.iter().map(&word).collect::<Result<_, _>>()?;
     let given = word(&transfer.destination)?;
     if given.is_empty() {
         return Err(stage.refuse(at, "the destination is empty"));
-    }
-    if sources.len() + transfer.heredocs.len() > 1 && !given.ends_with('/') {
-        let keyword = at.command.keyword();
-        let reason = format!("{keyword} with more than one source needs a destination that ends with /");
-        return Err(stage.refuse(at, reason));
     }
     let folder = given.ends_with('/') || given == "." || given.ends_with("/.");
     let mut destination = stage.state.absolute(&given);
@@ -206,12 +217,19 @@ fn expand(stage: &StageRun<'_>, at: &Instruction, transfer: &Transfer) -> Result
         Ok((heredoc.name.clone(), text.into_bytes()))
     };
     let documents = transfer.heredocs.iter().map(document).collect::<Result<_, BuildError>>()?;
+    let exclude: Vec<String> = transfer.exclude.iter().map(&word).collect::<Result<_, _>>()?;
+    let choice = Choice::new(parents, &exclude).map_err(|error| stage.refuse(at, error.to_string()))?;
     Ok(Expanded {
         sources,
+        given,
         destination,
         chown: optional(&transfer.chown)?.unwrap_or_default(),
+        // BuildKit links only where no mode is asked for; the files are the same.
+        link: transfer.link.is_some() && chmod.is_none(),
         chmod,
         documents,
+        choice,
+        exclude,
     })
 }
 
@@ -254,6 +272,9 @@ fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Ve
 
 fn history(keyword: &str, expanded: &Expanded) -> String {
     let mut text = keyword.to_owned();
+    if expanded.choice.parents {
+        text += " --parents";
+    }
     for (flag, value) in
         [("chown", expanded.chown.as_str()), ("chmod", expanded.chmod.as_ref().map_or("", |(text, _)| text))]
     {
@@ -265,7 +286,7 @@ fn history(keyword: &str, expanded: &Expanded) -> String {
     for source in expanded.sources.iter().cloned().chain(documents) {
         text += &format!(" {source}");
     }
-    format!("{text} {} # buildkit", expanded.destination)
+    format!("{text} {} # buildkit", expanded.given)
 }
 
 fn is_remote(source: &str) -> bool {

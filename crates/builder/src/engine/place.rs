@@ -7,7 +7,8 @@
 //! | file | anything else | `destination` |
 //! | folder | anything | its content in `destination` |
 //!
-//! Links on the way to the destination are followed inside the image. A folder in the place of a
+//! Folders that are made on the way get the owner of `--chown` and the mode of `--chmod` where that is a
+//! number. Links on the way to the destination are followed inside the image. A folder in the place of a
 //! file, or the other way round, is an error, as it is for BuildKit.
 //!
 //! Source: Dockerfile reference, "COPY"; behaviour of BuildKit's file operations.
@@ -103,8 +104,9 @@ pub(crate) fn place(
 ) -> Result<Vec<Placed>, String> {
     let mut placing = Placing { below, attributes, placed: BTreeMap::new(), first_names: HashMap::new() };
     let target = placing.resolve(destination)?;
-    let is_folder = destination.ends_with('/') || placing.is_folder(&target);
     for group in groups {
+        // Asked for each source: what an earlier one made counts as well.
+        let is_folder = destination.ends_with('/') || placing.is_folder(&target);
         let root = match (group.is_folder, is_folder) {
             (false, true) => join(&target, &group.name),
             _ => target.clone(),
@@ -247,7 +249,7 @@ impl Placing<'_> {
             let entry = Entry {
                 path: folder.to_vec(),
                 kind: Kind::Directory,
-                mode: 0o755,
+                mode: self.attributes.chmod.as_ref().and_then(Chmod::exact).unwrap_or(0o755),
                 uid,
                 gid,
                 mtime: self.attributes.time(),

@@ -10,7 +10,8 @@ use super::place::{Content, Group, Item, ItemKind, Placed};
 use super::workspace::{LayerRef, Workspace, io_error};
 use crate::BuildError;
 use crate::context::{
-    Context, ContextOptions, LayerTree, NodeKind, Permissions, Selected, SelectedItem, SourceTree, select,
+    Choice, Context, ContextOptions, LayerTree, NodeKind, Permissions, Selected, SelectedItem, SourceTree,
+    select_some,
 };
 use crate::ignore::IgnoreFile;
 use crate::request::BuildRequest;
@@ -60,16 +61,25 @@ fn ignore_file(request: &BuildRequest) -> Result<IgnoreFile, BuildError> {
 ///
 /// # Errors
 /// A source that is not there, for people.
-pub(crate) fn from_context(context: &Context, sources: &[String]) -> Result<Vec<Group>, String> {
+pub(crate) fn from_context(
+    context: &Context,
+    sources: &[String],
+    choice: &Choice,
+) -> Result<Vec<Group>, String> {
     let file = |selected: &Selected, item: &SelectedItem| Some(Content::Context(selected.path_of(item)));
-    groups(context, sources, |_| None, file)
+    groups(context, sources, choice, |_| None, file)
 }
 
 /// Selects from the layers of a stage or an image.
 ///
 /// # Errors
 /// A source that is not there, for people.
-pub(crate) fn from_layers(view: &View, name: &str, sources: &[String]) -> Result<Vec<Group>, String> {
+pub(crate) fn from_layers(
+    view: &View,
+    name: &str,
+    sources: &[String],
+    choice: &Choice,
+) -> Result<Vec<Group>, String> {
     let tree = LayerTree { tree: &view.tree, name };
     let file = |selected: &Selected, item: &SelectedItem| {
         let resolved = view.tree.resolve(&selected.path_of(item), FollowLast::No).ok()?;
@@ -79,18 +89,19 @@ pub(crate) fn from_layers(view: &View, name: &str, sources: &[String]) -> Result
             _ => None,
         }
     };
-    groups(&tree, sources, |item| Some(item.node.mtime), file)
+    groups(&tree, sources, choice, |item| Some(item.node.mtime), file)
 }
 
 fn groups(
     tree: &dyn SourceTree,
     sources: &[String],
+    choice: &Choice,
     mtime: impl Fn(&SelectedItem) -> Option<i64>,
     content: impl Fn(&Selected, &SelectedItem) -> Option<Content>,
 ) -> Result<Vec<Group>, String> {
     let mut groups = Vec::new();
     for source in sources {
-        for selected in select(tree, source).map_err(|error| chain_of(&error))? {
+        for selected in select_some(tree, source, choice).map_err(|error| chain_of(&error))? {
             let files = selected.items.iter().filter(|item| is_file(item));
             let paths: Vec<_> = files.map(|item| selected.path_of(item)).collect();
             let mut digests = tree.digests(&paths).map_err(|error| chain_of(&error))?.into_iter();

@@ -49,9 +49,6 @@ impl State {
         if environment_value(&state.config.config.env, "PATH").is_none() {
             state.config.config.env.insert(0, DEFAULT_PATH.to_owned());
         }
-        if state.config.config.working_dir.is_empty() {
-            "/".clone_into(&mut state.config.config.working_dir);
-        }
         state
     }
 

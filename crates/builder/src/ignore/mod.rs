@@ -77,11 +77,21 @@ impl IgnoreFile {
     pub fn parse(bytes: &[u8], name: &str) -> Result<Self, IgnoreError> {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let lines = text.split('\n').enumerate();
+        Self::of_lines(lines.filter(|(_, line)| !line.starts_with('#')), name)
+    }
+
+    /// Reads patterns that stand alone, such as the values of a flag.
+    ///
+    /// # Errors
+    /// The first one that is no pattern.
+    pub fn of_patterns(patterns: &[String], name: &str) -> Result<Self, IgnoreError> {
+        Self::of_lines(patterns.iter().map(String::as_str).enumerate(), name)
+    }
+
+    fn of_lines<'a>(lines: impl Iterator<Item = (usize, &'a str)>, name: &str) -> Result<Self, IgnoreError> {
         let mut rules = Vec::new();
-        for (index, line) in text.split('\n').enumerate() {
-            if line.starts_with('#') {
-                continue;
-            }
+        for (index, line) in lines {
             let text = line.trim();
             let (exception, pattern) = match text.strip_prefix('!') {
                 Some(pattern) => (true, pattern.trim()),

@@ -63,8 +63,6 @@ fn parts_of_the_language_that_are_not_done_name_their_line() {
     };
     unsupported("RUN --mount=type=cache,target=/c true", "--mount");
     unsupported("RUN --security=insecure true", "--security");
-    unsupported("COPY --link . /x", "--link");
-    unsupported("COPY --parents . /x", "--parents");
     unsupported("ADD https://localhost/x /x", "https://localhost/x");
     unsupported("ONBUILD RUN true", "ONBUILD");
 }

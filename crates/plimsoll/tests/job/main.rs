@@ -15,6 +15,7 @@ mod bad_project;
 mod build_cache;
 mod build_damage;
 mod build_killed;
+mod language_copy;
 mod run_ci;
 mod run_failures;
 mod run_registry;
