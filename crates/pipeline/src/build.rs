@@ -14,6 +14,7 @@ use store::{ImageStore, LayoutRepository, StoreError};
 
 use crate::bases::PlanBases;
 use crate::configuration::Name;
+use crate::event::CommitId;
 use crate::image::{Image, ImageError};
 use crate::ledger::{PlatformRecord, ServiceRecord, Status, Steps};
 use crate::place::PlaceError;
@@ -117,6 +118,7 @@ struct Made {
     platforms: BTreeMap<Text<Platform>, PlatformRecord>,
     steps: Steps,
     status: Status,
+    built_from: Option<CommitId>,
 }
 
 impl Builds<'_> {
@@ -187,6 +189,7 @@ impl Builds<'_> {
             record.set_digest(made.image.digest());
             record.platforms.clone_from(&made.platforms);
             record.steps = made.steps;
+            record.built_from.clone_from(&made.built_from);
         }
         ServiceOutcome { record, image: made.map(|made| made.image), error }
     }
@@ -206,7 +209,9 @@ impl Builds<'_> {
             Err(error) => return Err(error.into()),
         };
         let platforms = platforms_of(&local, &image)?;
-        Ok(Made { image, platforms, steps: Steps::default(), status: Status::Promoted })
+        let revision = Image::open(&local, &image, None)?.revision();
+        let built_from = revision.and_then(|revision| revision.parse().ok());
+        Ok(Made { image, platforms, steps: Steps::default(), status: Status::Promoted, built_from })
     }
 
     fn build(
@@ -235,7 +240,8 @@ impl Builds<'_> {
             (platform.clone(), PlatformRecord { digest: built.manifest.digest() })
         };
         let status = if steps.cached == steps.total { Status::Cached } else { Status::Built };
-        Ok(Made { image, platforms: children.iter().map(record).collect(), steps, status })
+        let platforms = children.iter().map(record).collect();
+        Ok(Made { image, platforms, steps, status, built_from: None })
     }
 
     fn assemble(&self, service: &PlannedService, children: &[(Text<Platform>, Built)]) -> Document {

@@ -1,10 +1,9 @@
 //! Images from one job to the next: an archive for each service beside the ledger, and the proof
 //! that what arrives is what was built, for the commit that was asked for.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use oci::{Descriptor, Digest, Document, Pinned, Reference, Repository, Tag, annotations};
+use oci::{Descriptor, Digest, Document, Pinned, Reference, Repository, Tag};
 use store::{
     ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, CopyOptions, ImageStore, StoreError,
     copy_image, save_to_path,
@@ -182,21 +181,31 @@ pub fn get(
 
 /// Proves that the image of a service is to be had and was built from `expected`; returns it.
 ///
+/// What was promoted because nothing of it had changed keeps the label of the commit it was built
+/// from: in a ledger of `expected`, that commit is the one to be found.
+///
 /// # Errors
 /// `Nowhere` where no place has it, `Stale` where it is of another commit.
 pub fn check(
     service: &Name,
-    record: &ServiceRecord,
+    ledger: &Ledger,
     expected: &CommitId,
     archives: &Path,
     tools: &Tools<'_>,
 ) -> Result<Pinned, HandoverError> {
+    let no_record = || HandoverError::NoImage {
+        service: service.clone(),
+        reason: "the ledger has no such service".to_owned(),
+    };
+    let record = ledger.services.get(service).ok_or_else(no_record)?;
     let image = pinned(service, record)?;
     get(service, record, archives, tools)?;
+    let origin = record.built_from.as_ref().filter(|_| ledger.revision == *expected);
+    let expected = origin.unwrap_or(expected);
     let local = tools.local(image.repository());
     let document = local.document(&image.digest())?;
     for child in images(&document) {
-        let found = revision(&local, &child)?;
+        let found = Image::open(&local, &local.document(&child)?, None)?.revision();
         if found.as_deref() != Some(expected.as_str()) {
             let found = found.unwrap_or_else(|| "a commit its labels do not name".to_owned());
             let expected = expected.clone();
@@ -222,13 +231,6 @@ fn images(document: &Document) -> Vec<Digest> {
             index.manifests.iter().filter(real).map(|child| child.digest).collect()
         }
     }
-}
-
-fn revision(store: &dyn ImageStore, manifest: &Digest) -> Result<Option<String>, HandoverError> {
-    let document = store.document(manifest)?;
-    let config = Image::open(store, &document, None)?.config;
-    let labels: BTreeMap<String, String> = config.config.labels.unwrap_or_default();
-    Ok(labels.get(annotations::REVISION).cloned())
 }
 
 fn is_complete(store: &dyn ImageStore, digest: Digest) -> Result<bool, StoreError> {

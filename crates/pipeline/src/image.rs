@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Descriptor, Digest, Document, ImageConfig, ImageManifest, Platform};
+use oci::{Descriptor, Digest, Document, ImageConfig, ImageManifest, Platform, annotations};
 use store::{ImageStore, StoreError};
 
 /// The manifest of one platform with its configuration.
@@ -42,6 +42,11 @@ pub enum ImageError {
 }
 
 impl Image {
+    /// Returns the commit that the image's revision label names, where it has one.
+    pub fn revision(&self) -> Option<String> {
+        self.config.config.labels.as_ref()?.get(annotations::REVISION).cloned()
+    }
+
     /// Opens the image of `platform` behind `document`, which may be an index; without a platform
     /// the one of this machine, or the only one there is. A single manifest is taken whatever its
     /// platform unless one was asked for.

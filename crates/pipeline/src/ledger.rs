@@ -58,6 +58,11 @@ pub struct ServiceRecord {
     /// Why it was promoted, skipped or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The commit that a promoted image was built from, as its label says; others are of the
+    /// ledger's revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub built_from: Option<CommitId>,
     /// Steps of the build.
     #[serde(default)]
     pub steps: Steps,
@@ -83,6 +88,7 @@ impl ServiceRecord {
             tags: TagRecord::default(),
             status,
             reason: None,
+            built_from: None,
             steps: Steps::default(),
             seconds: 0.0,
             suites: BTreeMap::new(),

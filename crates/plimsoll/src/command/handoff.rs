@@ -199,8 +199,13 @@ impl Check {
         let folder = project::ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
-            let image = handover::check(name, record, &expected, &folder, &tools)?;
-            let what = format!("built from {expected}");
+            let image = handover::check(name, &ledger, &expected, &folder, &tools)?;
+            let what = match &record.built_from {
+                Some(origin) if *origin != expected => {
+                    format!("promoted to {expected}, built from {origin}")
+                }
+                _ => format!("built from {expected}"),
+            };
             lines.push((name.clone(), Line { image: Some(image), archive: record.archive.clone(), what }));
         }
         answer(session, project::ledger_path(session), lines)

@@ -103,6 +103,34 @@ fn images_travel_in_a_folder() {
     ");
 }
 
+/// A promoted image carries the label of an earlier commit; that used to count as stale.
+#[test]
+fn a_promoted_image_is_of_the_commit_it_was_built_from() {
+    let scene = Scene::with_files(&[
+        (
+            "plimsoll.toml",
+            "[service.a]\ncontext = \"a\"\npaths = [\"a/**\"]\n[service.b]\ncontext = \"b\"\npaths = [\"b/**\"]\n",
+        ),
+        ("a/Dockerfile", "FROM scratch\nCOPY f /f\n"),
+        ("a/f", "1"),
+        ("b/Dockerfile", "FROM scratch\nCOPY f /f\n"),
+        ("b/f", "1"),
+    ]);
+    scene.see_raw("run -q");
+    let first = scene.ledger()["revision"].as_str().unwrap().to_owned();
+    scene.write("a/f", "2");
+    scene.repository().commit("a changes");
+    scene.see_raw("run -q");
+    assert_eq!(scene.ledger()["services"]["b"]["status"], "promoted");
+    assert_eq!(scene.ledger()["services"]["b"]["built_from"], *first);
+    let seen = scene.see("handoff check");
+    assert!(seen.starts_with("exit code: 0\n") && seen.contains(&format!("built from {first}")), "{seen}");
+    scene.write("a/f", "3");
+    scene.repository().commit("a changes again");
+    let seen = scene.see("handoff check b");
+    assert!(seen.starts_with("exit code: 4\n") && seen.contains(&first), "{seen}");
+}
+
 #[test]
 fn suites_run_on_the_images_of_the_ledger() {
     let scene = Scene::with_files(SHOP);

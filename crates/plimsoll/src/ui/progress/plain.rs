@@ -10,6 +10,7 @@ use crate::ui::style::Style;
 pub fn line(progress: &Progress, style: Style) -> Option<String> {
     Some(match progress {
         Progress::StageStarted { stage } => style.bold(&format!("== {}", stage_name(*stage))),
+        Progress::ServiceStarted { service, steps: 1 } => format!("{service} | 1 step"),
         Progress::ServiceStarted { service, steps } => format!("{service} | {steps} steps"),
         Progress::StepStarted(step) => format!("{} | {}", words::step_label(step), step.instruction),
         Progress::StepCached(step) => format!("{} {}", prefix(&step.id), style.dim("cached")),
