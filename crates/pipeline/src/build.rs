@@ -129,7 +129,7 @@ impl Builds<'_> {
         let made = needed.and_then(|named| match &service.action {
             Action::Skip => Ok(None),
             _ if self.stopped.load(Ordering::Acquire) => Err(ServiceError::Stopped),
-            Action::Promote { digest } => self.promote(service, *digest).map(Some),
+            Action::Promote { digest } => self.promote_or_build(name, service, *digest, named).map(Some),
             Action::Build => self.build(name, service, named).map(Some),
         });
         let outcome = self.outcome(service, made, started.elapsed().as_secs_f64());
@@ -192,6 +192,24 @@ impl Builds<'_> {
             record.built_from.clone_from(&made.built_from);
         }
         ServiceOutcome { record, image: made.map(|made| made.image), error }
+    }
+
+    /// Takes the last image; where that is gone, from here and from its registry, it is made again.
+    fn promote_or_build(
+        &self,
+        name: &Name,
+        service: &PlannedService,
+        digest: Digest,
+        named: BTreeMap<String, (Document, LayoutRepository)>,
+    ) -> Result<Made, ServiceError> {
+        match self.promote(service, digest) {
+            Err(ServiceError::Store(StoreError::NotFound { .. })) => {
+                let message = format!("{name} is built: its last image {digest} is nowhere any more");
+                (self.tools.observer)(Progress::Note { message });
+                self.build(name, service, named)
+            }
+            promoted => promoted,
+        }
     }
 
     /// Finds the image to be promoted: here, or in its registry, from where it is then fetched.

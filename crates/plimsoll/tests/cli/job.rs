@@ -103,19 +103,22 @@ fn images_travel_in_a_folder() {
     ");
 }
 
+/// Two services that have nothing to do with each other.
+const APART: &[(&str, &str)] = &[
+    (
+        "plimsoll.toml",
+        "[service.a]\ncontext = \"a\"\npaths = [\"a/**\"]\n[service.b]\ncontext = \"b\"\npaths = [\"b/**\"]\n",
+    ),
+    ("a/Dockerfile", "FROM scratch\nCOPY f /f\n"),
+    ("a/f", "1"),
+    ("b/Dockerfile", "FROM scratch\nCOPY f /f\n"),
+    ("b/f", "1"),
+];
+
 /// A promoted image carries the label of an earlier commit; that used to count as stale.
 #[test]
 fn a_promoted_image_is_of_the_commit_it_was_built_from() {
-    let scene = Scene::with_files(&[
-        (
-            "plimsoll.toml",
-            "[service.a]\ncontext = \"a\"\npaths = [\"a/**\"]\n[service.b]\ncontext = \"b\"\npaths = [\"b/**\"]\n",
-        ),
-        ("a/Dockerfile", "FROM scratch\nCOPY f /f\n"),
-        ("a/f", "1"),
-        ("b/Dockerfile", "FROM scratch\nCOPY f /f\n"),
-        ("b/f", "1"),
-    ]);
+    let scene = Scene::with_files(APART);
     scene.see_raw("run -q");
     let first = scene.ledger()["revision"].as_str().unwrap().to_owned();
     scene.write("a/f", "2");
@@ -129,6 +132,18 @@ fn a_promoted_image_is_of_the_commit_it_was_built_from() {
     scene.repository().commit("a changes again");
     let seen = scene.see("handoff check b");
     assert!(seen.starts_with("exit code: 4\n") && seen.contains(&first), "{seen}");
+}
+
+#[test]
+fn a_promoted_image_that_is_gone_is_made_again() {
+    let scene = Scene::with_files(APART);
+    scene.see_raw("run -q");
+    let before = scene.ledger();
+    std::fs::remove_dir_all(scene.root()).unwrap();
+    let seen = scene.see("run --progress plain");
+    assert!(seen.starts_with("exit code: 0\n") && seen.contains("b is built: its last image"), "{seen}");
+    assert_eq!(scene.ledger()["services"]["b"]["status"], "built");
+    assert_eq!(scene.ledger()["services"]["b"]["digest"], before["services"]["b"]["digest"]);
 }
 
 #[test]
