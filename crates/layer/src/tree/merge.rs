@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{FollowLast, MAX_LINKS, ROOT, Slot, SlotId, Source, Tree};
+use super::{FollowLast, MAX_LINKS, ROOT, SlotId, Source, Tree};
 use crate::entry::{Entry, Kind, LayerPath};
 use crate::path::{components, split};
 
@@ -60,7 +60,7 @@ impl<'a> Merge<'a> {
     fn clear(&mut self, path: &[u8]) -> bool {
         let Some(folder) = self.existing_folder(path) else { return false };
         self.last_folder = None;
-        self.slot(folder).children.clear();
+        self.tree.slots.clear(folder);
         true
     }
 
@@ -70,8 +70,7 @@ impl<'a> Merge<'a> {
             Kind::Whiteout | Kind::Opaque => {}
             kind => {
                 let Some((parent, name)) = split(&entry.path) else {
-                    let root = self.slot(ROOT);
-                    (root.source, root.content) = (source, source);
+                    self.tree.slots.set_sources(ROOT, source, source);
                     return;
                 };
                 let content = match kind {
@@ -85,14 +84,11 @@ impl<'a> Merge<'a> {
     }
 
     fn put(&mut self, folder: SlotId, name: &[u8], source: Source, content: Source) -> SlotId {
-        if let Some(existing) = self.slot(folder).children.get(name).copied() {
+        if let Some(existing) = self.tree.slots.child(folder, name) {
             self.replace(existing, source, content);
             return existing;
         }
-        let slot = self.tree.slots.len() as SlotId;
-        self.tree.slots.push(Slot { content, ..Slot::new(folder, source) });
-        self.slot(folder).children.insert(name.into(), slot);
-        slot
+        self.tree.slots.add(folder, name, source, content)
     }
 
     /// Puts an entry over what is there: folders merge, all else takes the place of what was.
@@ -100,23 +96,18 @@ impl<'a> Merge<'a> {
         let was_folder = self.tree.is_folder(existing);
         let merges = was_folder && self.tree.entry(source).0.kind == Kind::Directory;
         if !merges {
-            self.slot(existing).children.clear();
+            self.tree.slots.clear(existing);
             if was_folder || self.tree.link_target(existing).is_some() {
                 // It may have been on the way to the last folder.
                 self.last_folder = None;
             }
         }
-        let slot = self.slot(existing);
-        (slot.source, slot.content) = (source, content);
+        self.tree.slots.set_sources(existing, source, content);
     }
 
     fn remove(&mut self, folder: SlotId, name: &[u8]) {
         self.last_folder = None;
-        self.slot(folder).children.remove(name);
-    }
-
-    fn slot(&mut self, id: SlotId) -> &mut Slot {
-        &mut self.tree.slots[id as usize]
+        self.tree.slots.remove(folder, name);
     }
 
     fn existing_folder(&self, path: &[u8]) -> Option<SlotId> {
@@ -126,7 +117,7 @@ impl<'a> Merge<'a> {
 
     fn content_of(&self, target: &[u8]) -> Option<Source> {
         let resolved = self.tree.resolve(target, FollowLast::No).ok()?;
-        self.tree.find(&resolved.path).map(|slot| self.tree.slots[slot as usize].content)
+        self.tree.find(&resolved.path).map(|slot| self.tree.slots.sources(slot).1)
     }
 
     /// Returns the folder that `path` leads to, which is made where it is missing.
@@ -145,10 +136,10 @@ impl<'a> Merge<'a> {
         let mut links = 0;
         while let Some(name) = pending.pop() {
             if name == b".." {
-                at = self.slot(at).parent;
+                at = self.tree.slots.parent(at);
                 continue;
             }
-            let next = self.slot(at).children.get(&name[..]).copied();
+            let next = self.tree.slots.child(at, &name);
             match next {
                 Some(next) if self.tree.is_folder(next) => at = next,
                 Some(link) if links < MAX_LINKS && self.tree.link_target(link).is_some() => {

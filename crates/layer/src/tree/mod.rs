@@ -12,8 +12,9 @@
 //! `apply` puts the same rules on disk. Source: image-spec v1.1, layer.md, "Applying Changesets".
 
 mod merge;
+mod slots;
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::entry::{Entry, Kind, LayerPath};
@@ -21,6 +22,7 @@ use crate::error::{LayerError, shown};
 use crate::index::LayerIndex;
 use crate::path::{components, join, split};
 use merge::Merge;
+use slots::{ROOT, SlotId, Slots};
 
 /// As many links are followed for one path, as in `filepath-securejoin` and containerd.
 pub(crate) const MAX_LINKS: usize = 255;
@@ -29,19 +31,8 @@ pub(crate) const MAX_LINKS: usize = 255;
 #[derive(Clone, Debug)]
 pub struct Tree {
     layers: Vec<Arc<LayerIndex>>,
-    slots: Vec<Slot>,
+    slots: Slots,
 }
-
-#[derive(Clone, Debug)]
-struct Slot {
-    parent: SlotId,
-    children: BTreeMap<Box<[u8]>, SlotId>,
-    source: Source,
-    content: Source,
-}
-
-type SlotId = u32;
-const ROOT: SlotId = 0;
 
 /// Where an entry is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +87,8 @@ pub struct Resolved<'a> {
 impl Tree {
     /// Returns the merged view of `layers`, lowest first.
     pub fn new(layers: &[Arc<LayerIndex>]) -> Self {
-        let root = Slot::new(ROOT, Source::Implied { layer: 0 });
-        let mut tree = Self { layers: Vec::with_capacity(layers.len()), slots: vec![root] };
+        let slots = Slots::new(Source::Implied { layer: 0 });
+        let mut tree = Self { layers: Vec::with_capacity(layers.len()), slots };
         for layer in layers {
             tree.push(Arc::clone(layer));
         }
@@ -108,6 +99,7 @@ impl Tree {
     pub fn push(&mut self, index: Arc<LayerIndex>) {
         let layer = self.layers.len() as u32;
         self.layers.push(Arc::clone(&index));
+        self.slots.reserve(index.entries.len());
         let mut merge = Merge::new(self, layer);
         merge.hide_below(&index.entries);
         for (at, entry) in index.entries.iter().enumerate() {
@@ -138,9 +130,8 @@ impl Tree {
     /// Returns the names in the folder `path`, ascending, without following links; empty where
     /// there is no such folder.
     pub fn children(&self, path: &[u8]) -> impl Iterator<Item = (&[u8], Node<'_>)> {
-        let slot = self.find(path);
-        let children = slot.into_iter().flat_map(|slot| &self.slots[slot as usize].children);
-        children.map(|(name, child)| (&**name, self.node(*child)))
+        let children = self.find(path).map(|slot| self.slots.children(slot)).unwrap_or_default();
+        children.into_iter().map(|child| (self.slots.name(child), self.node(child)))
     }
 
     /// Returns `path` itself and all below it, without following links: folders before what they
@@ -175,7 +166,7 @@ impl Tree {
             if !self.is_folder(folder) {
                 return Err(failed(&format!("{:?} is not a folder", shown(&resolved))));
             }
-            at = self.slots[folder as usize].children.get(&name[..]).copied();
+            at = self.slots.child(folder, &name);
             let follow = last == FollowLast::Yes || !pending.is_empty();
             match at.and_then(|slot| self.link_target(slot)).filter(|_| follow) {
                 Some(target) => {
@@ -197,13 +188,13 @@ impl Tree {
 
     fn find(&self, path: &[u8]) -> Option<SlotId> {
         let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
-        names.try_fold(ROOT, |at, name| self.slots[at as usize].children.get(name).copied())
+        names.try_fold(ROOT, |at, name| self.slots.child(at, name))
     }
 
     fn node(&self, slot: SlotId) -> Node<'_> {
-        let slot = &self.slots[slot as usize];
-        let (entry, layer) = self.entry(slot.source);
-        let (content, content_layer) = self.entry(slot.content);
+        let (source, content) = self.slots.sources(slot);
+        let (entry, layer) = self.entry(source);
+        let (content, content_layer) = self.entry(content);
         Node { entry, layer, content, content_layer }
     }
 
@@ -217,31 +208,23 @@ impl Tree {
     }
 
     fn is_folder(&self, slot: SlotId) -> bool {
-        self.entry(self.slots[slot as usize].source).0.kind == Kind::Directory
+        self.entry(self.slots.sources(slot).0).0.kind == Kind::Directory
     }
 
     fn link_target(&self, slot: SlotId) -> Option<&[u8]> {
-        match &self.entry(self.slots[slot as usize].content).0.kind {
+        match &self.entry(self.slots.sources(slot).1).0.kind {
             Kind::Symlink(target) => Some(target),
             _ => None,
         }
     }
 }
 
-impl Slot {
-    fn new(parent: SlotId, source: Source) -> Self {
-        Self { parent, children: BTreeMap::new(), source, content: source }
-    }
-}
-
-type Children<'a> = btree_map::Iter<'a, Box<[u8]>, SlotId>;
-
 /// A folder and what it holds, from [`Tree::walk`].
 #[derive(Debug)]
 pub struct Walk<'a> {
     tree: &'a Tree,
     first: Option<(LayerPath, SlotId)>,
-    folders: Vec<(LayerPath, Children<'a>)>,
+    folders: Vec<(LayerPath, std::vec::IntoIter<SlotId>)>,
 }
 
 impl<'a> Iterator for Walk<'a> {
@@ -252,9 +235,9 @@ impl<'a> Iterator for Walk<'a> {
             Some(first) => first,
             None => self.next_slot()?,
         };
-        let children = &self.tree.slots[slot as usize].children;
+        let children = self.tree.slots.children(slot);
         if !children.is_empty() {
-            self.folders.push((path.clone(), children.iter()));
+            self.folders.push((path.clone(), children.into_iter()));
         }
         Some((path, self.tree.node(slot)))
     }
@@ -265,7 +248,7 @@ impl Walk<'_> {
         loop {
             let (folder, children) = self.folders.last_mut()?;
             match children.next() {
-                Some((name, slot)) => return Some((join(folder, name), *slot)),
+                Some(slot) => return Some((join(folder, self.tree.slots.name(slot)), slot)),
                 None => _ = self.folders.pop(),
             }
         }
