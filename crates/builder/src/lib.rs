@@ -13,6 +13,6 @@ pub mod ignore;
 mod request;
 pub mod sandbox;
 
-pub use engine::{EmbeddedEngine, ImageRoot, Workspace};
+pub use engine::{EmbeddedEngine, ImageRoot, SandboxMaker, Workspace};
 pub use error::{BuildError, Location};
 pub use request::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Engine, Observer, StepCount};

@@ -25,6 +25,10 @@ const BUFFER_BYTES: usize = 64 << 10;
 const MAX_FIRST_LINE_BYTES: u64 = 4096;
 /// Larger than any layer that the decoder of tars accepts.
 const MAX_BODY_BYTES: u64 = 2 << 30;
+/// A file with a SHA-256 and a short name.
+const TYPICAL_ENTRY_BYTES: u64 = 80;
+/// What is reserved at most because of what a first line says.
+const MAX_EXPECTED_BYTES: u64 = 16 << 20;
 const MAX_TEXT_BYTES: u64 = 2 << 20;
 
 /// All entries of a layer.
@@ -100,7 +104,9 @@ impl LayerIndex {
     pub fn read_from(input: impl Read) -> Result<Self, LayerError> {
         let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
         let first = read_first_line(&mut input)?;
-        let mut body = Vec::new();
+        // Enough for most, so that it does not grow by copying; the kernel gives what is touched and no more.
+        let expected = first.entries.saturating_mul(TYPICAL_ENTRY_BYTES).min(MAX_EXPECTED_BYTES);
+        let mut body = Vec::with_capacity(expected as usize);
         let decoder = zstd::Decoder::with_buffer(input).map_err(LayerError::read)?;
         let limit = MAX_BODY_BYTES;
         let count =

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use builder::sandbox::{Sandbox, probe};
+use builder::sandbox::{Sandbox, probe_once};
 use builder::{EmbeddedEngine, Workspace};
 use oci::Registry;
 use pipeline::daemon::{Daemon, DaemonError};
@@ -36,7 +36,7 @@ impl Workbench {
         let root = session.root()?.join("build");
         let trees = root.clone();
         let make = move || {
-            let found = probe(Path::new(SELF), &trees)?;
+            let found = probe_once(Path::new(SELF), &trees, &trees.join("sandbox"))?;
             Sandbox::new(PathBuf::from(SELF), found.mode)
         };
         let workspace = Workspace::open(&root, places.local().clone(), Box::new(make))?;

@@ -8,7 +8,7 @@
 //! | `copy`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
-//! | `workspace` | indexes, trees and records on disk |
+//! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
 
 mod accounts;
 mod build;
@@ -24,9 +24,11 @@ mod source;
 mod stage;
 mod state;
 mod unpack;
+mod work;
 mod workspace;
 
 pub use root::ImageRoot;
+pub use work::SandboxMaker;
 pub use workspace::Workspace;
 
 use crate::BuildError;

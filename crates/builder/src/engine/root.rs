@@ -8,7 +8,8 @@ use oci::{Descriptor, Document, ImageConfig};
 use store::ImageStore;
 
 use super::EmbeddedEngine;
-use super::workspace::{LayerRef, WorkFolder, fetch_blob};
+use super::work::WorkFolder;
+use super::workspace::{LayerRef, fetch_blob};
 use crate::BuildError;
 use crate::sandbox::RootFs;
 

@@ -91,7 +91,9 @@ impl RunStep {
             let outcome = self.outcome(&exit);
             return Err(BuildError::Step { location: location.clone(), outcome, last_lines: tail.lines() });
         }
-        self.keep(workspace, below, &rootfs, started, location)
+        let layer = self.keep(workspace, below, &rootfs, started, location)?;
+        work.leave();
+        Ok(layer)
     }
 
     fn keep(
@@ -112,7 +114,7 @@ impl RunStep {
         Ok(layer)
     }
 
-    fn command(&self, work: &super::workspace::WorkFolder<'_>) -> Result<Command, BuildError> {
+    fn command(&self, work: &super::work::WorkFolder<'_>) -> Result<Command, BuildError> {
         let mut mounts = Vec::new();
         let arguments = match &self.program {
             Program::Exec(words) => words.clone(),

@@ -8,8 +8,7 @@
 //! ROOT/work/<random>/             a step or an unpacking that runs now
 //! ```
 //!
-//! A tree or an index appears under its name by a rename when it is complete. A work folder is
-//! locked while its process lives; what a killed process left is removed by the next one.
+//! A tree or an index appears under its name by a rename when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,6 +21,7 @@ use oci::{Compression, Descriptor, DiffId, Digest};
 use store::layout::LayoutStore;
 use store::{ImageStore, StoreError};
 
+use super::work::{LazySandbox, SandboxMaker, WorkFolder, WorkFolders};
 use crate::BuildError;
 use crate::cache::Records;
 use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
@@ -33,15 +33,12 @@ pub(crate) struct LayerRef {
     pub descriptor: Descriptor,
 }
 
-/// Makes the sandbox at its first use: a build whose steps are all known needs none.
-pub type SandboxMaker = Box<dyn Fn() -> Result<Sandbox, SandboxError> + Send + Sync>;
-
 /// The engine's part of the state folder.
 pub struct Workspace {
     root: PathBuf,
     pub(crate) store: LayoutStore,
-    make_sandbox: SandboxMaker,
-    sandbox: Mutex<Option<Arc<Sandbox>>>,
+    sandbox: Arc<LazySandbox>,
+    work: WorkFolders,
     pub(crate) records: Records,
     indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
     last_merged: Mutex<Option<Merged>>,
@@ -60,22 +57,21 @@ impl Workspace {
     /// # Errors
     /// The folder cannot be made or read.
     pub fn open(root: &Path, store: LayoutStore, make_sandbox: SandboxMaker) -> Result<Self, BuildError> {
-        for folder in [root, &root.join("indexes"), &root.join("work")] {
-            fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
-        }
+        let indexes = root.join("indexes");
+        fs::create_dir_all(&indexes).map_err(|source| io_error("create", &indexes, source))?;
         let steps = root.join("steps");
         let records = Records::open(&steps).map_err(|source| io_error("create", &steps, source))?;
-        let workspace = Self {
+        let sandbox = Arc::new(LazySandbox::new(make_sandbox));
+        let work = WorkFolders::open(root.join("work"), Arc::clone(&sandbox))?;
+        Ok(Self {
             root: root.to_owned(),
             store,
-            make_sandbox,
-            sandbox: Mutex::default(),
+            sandbox,
+            work,
             records,
             indexes: Mutex::default(),
             last_merged: Mutex::default(),
-        };
-        workspace.clear_stale_work()?;
-        Ok(workspace)
+        })
     }
 
     /// Returns the sandbox, made at the first call.
@@ -83,11 +79,7 @@ impl Workspace {
     /// # Errors
     /// The machine allows none; the message says which setting would.
     pub fn sandbox(&self) -> Result<Arc<Sandbox>, SandboxError> {
-        let mut sandbox = self.sandbox.lock().expect("no holder panics");
-        match &*sandbox {
-            Some(sandbox) => Ok(Arc::clone(sandbox)),
-            None => Ok(Arc::clone(sandbox.insert(Arc::new((self.make_sandbox)()?)))),
-        }
+        self.sandbox.get()
     }
 
     /// Returns the sandbox for work on layers, where its absence is an error of the layer.
@@ -150,19 +142,44 @@ impl Workspace {
     ///
     /// The view that was asked for last is kept: the next step's is that one and a layer more.
     pub(crate) fn merged(&self, layers: &[LayerRef]) -> Result<Arc<Tree>, BuildError> {
-        let last = self.last_merged.lock().expect("no holder panics").clone();
-        let known = last.filter(|last| layers.starts_with(&last.layers));
-        let (mut tree, from) = match known {
-            Some(known) if known.layers.len() == layers.len() => return Ok(known.tree),
+        let (mut tree, from) = match self.take_merged(layers) {
             Some(known) => (known.tree, known.layers.len()),
             None => (Arc::new(Tree::new(&[])), 0),
         };
-        for layer in &layers[from..] {
-            Arc::make_mut(&mut tree).push(self.index(layer)?);
+        let indexes = self.indexes_of(&layers[from..])?;
+        if !indexes.is_empty() {
+            let tree = Arc::make_mut(&mut tree);
+            indexes.into_iter().for_each(|index| tree.push(index));
         }
         let merged = Merged { layers: layers.to_vec(), tree: Arc::clone(&tree) };
         *self.last_merged.lock().expect("no holder panics") = Some(merged);
         Ok(tree)
+    }
+
+    /// Takes the view that is kept, where that of `layers` begins with it: whoever adds to it then holds it
+    /// alone and need not copy it.
+    fn take_merged(&self, layers: &[LayerRef]) -> Option<Merged> {
+        let mut last = self.last_merged.lock().expect("no holder panics");
+        last.take_if(|last| layers.starts_with(&last.layers))
+    }
+
+    /// Returns the indexes of layers, the unknown ones read side by side.
+    fn indexes_of(&self, layers: &[LayerRef]) -> Result<Vec<Arc<LayerIndex>>, BuildError> {
+        const AT_ONCE: usize = 4;
+        let mut indexes = Vec::with_capacity(layers.len());
+        for group in layers.chunks(AT_ONCE) {
+            let unknown = group.iter().filter(|layer| self.known_index(layer.diff_id).is_none());
+            if unknown.count() > 1 {
+                std::thread::scope(|threads| {
+                    // What goes wrong is said below, in the order of the layers.
+                    group.iter().for_each(|layer| drop(threads.spawn(|| self.index(layer))));
+                });
+            }
+            for layer in group {
+                indexes.push(self.index(layer)?);
+            }
+        }
+        Ok(indexes)
     }
 
     /// Returns the folder with a layer unpacked over those `below`.
@@ -243,17 +260,7 @@ impl Workspace {
 
     /// Returns a new folder for a step, on the file system of the trees. It goes when dropped.
     pub(crate) fn work_folder(&self) -> Result<WorkFolder<'_>, BuildError> {
-        let parent = self.root.join("work");
-        loop {
-            let (lock, lock_path) = new_lock(&parent)?;
-            // Another process may have taken the new lock for a stale one and removed it in between.
-            if !lock_path.exists() {
-                continue;
-            }
-            let path = lock_path.with_extension("");
-            fs::create_dir(&path).map_err(|source| io_error("create", &path, source))?;
-            return Ok(WorkFolder { path, lock_path, _lock: lock, workspace: self });
-        }
+        self.work.make()
     }
 
     fn known_index(&self, diff_id: DiffId) -> Option<Arc<LayerIndex>> {
@@ -310,99 +317,28 @@ impl Workspace {
         self.layer_sandbox()?
             .apply_layer(&mut tar, &target, lower)
             .map_err(|error| BuildError::layer(action(), error))?;
-        fs::rename(&target, path).map_err(|source| io_error("write", path, source))
+        fs::rename(&target, path).map_err(|source| io_error("write", path, source))?;
+        work.leave();
+        Ok(())
     }
 
     fn index_path(&self, diff_id: DiffId) -> PathBuf {
         self.root.join("indexes").join(diff_id.0.hex())
     }
-
-    fn clear_stale_work(&self) -> Result<(), BuildError> {
-        let folder = self.root.join("work");
-        let entries = fs::read_dir(&folder).map_err(|source| io_error("read", &folder, source))?;
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "lock") {
-                self.clear_if_stale(&path);
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the folder beside a lock that nobody holds. Whatever cannot be removed is left for
-    /// the next run; a leftover costs space and nothing else.
-    fn clear_if_stale(&self, lock_path: &Path) {
-        let Ok(lock) = File::open(lock_path) else { return };
-        if lock.try_lock().is_ok() && self.remove_tree(&lock_path.with_extension("")) {
-            let _ = fs::remove_file(lock_path);
-        }
-    }
-
-    /// Removes a folder with whatever owners its files have; whether it is gone.
-    fn remove_tree(&self, path: &Path) -> bool {
-        match fs::remove_dir_all(path) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            // Files of other owners, made in a user namespace, are removed from within it.
-            Err(_) => self.sandbox().is_ok_and(|sandbox| sandbox.remove_tree(path).is_ok()),
-        }
-    }
 }
 
-fn new_lock(parent: &Path) -> Result<(File, PathBuf), BuildError> {
-    let file = tempfile::Builder::new().prefix("step-").suffix(".lock").tempfile_in(parent);
-    let (lock, lock_path) = file
-        .and_then(|file| file.keep().map_err(|error| error.error))
-        .map_err(|source| io_error("create a file in", parent, source))?;
-    lock.lock().map_err(|source| io_error("lock", &lock_path, source))?;
-    Ok((lock, lock_path))
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // A workspace lives as long as its command. Freeing a hundred thousand names one by one just before the
+        // process ends would be felt; the kernel takes all of it at once.
+        let indexes = self.indexes.get_mut().map(std::mem::take);
+        std::mem::forget(indexes);
+    }
 }
 
 impl std::fmt::Debug for Workspace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Workspace({})", self.root.display())
-    }
-}
-
-/// A folder of a running step.
-#[derive(Debug)]
-pub(crate) struct WorkFolder<'a> {
-    path: PathBuf,
-    lock_path: PathBuf,
-    _lock: File,
-    workspace: &'a Workspace,
-}
-
-impl WorkFolder<'_> {
-    /// Returns its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes a folder inside and returns its path.
-    pub fn create(&self, name: &str) -> Result<PathBuf, BuildError> {
-        let path = self.path.join(name);
-        fs::create_dir(&path).map_err(|source| io_error("create", &path, source))?;
-        Ok(path)
-    }
-
-    /// Writes a file inside that may be executed and returns its path.
-    pub fn write_executable(&self, name: &str, content: &[u8]) -> Result<PathBuf, BuildError> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = self.path.join(name);
-        fs::write(&path, content).map_err(|source| io_error("write", &path, source))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .map_err(|source| io_error("change the mode of", &path, source))?;
-        Ok(path)
-    }
-}
-
-impl Drop for WorkFolder<'_> {
-    fn drop(&mut self) {
-        // What cannot be removed now is removed by the next run, which finds the lock free.
-        if self.workspace.remove_tree(&self.path) {
-            let _ = fs::remove_file(&self.lock_path);
-        }
     }
 }
 

@@ -36,7 +36,7 @@ use std::time::Instant;
 
 pub use command::{Command, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
 pub use error::{Cause, SandboxError};
-pub use probe::{Mode, Probe, probe};
+pub use probe::{Mode, Probe, probe, probe_once};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
 pub use subordinate::SubordinateIds;
 pub use tree::PackSettings;

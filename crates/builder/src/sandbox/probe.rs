@@ -1,6 +1,7 @@
 //! Which kind of isolation this machine allows, found by trying, with the reason in words.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::thread::CapabilitySet;
@@ -10,6 +11,13 @@ use super::error::SandboxError;
 use super::message::Users;
 use super::subordinate::SubordinateIds;
 use super::{Sandbox, Task, launch};
+
+/// Settings of the kernel that forbid user namespaces.
+const SETTINGS: [&str; 3] = [
+    "user/max_user_namespaces",
+    "kernel/unprivileged_userns_clone",
+    "kernel/apparmor_restrict_unprivileged_userns",
+];
 
 /// How commands are isolated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +51,19 @@ pub struct Probe {
 /// # Errors
 /// [`SandboxError::Unavailable`] names what forbids each kind and how to allow it.
 pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
+    probe_with(program, folder, None)
+}
+
+/// As [`probe`], and keeps in the file `note` what worked, so that it is rehearsed again only where the machine,
+/// its settings, the user or the program are others.
+///
+/// # Errors
+/// As for [`probe`].
+pub fn probe_once(program: &Path, folder: &Path, note: &Path) -> Result<Probe, SandboxError> {
+    probe_with(program, folder, Some(note))
+}
+
+fn probe_with(program: &Path, folder: &Path, note: Option<&Path>) -> Result<Probe, SandboxError> {
     let mut reasons = Vec::new();
     let mut last_error = None;
     for candidate in candidates() {
@@ -53,8 +74,17 @@ pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
                 continue;
             }
         };
-        match rehearse(program, folder, mode.clone()) {
+        let mark = note.map(|note| (note, circumstances(program, &mode)));
+        let is_known = mark
+            .as_ref()
+            .is_some_and(|(note, mark)| fs::read(note).is_ok_and(|kept| kept == mark.as_bytes()));
+        let works = if is_known { Ok(()) } else { rehearse(program, folder, mode.clone()) };
+        match works {
             Ok(()) => {
+                if let Some((note, mark)) = mark.filter(|_| !is_known) {
+                    // Without the note the next run rehearses again, and that is all.
+                    let _ = fs::write(note, mark);
+                }
                 reasons.push(why);
                 return Ok(Probe { mode, reason: reasons.join("; ") });
             }
@@ -116,6 +146,20 @@ fn root_of(uid_map: &str) -> (Mode, String) {
         0 | ALL => (Mode::Root, "root with CAP_SYS_ADMIN".to_owned()),
         ids => (Mode::NamespaceRoot { ids }, format!("root of a user namespace with {ids} ids")),
     }
+}
+
+/// Everything that decides whether a rehearsal goes well, in words: after a change it is done again.
+fn circumstances(program: &Path, mode: &Mode) -> String {
+    let file = |name: &str| fs::read_to_string(Path::new("/proc").join(name)).unwrap_or_default();
+    let link = |name: &str| fs::read_link(Path::new("/proc/self/ns").join(name)).unwrap_or_default();
+    let program =
+        fs::metadata(program).map(|found| (found.dev(), found.ino(), found.mtime(), found.mtime_nsec()));
+    let capabilities = rustix::thread::capabilities(None).map(|sets| sets.effective.bits());
+    let (boot, map) = (file("sys/kernel/random/boot_id"), file("self/uid_map"));
+    let settings = SETTINGS.map(|name| file(&format!("sys/{name}")));
+    let namespaces = ["mnt", "pid", "user"].map(link);
+    let user = rustix::process::geteuid().as_raw();
+    format!("{mode:?} {boot:?} {map:?} {settings:?} {namespaces:?} {program:?} {capabilities:?} {user}\n")
 }
 
 /// Makes and leaves a sandbox of every part but the command.

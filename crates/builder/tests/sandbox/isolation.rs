@@ -216,6 +216,19 @@ fn a_listener_that_panics_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_was_rehearsed_is_not_rehearsed_again_in_the_same_circumstances() {
+    let Some(room) = Room::new() else { return };
+    let (runner, note) = (crate::rooms::runner(), room.root.work.join("note"));
+    let nowhere = room.root.work.join("nothing-is-here");
+    builder::sandbox::probe_once(&runner, &nowhere, &note).unwrap_err();
+    let found = builder::sandbox::probe_once(&runner, &room.root.work, &note).unwrap();
+    let known = builder::sandbox::probe_once(&runner, &nowhere, &note).unwrap();
+    assert_eq!(known.mode, found.mode);
+    fs::write(&note, "other circumstances").unwrap();
+    builder::sandbox::probe_once(&runner, &nowhere, &note).unwrap_err();
+}
+
+#[test]
 fn the_kind_of_sandbox_is_explained() {
     let Some(room) = Room::new() else { return };
     let found = builder::sandbox::probe(&crate::rooms::runner(), &room.root.work).unwrap();

@@ -167,7 +167,6 @@ impl Arguments {
         let names = if self.tag.is_empty() { std::slice::from_ref(&unnamed) } else { &self.tag[..] };
         for name in names {
             let repository = workbench.places().local().repository(name.repository());
-            repository.put_document(manifest)?;
             repository.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), manifest)?;
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Making things survive a crash, in the order that matters: content, folders, then the name.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,51 +15,87 @@ use crate::StoreError;
 /// How many files are synced at the same time; the disk merges them into one flush.
 const SYNC_THREADS: usize = 4;
 
+/// Small files that are to appear together under their names, after the content they speak of.
+#[derive(Default)]
+pub(super) struct Names {
+    /// Content that has to be on the disk first.
+    pub(super) blobs: Vec<Digest>,
+    files: Vec<(TemporaryFile, PathBuf)>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Names {
+    /// Writes a small file that gets its name later.
+    pub(super) fn add(
+        &mut self,
+        store: &LayoutStore,
+        path: PathBuf,
+        content: &[u8],
+    ) -> Result<(), StoreError> {
+        let folder = path.parent().expect("files of the store lie in a folder of it");
+        make_folder(folder)?;
+        self.folder(folder);
+        let write = || -> io::Result<TemporaryFile> {
+            let temporary = TemporaryFile::create(&store.path("temporary"))?;
+            temporary.file().write_all(content)?;
+            Ok(temporary)
+        };
+        let file = write().map_err(|source| StoreError::io("write", path.display().to_string(), source))?;
+        self.files.push((file, path));
+        Ok(())
+    }
+
+    /// Notes a folder whose names have to survive a crash.
+    pub(super) fn folder(&mut self, folder: &Path) {
+        self.folders.insert(folder.to_owned());
+    }
+}
+
 impl LayoutStore {
-    /// Makes the blobs survive a crash, those of them that are not known to already.
-    pub(super) fn sync_blobs(&self, digests: &[Digest]) -> Result<(), StoreError> {
-        let waiting: Vec<Digest> = {
-            let synced = self.0.synced.lock().expect("no code panics while it holds this lock");
-            digests.iter().filter(|digest| !synced.contains(digest)).copied().collect()
-        };
-        self.sync_now(&waiting)
+    /// Returns the blobs that are not known to survive a crash.
+    pub(super) fn not_synced_of(&self, digests: impl IntoIterator<Item = Digest>) -> Vec<Digest> {
+        let synced = self.0.synced.lock().expect("no code panics while it holds this lock");
+        digests.into_iter().filter(|digest| !synced.contains(digest)).collect()
     }
 
-    /// Does the same for the blobs that this process wrote, leaving out those it found there.
-    pub(super) fn sync_written(&self, digests: &[Digest]) -> Result<(), StoreError> {
-        let waiting: Vec<Digest> = {
-            let written = self.0.written.lock().expect("no code panics while it holds this lock");
-            digests.iter().filter(|digest| written.contains(digest)).copied().collect()
-        };
-        self.sync_now(&waiting)
+    /// Returns the blobs that this process wrote and nobody synced, leaving out those it found there.
+    pub(super) fn written_of(&self, digests: impl IntoIterator<Item = Digest>) -> Vec<Digest> {
+        let written = self.0.written.lock().expect("no code panics while it holds this lock");
+        digests.into_iter().filter(|digest| written.contains(digest)).collect()
     }
 
-    fn sync_now(&self, digests: &[Digest]) -> Result<(), StoreError> {
-        let next = AtomicUsize::new(0);
-        let problem = Mutex::new(None);
-        let work = || {
-            while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.sync_blob(digest) {
-                    *problem.lock().expect("no code panics while it holds this lock") = Some(error);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..SYNC_THREADS.min(digests.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        if let Some(error) = problem.into_inner().expect("the threads are joined") {
-            return Err(error);
+    /// Writes a small file under its name, whole or not at all, and makes it survive a crash.
+    pub(super) fn write_file(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        let mut names = Names::default();
+        names.add(self, path.to_owned(), content)?;
+        self.write_names(names)
+    }
+
+    /// Brings content and small files to the disk in one round, then gives the files their names in another.
+    pub(super) fn write_names(&self, names: Names) -> Result<(), StoreError> {
+        let Names { blobs, files, mut folders } = names;
+        let sync: Vec<SyncJob<'_>> = blobs
+            .iter()
+            .map(SyncJob::Blob)
+            .chain(files.iter().map(|(file, path)| SyncJob::File(file, path)))
+            .collect();
+        side_by_side(&sync, |job| match job {
+            SyncJob::Blob(digest) => self.sync_blob(digest),
+            SyncJob::File(file, path) => file
+                .file()
+                .sync_data()
+                .map_err(|source| StoreError::io("sync", path.display().to_string(), source)),
+        })?;
+        folders.extend(blobs.iter().map(|digest| self.blob_folder(digest)));
+        for (file, path) in files {
+            file.persist(&path, 0o644)
+                .map_err(|source| StoreError::io("write", path.display().to_string(), source))?;
         }
-        let mut folders: Vec<_> = digests.iter().map(|digest| self.blob_folder(digest)).collect();
-        folders.sort();
-        folders.dedup();
-        folders.iter().try_for_each(|folder| sync_folder(folder))?;
-        self.0.synced.lock().expect("no code panics while it holds this lock").extend(digests);
+        let folders: Vec<PathBuf> = folders.into_iter().collect();
+        side_by_side(&folders, |folder| sync_folder(folder))?;
+        self.0.synced.lock().expect("no code panics while it holds this lock").extend(&blobs);
         let mut written = self.0.written.lock().expect("no code panics while it holds this lock");
-        digests.iter().for_each(|digest| {
+        blobs.iter().for_each(|digest| {
             written.remove(digest);
         });
         Ok(())
@@ -70,22 +107,35 @@ impl LayoutStore {
             .and_then(|file| file.sync_data())
             .map_err(|source| StoreError::io("sync", path.display().to_string(), source))
     }
+}
 
-    /// Writes a small file under its name, whole or not at all, and makes it survive a crash.
-    pub(super) fn write_file(&self, target: &Path, content: &[u8]) -> Result<(), StoreError> {
-        let folder = target.parent().expect("files of the store lie in a folder of it");
-        make_folder(folder)?;
-        let write = || -> io::Result<()> {
-            let temporary = TemporaryFile::create(&self.path("temporary"))?;
-            let mut file = temporary.file();
-            file.write_all(content)?;
-            file.sync_data()?;
-            temporary.persist(target, 0o644)?;
-            Ok(())
-        };
-        write().map_err(|source| StoreError::io("write", target.display().to_string(), source))?;
-        sync_folder(folder)
-    }
+/// A file to bring to the disk.
+enum SyncJob<'a> {
+    Blob(&'a Digest),
+    File(&'a TemporaryFile, &'a Path),
+}
+
+/// Does `work` for every one of `jobs`, several at a time, and returns one of the errors there were.
+fn side_by_side<T: Sync>(
+    jobs: &[T],
+    work: impl Fn(&T) -> Result<(), StoreError> + Sync,
+) -> Result<(), StoreError> {
+    let next = AtomicUsize::new(0);
+    let problem = Mutex::new(None);
+    let run = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = work(job) {
+                *problem.lock().expect("no code panics while it holds this lock") = Some(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..SYNC_THREADS.min(jobs.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+    problem.into_inner().expect("the threads are joined").map_or(Ok(()), Err)
 }
 
 /// Makes a folder and those above it, each of which then survives a crash.

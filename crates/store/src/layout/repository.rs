@@ -7,6 +7,7 @@ use std::path::Path;
 use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Descriptor, Digest, Document, Repository, Tag};
 
+use super::durable::Names;
 use super::index::Change;
 use super::names::{self, RepositoryFolder};
 use super::{LayoutStore, durable};
@@ -128,11 +129,13 @@ impl LayoutRepository {
     /// # Errors
     /// `Denied`, naming both digests, where it points elsewhere.
     pub fn tag_immutable(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
-        self.put_document(document)?;
-        self.write_tag(tag, document, Immutable::Yes)
+        self.put_and_tag(tag, document, Immutable::Yes)
     }
 
-    fn write_tag(&self, tag: &Tag, document: &Document, immutable: Immutable) -> Result<(), StoreError> {
+    /// Stores the document and its tag, whose files survive a crash by one round of syncing.
+    fn put_and_tag(&self, tag: &Tag, document: &Document, immutable: Immutable) -> Result<(), StoreError> {
+        let mut names = Names::default();
+        self.prepare_document(document, &mut names)?;
         let path = self.folder.tag(tag);
         let target = document.descriptor();
         let mut change = Change::begin(&self.store)?;
@@ -140,15 +143,35 @@ impl LayoutRepository {
             Ok(Some(old)) if old.digest == target.digest => {}
             Ok(Some(old)) if immutable == Immutable::Yes => {
                 change.finish()?;
+                self.store.write_names(names)?;
                 let reason = format!("it is immutable and points to {}, not {}", old.digest, target.digest);
                 return Err(StoreError::Denied { what: self.what_tag(tag), reason });
             }
             // A tag file that cannot be read is repaired by being written.
-            Ok(_) | Err(StoreError::Corrupt { .. }) => self.store.write_file(&path, &to_json(target))?,
+            Ok(_) | Err(StoreError::Corrupt { .. }) => names.add(&self.store, path, &to_json(target))?,
             Err(error) => return Err(error),
         }
+        self.store.write_names(names)?;
         change.set(&self.repository, tag, Some(target));
         change.finish()
+    }
+
+    /// Writes all that stands before the document's name, and notes what has to be synced for it.
+    fn prepare_document(&self, document: &Document, names: &mut Names) -> Result<(), StoreError> {
+        let needed = self.needed(document)?;
+        let digests = needed.iter().map(|child| child.descriptor.digest);
+        if self.has_document(&document.digest())? {
+            // What it needs was made durable before its name was written; only repairs are new.
+            names.blobs.extend(self.store.written_of(digests));
+            return Ok(());
+        }
+        names.blobs.extend(self.store.not_synced_of(digests));
+        let content = Blob::from_bytes(document.raw().clone());
+        self.store.put_blob(document.descriptor(), content)?;
+        names.blobs.extend(self.store.not_synced_of([document.digest()]));
+        self.adopt(&needed, names)?;
+        let path = self.folder.manifest(&document.digest());
+        names.add(&self.store, path, &to_json(document.descriptor()))
     }
 
     /// Returns the blobs and manifests that `document` needs and the store has, and refuses it
@@ -180,32 +203,24 @@ impl LayoutRepository {
         }
     }
 
-    /// Writes the document's bytes as a blob that survives a crash.
-    fn write_content(&self, document: &Document) -> Result<(), StoreError> {
-        let content = Blob::from_bytes(document.raw().clone());
-        self.store.put_blob(document.descriptor(), content)?;
-        self.store.sync_blobs(&[document.digest()])
-    }
-
-    /// Notes that what the document is made of belongs to this repository, and syncs these notes.
-    fn adopt(&self, children: &[Child<'_>]) -> Result<(), StoreError> {
-        let mut marks = None;
+    /// Notes that what the document is made of belongs to this repository.
+    fn adopt(&self, children: &[Child<'_>], names: &mut Names) -> Result<(), StoreError> {
         for Child { descriptor, kind, .. } in children {
             let path = self.folder.manifest(&descriptor.digest);
             match kind {
                 ChildKind::Blob => {
                     self.mark_blob(&descriptor.digest)?;
-                    marks = Some(self.folder.blob(&descriptor.digest));
+                    names.folder(folder_of(&self.folder.blob(&descriptor.digest)));
                 }
                 ChildKind::Document if exists(&path)? => {}
                 ChildKind::Document => {
                     let (media_type, size) = (descriptor.media_type.clone(), descriptor.size);
                     let plain = Descriptor::new(media_type, descriptor.digest, size);
-                    self.store.write_file(&path, &to_json(&plain))?;
+                    names.add(&self.store, path, &to_json(&plain))?;
                 }
             }
         }
-        marks.map_or(Ok(()), |mark| durable::sync_folder(folder_of(&mark)))
+        Ok(())
     }
 
     fn mark_blob(&self, digest: &Digest) -> Result<(), StoreError> {
@@ -299,21 +314,13 @@ impl ImageStore for LayoutRepository {
     }
 
     fn put_document(&self, document: &Document) -> Result<(), StoreError> {
-        let needed = self.needed(document)?;
-        let digests: Vec<Digest> = needed.iter().map(|child| child.descriptor.digest).collect();
-        if self.has_document(&document.digest())? {
-            // What it needs was made durable before its name was written; only repairs are new.
-            return self.store.sync_written(&digests);
-        }
-        self.store.sync_blobs(&digests)?;
-        self.write_content(document)?;
-        self.adopt(&needed)?;
-        self.store.write_file(&self.folder.manifest(&document.digest()), &to_json(document.descriptor()))
+        let mut names = Names::default();
+        self.prepare_document(document, &mut names)?;
+        self.store.write_names(names)
     }
 
     fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
-        self.put_document(document)?;
-        self.write_tag(tag, document, Immutable::No)
+        self.put_and_tag(tag, document, Immutable::No)
     }
 
     fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
