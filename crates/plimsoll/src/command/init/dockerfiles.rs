@@ -1,14 +1,12 @@
-//! `init`: a first `plimsoll.toml` for the Dockerfiles of a project.
+//! A draft for the Dockerfiles of a project: one service for each.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use pipeline::configuration::Prefix;
-use serde::Serialize;
 
+use super::{Draft, Service, quoted};
 use crate::error::Error;
-use crate::session::Session;
 
 /// Folders that hold other people's projects or results.
 const SKIPPED: [&str; 6] = ["node_modules", "target", "vendor", "dist", "testdata", "__pycache__"];
@@ -16,81 +14,20 @@ const SKIPPED: [&str; 6] = ["node_modules", "target", "vendor", "dist", "testdat
 /// How deep Dockerfiles are looked for.
 const DEPTH: usize = 5;
 
-/// Writes a first plimsoll.toml for the Dockerfiles found here
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  $ plimsoll init
-  $ plimsoll -C services/api init --registry ghcr.io/acme
-  $ plimsoll init --dry-run")]
-pub struct Arguments {
-    /// Where images go: a registry and the path in front of each service's name
-    #[arg(long, value_name = "REGISTRY/PATH")]
-    registry: Option<Prefix>,
-    /// Replaces a file that is there
-    #[arg(long)]
-    force: bool,
-}
-
-/// What was found and written.
-#[derive(Debug, Serialize)]
-struct Written {
-    file: PathBuf,
-    services: BTreeMap<String, Service>,
-    #[serde(skip)]
-    text: String,
-    dry_run: bool,
-}
-
-/// A service as its Dockerfile shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Service {
-    context: PathBuf,
-    dockerfile: PathBuf,
-}
-
-impl Arguments {
-    /// Finds the Dockerfiles and writes the file.
-    pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let root = &session.environment.folder;
-        let file = session.global.config.clone().unwrap_or_else(|| "plimsoll.toml".into());
-        let services = name_services(root, find_dockerfiles(root)?);
-        if services.is_empty() {
-            return Err(Error::Usage {
-                message: format!("there is no Dockerfile in {} or below", root.display()),
-                hint: Some("write one first, or name the folder with -C DIR".to_owned()),
-            });
-        }
-        let text = configuration(self.registry.as_ref(), &services);
-        if !session.global.dry_run {
-            self.write(&file, &text)?;
-        }
-        session.ui.answer("init", &Written { file, services, text, dry_run: session.global.dry_run })
+/// Finds the Dockerfiles in `root` and below.
+///
+/// # Errors
+/// Folders that cannot be read; `Usage` where there is no Dockerfile.
+pub(super) fn draft(root: &Path, registry: Option<&Prefix>) -> Result<Draft, Error> {
+    let services = name_services(root, find_dockerfiles(root)?);
+    if services.is_empty() {
+        return Err(Error::Usage {
+            message: format!("there is no Dockerfile in {} or below", root.display()),
+            hint: Some("write one first, or name the folder with -C DIR".to_owned()),
+        });
     }
-
-    fn write(&self, file: &Path, text: &str) -> Result<(), Error> {
-        if !self.force && file.exists() {
-            return Err(Error::Usage {
-                message: format!("{} is there already", file.display()),
-                hint: Some(
-                    "replace it with --force, or look at what would be written with --dry-run".to_owned(),
-                ),
-            });
-        }
-        let cannot = |source| Error::file("write", file, source);
-        let temporary = file.with_extension("toml.new");
-        std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, file)).map_err(cannot)
-    }
-}
-
-impl fmt::Display for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.dry_run {
-            return f.write_str(&self.text);
-        }
-        let names: Vec<&str> = self.services.keys().map(String::as_str).collect();
-        let plural = if names.len() == 1 { "service" } else { "services" };
-        writeln!(f, "wrote {} with the {plural} {}", self.file.display(), names.join(", "))
-    }
+    let text = configuration(registry, &services);
+    Ok(Draft { text, services, ..Draft::default() })
 }
 
 /// Returns the Dockerfiles below `root`, relative to it, in order.
@@ -180,11 +117,6 @@ fn configuration(registry: Option<&Prefix>, services: &BTreeMap<String, Service>
     text.push_str("\n# A suite tests the very digest that was built; `run` is started inside the image.\n");
     text.push_str(&format!("# [suite.smoke]\n# image = {}\n# run = [\"/bin/true\"]\n", quoted(first)));
     text
-}
-
-/// Returns `text` as a TOML string.
-fn quoted(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
 }
 
 #[cfg(test)]
