@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +13,25 @@ use store::{Blob, BlobStore, Put, StoreError};
 use support::scripted::{Act, Answer, Asked, Scripted};
 use support::{TestClient, descriptor, noise};
 
+/// Where the content comes from: files go over a connection of their own.
+#[derive(Clone, Copy)]
+enum From {
+    Memory,
+    File,
+}
+
+/// Content in the middle of a file.
+fn in_file(content: &[u8]) -> Blob {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"before").unwrap();
+    file.write_all(content).unwrap();
+    file.seek(SeekFrom::Start(6)).unwrap();
+    Blob::unverified(Digest::of(content), content.len() as u64, file)
+}
+
 /// A registry that takes one blob and breaks off where its script says.
 struct Sink {
+    from: From,
     server: Scripted,
     received: Arc<Mutex<Vec<u8>>>,
 }
@@ -53,12 +71,16 @@ impl Sink {
                 },
             }
         });
-        Self { server, received: Arc::default() }
+        Self { from: From::File, server, received: Arc::default() }
     }
 
     fn push(&self, test: &TestClient, content: &[u8]) -> Result<Put, StoreError> {
         let remote = test.client.repository(&self.server.repository("a"));
-        let put = remote.put_blob(&descriptor(content), Blob::from_bytes(content.to_vec()));
+        let blob = match self.from {
+            From::Memory => Blob::from_bytes(content.to_vec()),
+            From::File => in_file(content),
+        };
+        let put = remote.put_blob(&descriptor(content), blob);
         let mut received = self.received.lock().unwrap();
         for asked in self.server.asked() {
             match asked.method.as_str() {
@@ -77,8 +99,14 @@ impl Sink {
 
 #[test]
 fn an_upload_goes_on_where_it_broke() {
+    check_resumed(From::File);
+    check_resumed(From::Memory);
+}
+
+#[track_caller]
+fn check_resumed(from: From) {
     let content = noise(1, 8_000_000);
-    let sink = Sink::start(vec![3_000_000, 2_000_000], true);
+    let sink = Sink { from, ..Sink::start(vec![3_000_000, 2_000_000], true) };
     let test = TestClient::new(|_| {});
     assert_eq!(sink.push(&test, &content).unwrap(), Put::Written);
     assert!(*sink.received.lock().unwrap() == content, "every byte once");
@@ -140,10 +168,7 @@ fn a_lost_answer_does_not_send_the_blob_again() {
     });
     let remote = TestClient::new(|_| {});
     let remote = remote.client.repository(&server.repository("a"));
-    assert_eq!(
-        remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap(),
-        Put::Written
-    );
+    assert_eq!(remote.put_blob(&descriptor(&content), in_file(&content)).unwrap(), Put::Written);
     assert_eq!(server.lines().iter().filter(|line| line.starts_with("PUT")).count(), 1);
 }
 
@@ -158,8 +183,10 @@ fn a_refusal_in_the_middle_ends_the_upload_at_once() {
     });
     let test = TestClient::new(|_| {});
     let remote = test.client.repository(&server.repository("a"));
-    let error = remote.put_blob(&descriptor(&content), Blob::from_bytes(content)).unwrap_err();
-    assert!(matches!(&error, StoreError::Denied { reason, .. } if reason.contains("quota")), "{error}");
+    for blob in [in_file(&content), Blob::from_bytes(content.clone())] {
+        let error = remote.put_blob(&descriptor(&content), blob).unwrap_err();
+        assert!(matches!(&error, StoreError::Denied { reason, .. } if reason.contains("quota")), "{error}");
+    }
     assert_eq!(test.notices(), []);
 }
 
@@ -182,7 +209,7 @@ fn a_registry_that_takes_no_large_chunks_gets_all_in_one() {
     });
     let test = TestClient::new(|_| {});
     let remote = test.client.repository(&server.repository("a"));
-    let put = remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap();
+    let put = remote.put_blob(&descriptor(&content), in_file(&content)).unwrap();
     assert_eq!(put, Put::Written);
     assert!(server.asked().last().unwrap().body == content);
     let lines = server.lines();
@@ -211,6 +238,22 @@ fn a_count_that_lies_is_found_out_by_the_digest() {
     });
     let test = TestClient::new(|_| {});
     let remote = test.client.repository(&server.repository("a"));
-    remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap();
+    remote.put_blob(&descriptor(&content), in_file(&content)).unwrap();
     assert!(server.asked().last().unwrap().body == content);
+}
+
+#[test]
+fn a_file_that_is_not_what_it_should_be_is_refused_by_the_other_end() {
+    let server = support::TestServer::start();
+    let test = TestClient::new(|_| {});
+    let remote = test.client.repository(&server.repository("a"));
+    let (content, other) = (noise(1, 2_000_000), noise(2, 2_000_000));
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&other).unwrap();
+    file.rewind().unwrap();
+    let blob = Blob::unverified(Digest::of(&content), other.len() as u64, file);
+    let error = remote.put_blob(&descriptor(&content), blob).unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt { .. }), "{error}");
+    assert_eq!(remote.blob_size(&Digest::of(&content)).unwrap(), None);
+    assert_eq!(test.notices(), []);
 }

@@ -94,3 +94,40 @@ fn skopeo_sees_what_we_pushed() {
     let raw = skopeo(&["inspect", "--raw", "--tls-verify=false", &format!("docker://{repository}:v1")]);
     assert_eq!(Digest::of(raw.as_bytes()), image.digest());
 }
+
+#[test]
+fn what_refers_to_an_image_is_listed_under_a_tag() {
+    if !is_installed("docker-registry") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let peer = DockerRegistry::start(folder.path());
+    let repository = Repository::new(peer.registry().clone(), "team/app").unwrap();
+    let test = TestClient::new(|_| {});
+    let remote = test.client.repository(&repository);
+    let image = put_image(&remote, &[noise(1, 1000)]);
+    let attached: Vec<oci::Document> = (0..3).map(|seed| attach(&remote, &image, seed)).collect();
+    let digests = |found: Vec<oci::Descriptor>| found.iter().map(|one| one.digest).collect::<Vec<_>>();
+    let mut expected: Vec<Digest> = attached.iter().map(oci::Document::digest).collect();
+    expected.sort();
+    assert_eq!(digests(remote.referrers(&image.digest()).unwrap()), expected);
+    assert_eq!(remote.tags().unwrap(), [store::referrer::fallback_tag(&image.digest())]);
+    remote.delete_document(&expected.remove(1)).unwrap();
+    assert_eq!(digests(remote.referrers(&image.digest()).unwrap()), expected);
+}
+
+fn attach(remote: &dyn ImageStore, image: &oci::Document, seed: u64) -> oci::Document {
+    let content = noise(100 + seed, 100);
+    remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap();
+    let mut manifest = oci::ImageManifest::new(image_config(remote), vec![descriptor(&content)]);
+    manifest.subject = Some(image.descriptor().clone());
+    let document = oci::Document::from_manifest(manifest);
+    remote.put_document(&document).unwrap();
+    document
+}
+
+fn image_config(remote: &dyn ImageStore) -> oci::Descriptor {
+    let config = oci::Descriptor::of(oci::MediaType::from("application/vnd.oci.empty.v1+json"), b"{}");
+    remote.put_blob(&config, Blob::from_bytes("{}")).unwrap();
+    config
+}

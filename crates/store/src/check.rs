@@ -11,6 +11,11 @@ use oci::{Digest, Hasher};
 /// size is told as well.
 pub struct CheckedReader<R> {
     inner: R,
+    check: Check,
+}
+
+/// What was seen of content that should have a digest and a size.
+pub(crate) struct Check {
     hasher: Option<Hasher>,
     expected: Digest,
     size: u64,
@@ -44,10 +49,21 @@ impl From<Mismatch> for io::Error {
     }
 }
 
-impl<R: Read> CheckedReader<R> {
-    /// Returns a reader of `inner`, which should have `size` bytes with the digest `expected`.
-    pub fn new(inner: R, expected: Digest, size: u64) -> Self {
-        Self { inner, hasher: Some(Hasher::new(expected.algorithm())), expected, size, read: 0 }
+impl Check {
+    pub fn new(expected: Digest, size: u64) -> Self {
+        Self { hasher: Some(Hasher::new(expected.algorithm())), expected, size, read: 0 }
+    }
+
+    /// Takes the next piece; an empty one is the end.
+    pub fn update(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.read += piece.len() as u64;
+        if self.read > self.size || (piece.is_empty() && self.read < self.size) {
+            return Err(Mismatch::Size { expected: self.size, found: self.read }.into());
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(piece);
+        }
+        if self.read == self.size { self.at_end() } else { Ok(()) }
     }
 
     fn at_end(&mut self) -> io::Result<()> {
@@ -58,9 +74,12 @@ impl<R: Read> CheckedReader<R> {
             _ => Ok(()),
         }
     }
+}
 
-    fn wrong_size(&self) -> io::Error {
-        Mismatch::Size { expected: self.size, found: self.read }.into()
+impl<R: Read> CheckedReader<R> {
+    /// Returns a reader of `inner`, which should have `size` bytes with the digest `expected`.
+    pub fn new(inner: R, expected: Digest, size: u64) -> Self {
+        Self { inner, check: Check::new(expected, size) }
     }
 }
 
@@ -70,16 +89,7 @@ impl<R: Read> Read for CheckedReader<R> {
             return Ok(0);
         }
         let count = self.inner.read(buffer)?;
-        self.read += count as u64;
-        if self.read > self.size || (count == 0 && self.read < self.size) {
-            return Err(self.wrong_size());
-        }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        if self.read == self.size {
-            self.at_end()?;
-        }
+        self.check.update(&buffer[..count])?;
         Ok(count)
     }
 }

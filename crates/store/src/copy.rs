@@ -17,13 +17,25 @@ use crate::{ImageStore, Put, StoreError};
 pub struct CopyOptions {
     /// Which children of an index to copy.
     pub platforms: Platforms,
+    /// What else comes along.
+    pub company: Company,
     /// How many blobs are under way at the same time; 0 counts as 1.
     pub concurrency: usize,
 }
 
+/// What comes along with an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Nothing but what it consists of.
+    Alone,
+    /// What refers to the image or any part of it, what refers to that, and what other tools keep
+    /// under tags that are made of a digest: lists of referrers, cosign's `.sig`, `.att` and `.sbom`.
+    Referrers,
+}
+
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { platforms: Platforms::All, concurrency: 4 }
+        Self { platforms: Platforms::All, company: Company::Alone, concurrency: 4 }
     }
 }
 
@@ -50,6 +62,8 @@ pub struct Copied {
     pub blobs_mounted: u64,
     /// Manifests and indexes that were stored.
     pub documents: u64,
+    /// Those of them that came along because they refer to the image or a part of it.
+    pub referrers: u64,
 }
 
 /// A step of a copy, for whoever shows progress. Blobs come from several threads.
@@ -75,7 +89,8 @@ pub enum CopyEvent<'a> {
     DocumentDone(&'a Descriptor),
 }
 
-/// Copies the image `descriptor` from `source` to `destination`. Content that is there is not
+/// Copies the image `descriptor` from `source` to `destination`, with the company that is asked for.
+/// Tags that are made of a digest are part of that; all others are the caller's. Content that is there is not
 /// moved, and the same content never moves twice.
 ///
 /// # Errors
@@ -87,7 +102,12 @@ pub fn copy_image(
     options: &CopyOptions,
     observe: &(dyn Fn(CopyEvent<'_>) + Sync),
 ) -> Result<Copied, StoreError> {
-    let graph = Graph::of(source, descriptor, &options.platforms)?;
+    let mut graph = Graph::of(source, descriptor, &options.platforms)?;
+    let own = graph.documents.len();
+    let tagged = match options.company {
+        Company::Alone => Vec::new(),
+        Company::Referrers => graph.add_company(source)?,
+    };
     let mut blobs: Vec<Part> = graph.blobs.into_values().collect();
     // The largest first: the end of a copy is then many small blobs side by side, not one large one.
     blobs.sort_by_key(|part| std::cmp::Reverse(part.descriptor.size));
@@ -100,6 +120,10 @@ pub fn copy_image(
         copied.documents += 1;
         observe(CopyEvent::DocumentDone(document.descriptor()));
     }
+    for (tag, document) in &tagged {
+        destination.tag(tag, document)?;
+    }
+    copied.referrers = (graph.documents.len() - own) as u64;
     Ok(copied)
 }
 

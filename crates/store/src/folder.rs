@@ -1,8 +1,8 @@
 //! An image layout in a folder that belongs to others too: `oci:DIR` of skopeo, `buildx -o type=oci`.
 //!
 //! Unlike the local store this folder holds nothing but what the specification names: names are in
-//! `index.json` alone, which is replaced as a whole under a lock on the folder. Content is hashed when
-//! it is first read; files are never shared with the local store, because others may write to them.
+//! `index.json` alone, which is replaced as a whole under a lock on the folder. Content is hashed while
+//! it is read; files are never shared with the local store, because others may write to them.
 //!
 //! Source: image-spec v1.1, image-layout.md.
 
@@ -21,7 +21,7 @@ use crate::archive::layout::{MAX_LIST_BYTES, images, platforms};
 use crate::archive::{ArchivedImage, ArchivedName};
 use crate::children::children;
 use crate::layout::{Stamp, TemporaryFile, copy_in_kernel, sweep};
-use crate::{Blob, BlobStore, CheckedReader, ImageStore, Put, Source, StoreError};
+use crate::{Blob, BlobStore, CheckedReader, ImageStore, Put, Source, StoreError, referrer};
 
 const INDEX: &str = "index.json";
 const LAYOUT: (&str, &[u8]) = ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
@@ -98,6 +98,10 @@ impl OciFolder {
     /// As for `put_document`.
     pub fn add(&self, document: &Document) -> Result<(), StoreError> {
         self.put_document(document)?;
+        self.list(document)
+    }
+
+    fn list(&self, document: &Document) -> Result<(), StoreError> {
         self.change(|entries| {
             if entries.iter().all(|entry| entry.digest != document.digest()) {
                 entries.push(document.descriptor().clone());
@@ -167,18 +171,29 @@ impl OciFolder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hashes a file that neither carries the local store's stamp nor was hashed before.
-    fn verify(&self, digest: &Digest, file: &File, size: u64) -> Result<(), StoreError> {
-        let unreadable = |source| StoreError::io("read", self.what(digest), source);
-        let stamp = Stamp::of(file).map_err(unreadable)?;
-        if self.state().verified.get(digest) == Some(&stamp) || stamp.is_on(file) {
-            return Ok(());
-        }
-        let mut reader = CheckedReader::new(file, *digest, size);
+    /// Whether the file carries the local store's stamp or was hashed before.
+    fn is_verified(&self, digest: &Digest, file: &File) -> io::Result<bool> {
+        let stamp = Stamp::of(file)?;
+        Ok(self.state().verified.get(digest) == Some(&stamp) || stamp.is_on(file))
+    }
+
+    /// Whether the blob is there, with this size and its own content.
+    fn has_intact(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        let present = match self.open_blob(digest) {
+            Ok(blob) if blob.size() == size => blob,
+            Ok(_) | Err(StoreError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Source::Stream(mut present) = present.into_source() else { return Ok(true) };
         let mut buffer = vec![0; BUFFER];
-        while reader.read(&mut buffer).map_err(|error| self.failed("read", digest, error))? > 0 {}
-        self.state().verified.insert(*digest, stamp);
-        (&*file).rewind().map_err(unreadable)
+        loop {
+            match present.read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(false),
+                Err(error) => return Err(self.failed("read", digest, error)),
+            }
+        }
     }
 
     fn write_blob(&self, descriptor: &Descriptor, content: Blob) -> io::Result<Stamp> {
@@ -243,18 +258,18 @@ impl BlobStore for OciFolder {
             io::ErrorKind::NotFound => StoreError::NotFound { what: self.what(digest) },
             _ => StoreError::io("read", self.what(digest), source),
         })?;
-        let metadata = file.metadata();
-        let size = metadata.map_err(|source| StoreError::io("read", self.what(digest), source))?.len();
-        self.verify(digest, &file, size)?;
-        Ok(Blob::verified(*digest, size, Source::File(file)))
+        let unreadable = |source| StoreError::io("read", self.what(digest), source);
+        let size = file.metadata().map_err(unreadable)?.len();
+        if self.is_verified(digest, &file).map_err(unreadable)? {
+            return Ok(Blob::verified(*digest, size, Source::File(file)));
+        }
+        Ok(Blob::unverified(*digest, size, file))
     }
 
     fn put_blob(&self, descriptor: &Descriptor, content: Blob) -> Result<Put, StoreError> {
         let digest = &descriptor.digest;
-        match self.open_blob(digest) {
-            Ok(present) if present.size() == descriptor.size => return Ok(Put::Present),
-            Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => {}
-            Err(error) => return Err(error),
+        if self.has_intact(digest, descriptor.size)? {
+            return Ok(Put::Present);
         }
         let stamp =
             self.write_blob(descriptor, content).map_err(|error| self.failed("write", digest, error))?;
@@ -294,7 +309,7 @@ impl ImageStore for OciFolder {
         }
         let mut raw = Vec::new();
         let mut blob = blob;
-        blob.read_to_end(&mut raw).map_err(|source| StoreError::io("read", self.what(digest), source))?;
+        blob.read_to_end(&mut raw).map_err(|error| self.failed("read", digest, error))?;
         Document::parse(raw.into(), None).map_err(|error| corrupt(error.to_string()))
     }
 
@@ -308,7 +323,9 @@ impl ImageStore for OciFolder {
         }
         self.sync()?;
         self.put_blob(document.descriptor(), Blob::from_bytes(document.raw().clone()))?;
-        self.sync()
+        self.sync()?;
+        // Nothing leads to a referrer but the list.
+        if document.subject().is_some() { self.list(document) } else { Ok(()) }
     }
 
     fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
@@ -338,6 +355,17 @@ impl ImageStore for OciFolder {
         tags.sort();
         tags.dedup();
         Ok(tags)
+    }
+
+    /// Returns the listed ones, and those that another tool listed under the fallback tag.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        let mut listed: Vec<Digest> = self.index()?.manifests.iter().map(|entry| entry.digest).collect();
+        if let Ok(list) = self.resolve(&referrer::fallback_tag(subject))
+            && let Some(index) = self.document(&list.digest)?.as_index()
+        {
+            listed.extend(index.manifests.iter().map(|entry| entry.digest));
+        }
+        referrer::among(self, listed, subject)
     }
 
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci::{Descriptor, Digest, Document, Platform};
+use oci::{Descriptor, Digest, Document, Platform, Tag};
 
 use crate::children::{ChildKind, children};
 use crate::copy::Platforms;
+use crate::referrer::{COSIGN_SUFFIXES, cosign_tag, fallback_tag};
 use crate::{ImageStore, StoreError};
 
 /// How deep indexes may lie in indexes.
@@ -63,6 +64,56 @@ impl Graph {
         let mut graph = Self::default();
         graph.add(source, descriptor, platforms, 0)?;
         Ok(graph)
+    }
+
+    /// Adds what refers to the documents that are here, and what refers to that. Returns the tags,
+    /// made of digests, under which some of it is found.
+    pub fn add_company(&mut self, source: &dyn ImageStore) -> Result<Vec<(Tag, Document)>, StoreError> {
+        let tags: BTreeSet<Tag> = source.tags()?.into_iter().collect();
+        let mut tagged = Vec::new();
+        let mut asked = 0;
+        while asked < self.documents.len() {
+            let subject = self.documents[asked].digest();
+            asked += 1;
+            for referrer in source.referrers(&subject)? {
+                self.add(source, &referrer, &Platforms::All, 0)?;
+            }
+            self.add_list(source, &tags, &subject)?;
+            for tag in COSIGN_SUFFIXES.map(|suffix| cosign_tag(&subject, suffix)) {
+                if !tags.contains(&tag) {
+                    continue;
+                }
+                let target = source.resolve(&tag)?;
+                self.add(source, &target, &Platforms::All, 0)?;
+                tagged.push((tag, source.document(&target.digest)?));
+            }
+        }
+        Ok(tagged)
+    }
+
+    /// Adds what a list under the fallback tag names. The list itself stays: who stores a referrer
+    /// where there is no other list keeps one.
+    fn add_list(
+        &mut self,
+        source: &dyn ImageStore,
+        tags: &BTreeSet<Tag>,
+        subject: &Digest,
+    ) -> Result<(), StoreError> {
+        let tag = fallback_tag(subject);
+        if !tags.contains(&tag) {
+            return Ok(());
+        }
+        let list = source.document(&source.resolve(&tag)?.digest)?;
+        for entry in list.as_index().map(|index| index.manifests.as_slice()).unwrap_or_default() {
+            match self.add(source, entry, &Platforms::All, 0) {
+                // Lists keep entries of what was deleted.
+                Err(StoreError::NotFound { .. }) => {
+                    self.seen.remove(&entry.digest);
+                }
+                added => added?,
+            }
+        }
+        Ok(())
     }
 
     fn add(

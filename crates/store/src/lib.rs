@@ -22,14 +22,16 @@ pub mod folder;
 mod graph;
 pub mod layout;
 pub mod memory;
+pub mod referrer;
 
 pub use archive::{
     ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ArchivedImage, ArchivedName, save_to_path,
     write_archive,
 };
+use check::Check;
 pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
-pub use copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image};
+pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, copy_image};
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
@@ -88,6 +90,10 @@ pub trait ImageStore: BlobStore {
     /// Returns all tags in ascending order; empty where the repository is unknown.
     fn tags(&self) -> Result<Vec<Tag>, StoreError>;
 
+    /// Returns the manifests that say something about `subject`, ascending by digest, with their
+    /// type of artifact and their annotations; may be empty, also where nothing is known of it.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError>;
+
     /// Removes a manifest from the repository together with the tags that point to it.
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError>;
 }
@@ -110,6 +116,8 @@ pub struct Blob {
     /// Bytes of a file that were not read yet; the file may go on behind the blob.
     left: u64,
     verified_as: Option<Digest>,
+    /// Checks what is read of a file that nobody has verified.
+    check: Option<Box<Check>>,
     source: Source,
 }
 
@@ -127,13 +135,20 @@ pub enum Source {
 impl Blob {
     /// Returns a blob of `size` bytes from `source`. A store that takes it computes the digest itself.
     pub fn new(size: u64, source: Source) -> Self {
-        Self { size, left: size, verified_as: None, source }
+        Self { size, left: size, verified_as: None, check: None, source }
     }
 
     /// Returns a blob whose bytes were checked against `digest`, or check themselves while they are
     /// read; a store that takes it does not hash them again.
     pub fn verified(digest: Digest, size: u64, source: Source) -> Self {
-        Self { size, left: size, verified_as: Some(digest), source }
+        Self { size, left: size, verified_as: Some(digest), check: None, source }
+    }
+
+    /// Returns a blob of a file that nobody has verified yet: reading checks it. A receiver whose
+    /// other end computes the digest anyway takes the file with [`Blob::into_file`].
+    pub fn unverified(digest: Digest, size: u64, file: File) -> Self {
+        let check = Some(Box::new(Check::new(digest, size)));
+        Self { size, left: size, verified_as: Some(digest), check, source: Source::File(file) }
     }
 
     /// Returns a blob that checks `reader` against digest and size while it is read.
@@ -158,9 +173,22 @@ impl Blob {
         self.verified_as
     }
 
-    /// Returns where the bytes come from.
+    /// Returns where the bytes come from. A file that was not verified comes as a stream that
+    /// checks itself.
     pub fn into_source(self) -> Source {
-        self.source
+        if self.check.is_some() { Source::Stream(Box::new(self)) } else { self.source }
+    }
+
+    /// Returns the file that the blob lies in, from its current position on, verified or not;
+    /// the blob itself where there is none.
+    ///
+    /// # Errors
+    /// The blob, where its bytes do not come from a file.
+    pub fn into_file(self) -> Result<File, Self> {
+        match self.source {
+            Source::File(file) => Ok(file),
+            source => Err(Self { source, ..self }),
+        }
     }
 }
 
@@ -171,6 +199,10 @@ impl Read for Blob {
                 let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 let count = file.read(&mut buffer[..wanted])?;
                 self.left -= count as u64;
+                match &mut self.check {
+                    Some(check) if wanted > 0 => check.update(&buffer[..count])?,
+                    _ => {}
+                }
                 Ok(count)
             }
             Source::Bytes(bytes) => {

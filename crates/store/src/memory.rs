@@ -9,7 +9,7 @@ use oci::{Descriptor, Digest, Document, Hasher, Tag};
 
 use crate::check::Mismatch;
 use crate::children::{ChildKind, children};
-use crate::{Blob, BlobStore, ImageStore, Put, Source, StoreError};
+use crate::{Blob, BlobStore, ImageStore, Put, Source, StoreError, referrer};
 
 /// One repository in memory. Like every store it refuses a manifest whose children it does not have.
 #[derive(Debug, Default)]
@@ -102,6 +102,12 @@ impl ImageStore for MemoryStore {
 
     fn tags(&self) -> Result<Vec<Tag>, StoreError> {
         Ok(self.state().tags.keys().cloned().collect())
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        let state = self.state();
+        let about = state.documents.values().filter(|document| referrer::is_about(document, subject));
+        Ok(about.map(referrer::describe).collect())
     }
 
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {

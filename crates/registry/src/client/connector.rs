@@ -40,6 +40,11 @@ impl Connector {
         Self { direct, proxies: Arc::new(proxies) }
     }
 
+    /// Whether an address is reached without encryption and without a proxy.
+    pub fn is_direct(&self, target: &Uri) -> bool {
+        target.scheme_str() == Some("http") && self.proxies.find(target).is_none()
+    }
+
     /// Returns this connector with TLS for `https` addresses.
     pub fn secured(self, authorities: &Authorities) -> Result<HttpsConnector<Self>, TlsError> {
         Ok(HttpsConnector::from((self, authorities.client_config()?)))

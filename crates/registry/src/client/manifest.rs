@@ -11,7 +11,7 @@ use super::payload::Payload;
 use super::repository::{RemoteRepository, header};
 use super::scope::Scope;
 use super::transport::Reply;
-use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ManifestName};
+use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ManifestName, OCI_SUBJECT};
 
 /// What we read, in the order we like it.
 const ACCEPTED: [MediaType; 4] =
@@ -52,9 +52,20 @@ pub(crate) fn get(remote: &RemoteRepository, name: &ManifestName) -> Result<Docu
         .map_err(|error| Failure::Corrupt { reason: super::failure::with_sources(&error) })
 }
 
+/// Whether the registry lists a manifest with a subject by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    Yes,
+    No,
+}
+
 /// Stores the document under a tag or its digest. The registry must name the digest that we
 /// have, where it names one.
-pub(crate) fn put(remote: &RemoteRepository, name: ManifestName, document: &Document) -> Result<(), Failure> {
+pub(crate) fn put(
+    remote: &RemoteRepository,
+    name: ManifestName,
+    document: &Document,
+) -> Result<Listed, Failure> {
     let repository = &remote.repository;
     let what = format!("push of manifest {name} to {repository}");
     let address = remote.address(&Endpoint::Manifest(repository.clone(), name))?;
@@ -64,8 +75,9 @@ pub(crate) fn put(remote: &RemoteRepository, name: ManifestName, document: &Docu
     call.expected = &[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
     let reply = remote.host.call(&call)?;
     check_named(&reply, document.digest())?;
+    let listed = if reply.header(OCI_SUBJECT).is_some() { Listed::Yes } else { Listed::No };
     reply.body.discard();
-    Ok(())
+    Ok(listed)
 }
 
 /// Fails where the answer names another digest of the same algorithm.

@@ -9,17 +9,20 @@
 //! | `host` | one request: redirects, credentials, error answers |
 //! | `retry` | when it is made again |
 //! | `auth`, `token`, `credentials` | being let in |
-//! | `upload`, `download`, `manifest`, `list` | what requests mean |
+//! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
 //! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
+//! | `direct`, `answer` | a file on a plain socket, moved by the kernel |
 //! | `address`, `gate` | where requests may go, and how many at once |
 //!
 //! Source: distribution-spec v1.1.
 
 mod address;
+mod answer;
 mod auth;
 mod clock;
 mod connector;
 mod credentials;
+mod direct;
 mod download;
 mod failure;
 mod gate;
@@ -28,6 +31,7 @@ mod list;
 mod manifest;
 mod payload;
 mod proxy;
+mod referrers;
 mod repository;
 mod retry;
 mod scope;
@@ -37,7 +41,7 @@ mod transport;
 mod upload;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use hyper::{Method, StatusCode};
 use oci::{Registry, Repository};
@@ -125,6 +129,8 @@ pub(crate) struct Shared {
     transport: Transport,
     authenticator: auth::Authenticator,
     gates: Gates,
+    /// Held while a list of referrers under a fallback tag is read and written.
+    fallback: Mutex<()>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -152,7 +158,8 @@ impl Client {
         let transport = Transport::new(connector, authorities, connections).map_err(ClientError::Threads)?;
         let gates = Gates::new(options.requests_per_host);
         let authenticator = auth::Authenticator::default();
-        Ok(Self { shared: Arc::new(Shared { options, transport, authenticator, gates }) })
+        let fallback = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { options, transport, authenticator, gates, fallback }) })
     }
 
     /// Returns the view of one repository. Nothing is asked of the registry yet.

@@ -89,12 +89,16 @@ impl Payload {
             return Err(Failure::Corrupt { reason });
         }
         let known = blob.verified_as() == Some(descriptor.digest);
+        let blob = match blob.into_file() {
+            Ok(mut file) => {
+                let offset = file.stream_position().map_err(|source| local("read", descriptor, source))?;
+                return Ok(Self::File(FilePart { file: Arc::new(file), offset, length }));
+            }
+            Err(blob) => blob,
+        };
         match blob.into_source() {
             Source::Bytes(bytes) => Ok(Self::Bytes(bytes)),
-            Source::File(mut file) => {
-                let offset = file.stream_position().map_err(|source| local("read", descriptor, source))?;
-                Ok(Self::File(FilePart { file: Arc::new(file), offset, length }))
-            }
+            Source::File(_) => unreachable!("a file was taken out of the blob"),
             Source::Stream(stream) if known => spool(stream, descriptor, scratch),
             Source::Stream(stream) => {
                 spool(CheckedReader::new(stream, descriptor.digest, length), descriptor, scratch)

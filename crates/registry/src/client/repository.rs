@@ -10,9 +10,10 @@ use oci::{Descriptor, Digest, Document, Repository, Tag};
 use store::{Blob, BlobStore, ImageStore, Put, StoreError};
 
 use super::host::{Call, Host};
+use super::manifest::Listed;
 use super::payload::Payload;
 use super::scope::Scope;
-use super::{Failure, download, list, manifest, upload};
+use super::{Failure, download, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ManifestName};
 
 /// A repository of a registry. All methods block; all of them may be called from several threads.
@@ -96,6 +97,12 @@ impl RemoteRepository {
         }
     }
 
+    /// Stores a document, and enters it in the list of referrers where the registry keeps none.
+    fn put(&self, name: ManifestName, document: &Document) -> Result<(), Failure> {
+        let listed = manifest::put(self, name, document)?;
+        if listed == Listed::No { referrers::enter(self, document) } else { Ok(()) }
+    }
+
     fn delete(&self, name: ManifestName, what: &str) -> Result<(), Failure> {
         let address = self.address(&Endpoint::Manifest(self.repository.clone(), name))?;
         let mut call =
@@ -156,13 +163,12 @@ impl ImageStore for RemoteRepository {
     }
 
     fn put_document(&self, document: &Document) -> Result<(), StoreError> {
-        let name = ManifestName::Digest(document.digest());
-        manifest::put(self, name, document)
+        self.put(ManifestName::Digest(document.digest()), document)
             .map_err(|failure| refusal(failure, self.name_of_document(&document.digest())))
     }
 
     fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
-        manifest::put(self, ManifestName::Tag(tag.clone()), document)
+        self.put(ManifestName::Tag(tag.clone()), document)
             .map_err(|failure| refusal(failure, self.name_of_tag(tag)))
     }
 
@@ -181,10 +187,22 @@ impl ImageStore for RemoteRepository {
         }
     }
 
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        referrers::list(self, subject).map_err(|failure| {
+            failure.into_store_error("list", format!("what refers to {}", self.name_of_document(subject)))
+        })
+    }
+
+    /// Removes a manifest, and its entry in a fallback list of referrers.
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {
         let what = self.name_of_document(digest);
-        self.delete(ManifestName::Digest(*digest), &what)
-            .map_err(|failure| failure.into_store_error("remove", what))
+        let failed = |failure: Failure| failure.into_store_error("remove", what.clone());
+        let document = manifest::get(self, &ManifestName::Digest(*digest));
+        self.delete(ManifestName::Digest(*digest), &what).map_err(failed)?;
+        match document.as_ref().ok().and_then(Document::subject) {
+            Some(subject) => referrers::strike(self, digest, &subject.digest).map_err(failed),
+            None => Ok(()),
+        }
     }
 }
 

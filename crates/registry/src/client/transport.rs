@@ -21,12 +21,14 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::answer::Answer;
 use super::connector::{Authorities, Connector, TlsError};
+use super::direct;
 use super::failure::{Failure, Limit};
 use super::payload::{CHUNK_BYTES, Outgoing, Payload};
 
 /// How long a connection may move no byte.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a connection that nobody uses is kept.
 const KEEP_LIMIT: Duration = Duration::from_secs(30);
 /// Threads that move bytes; requests in flight are bounded by the gates, not by them.
@@ -77,6 +79,10 @@ impl Transport {
     ) -> Result<Reply, Failure> {
         let host = host_of(request.uri());
         let response = match payload {
+            Payload::File(part) if self.connector.is_direct(request.uri()) => {
+                let answer = direct::send(&request, part, &host, patience)?;
+                return Ok(self.reply(answer, host, patience));
+            }
             Payload::Bytes(bytes) if bytes.len() <= CHUNK_BYTES => {
                 let answer = self.request(request.map(|()| Outgoing::Whole(Some(bytes.clone()))), &host)?;
                 self.answer(answer, &host, patience)?.map_err(|error| failure(error, &host))?
@@ -88,10 +94,18 @@ impl Transport {
             handle: self.handle().clone(),
             host,
             deadline: patience.deadline,
-            incoming,
+            incoming: Some(incoming),
             pending: None,
         };
         Ok(Reply { status: head.status, headers: head.headers, body })
+    }
+
+    fn reply(&self, answer: Answer, host: String, patience: Patience) -> Reply {
+        let Answer { status, headers, body } = answer;
+        let pending = Some(body).filter(|body| !body.is_empty());
+        let handle = self.handle().clone();
+        let body = ReplyBody { handle, host, deadline: patience.deadline, incoming: None, pending };
+        Reply { status, headers, body }
     }
 
     fn send_chunks(
@@ -247,7 +261,8 @@ pub(crate) struct ReplyBody {
     handle: Handle,
     host: String,
     deadline: Instant,
-    incoming: Incoming,
+    /// `None` where all of it came with the head.
+    incoming: Option<Incoming>,
     pending: Option<Bytes>,
 }
 
@@ -257,8 +272,9 @@ impl ReplyBody {
         if let Some(piece) = self.pending.take() {
             return Ok(Some(piece));
         }
+        let Some(incoming) = &mut self.incoming else { return Ok(None) };
         loop {
-            let frame = wait(&self.handle, self.incoming.frame(), &self.host, IDLE_LIMIT, self.deadline)?;
+            let frame = wait(&self.handle, incoming.frame(), &self.host, IDLE_LIMIT, self.deadline)?;
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame
                 .map_err(|error| Failure::Broken { host: self.host.clone(), source: Box::new(error) })?;

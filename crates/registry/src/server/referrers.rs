@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use hyper::StatusCode;
 use hyper::header::HeaderName;
 use oci::{Descriptor, Digest, Document, ImageIndex, MediaType, Repository};
+use store::referrer::describe;
 use store::{ImageStore as _, LayoutRepository, StoreError};
 
 use super::answer;
@@ -86,17 +87,3 @@ impl Referrers {
 }
 
 const LOCK: &str = "nothing panics while it holds the lock";
-
-/// Returns the descriptor of a referrer, with the type of artifact and the annotations of the
-/// document itself. An image without a type has that of its configuration.
-fn describe(document: &Document) -> Descriptor {
-    let own = document.descriptor();
-    let mut descriptor = Descriptor::new(own.media_type.clone(), own.digest, own.size);
-    descriptor.annotations = document.annotations().clone();
-    let of_image = document
-        .as_image()
-        .map(|image| image.artifact_type.clone().unwrap_or_else(|| image.config.media_type.to_string()));
-    let of_index = || document.as_index().and_then(|index| index.artifact_type.clone());
-    descriptor.artifact_type = of_image.or_else(of_index);
-    descriptor
-}

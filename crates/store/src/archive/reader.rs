@@ -10,7 +10,7 @@ use oci::{Descriptor, Digest, Document, ImageIndex, Platform, Tag};
 use super::members::{Content, Located, Members};
 use super::name::{ArchivedName, without_repetitions};
 use super::{docker, layout};
-use crate::{Blob, BlobStore, ImageStore, Put, StoreError};
+use crate::{Blob, BlobStore, ImageStore, Put, StoreError, referrer};
 
 /// An archive opened for reading. Writing to it is refused.
 pub struct ArchiveStore {
@@ -234,6 +234,10 @@ impl ImageStore for ArchiveStore {
         tags.sort();
         tags.dedup();
         Ok(tags)
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        referrer::among(self, self.images.iter().map(|image| image.descriptor.digest), subject)
     }
 
     fn delete_document(&self, _: &Digest) -> Result<(), StoreError> {

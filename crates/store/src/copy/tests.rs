@@ -1,10 +1,11 @@
 //! Order, counting and errors of a copy.
 
-use oci::{Digest, Document, ImageIndex, ImageManifest, MediaType};
+use oci::{Digest, Document, ImageIndex, ImageManifest, MediaType, Tag};
 
 use super::*;
 use crate::graph::ATTESTED;
-use crate::{Blob, LayoutStore, MemoryStore, image_for_platform};
+use crate::referrer::{cosign_tag, fallback_tag};
+use crate::{Blob, LayoutStore, MemoryStore, OciFolder, image_for_platform};
 
 fn put(store: &dyn ImageStore, media_type: MediaType, content: &'static str) -> Descriptor {
     let descriptor = Descriptor::of(media_type, content.as_bytes());
@@ -163,4 +164,52 @@ fn indexes_nested_without_end_are_refused() {
     }
     let error = copy(&source, &MemoryStore::new(), &document).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }));
+}
+
+/// A manifest of an artifact about `subject`, tagged where `tag` is given.
+fn about(store: &dyn ImageStore, subject: &Document, content: &'static str, tag: Option<&Tag>) -> Document {
+    let config = put(store, MediaType::from("application/vnd.oci.empty.v1+json"), "{}");
+    let layer = put(store, MediaType::from("application/octet-stream"), content);
+    let mut manifest = ImageManifest::new(config, vec![layer]);
+    manifest.artifact_type = Some("application/x-test".to_owned());
+    if tag.is_none() {
+        manifest.subject = Some(subject.descriptor().clone());
+    }
+    let document = Document::from_manifest(manifest);
+    store.put_document(&document).unwrap();
+    if let Some(tag) = tag {
+        store.tag(tag, &document).unwrap();
+    }
+    document
+}
+
+#[test]
+fn what_refers_to_any_part_comes_along_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (MemoryStore::new(), OciFolder::create(folder.path()).unwrap());
+    let document = index(&source);
+    let child = source.document(&document.as_index().unwrap().manifests[0].digest).unwrap();
+    let of_index = about(&source, &document, "of the index", None);
+    let of_child = about(&source, &child, "of the child", None);
+    let of_that = about(&source, &of_child, "of what is of the child", None);
+    let tag = cosign_tag(&child.digest(), "sig");
+    let signature = about(&source, &child, "signature", Some(&tag));
+    // A list that names one which nothing else leads to, and one that is gone.
+    let listed = about(&source, &document, "listed", Some(&"x".parse().unwrap()));
+    let gone = about(&source, &document, "gone", Some(&"y".parse().unwrap()));
+    let entries = vec![listed.descriptor().clone(), gone.descriptor().clone()];
+    source.tag(&fallback_tag(&document.digest()), &Document::from_index(ImageIndex::new(entries))).unwrap();
+    source.delete_document(&gone.digest()).unwrap();
+
+    copy(&source, &target, &document).unwrap();
+    assert!(matches!(target.document(&of_index.digest()), Err(StoreError::NotFound { .. })));
+    let options = CopyOptions { company: Company::Referrers, ..Default::default() };
+    let copied = copy_image(&source, &target, document.descriptor(), &options, &|_| {}).unwrap();
+    assert_eq!((copied.documents, copied.referrers), (9, 5));
+    let digests = |found: Vec<Descriptor>| found.iter().map(|one| one.digest).collect::<Vec<_>>();
+    assert_eq!(digests(target.referrers(&document.digest()).unwrap()), [of_index.digest()]);
+    assert_eq!(digests(target.referrers(&child.digest()).unwrap()), [of_child.digest()]);
+    assert_eq!(digests(target.referrers(&of_child.digest()).unwrap()), [of_that.digest()]);
+    assert_eq!(target.resolve(&tag).unwrap().digest, signature.digest());
+    assert!(target.document(&listed.digest()).is_ok() && target.document(&gone.digest()).is_err());
 }

@@ -116,7 +116,11 @@ fn content_that_was_changed_is_told_and_can_be_written_again() {
     let folder = OciFolder::open(&place.root()).unwrap();
     assert_eq!(folder.open_blob(&layer.digest).unwrap().size(), 5);
     fs::write(folder.blob_path(&layer.digest), b"LAYER and more").unwrap();
-    check_corrupt(folder.open_blob(&layer.digest), &Digest::of(b"LAYER and more").to_string());
+    let mut changed = folder.open_blob(&layer.digest).unwrap();
+    let error = changed.read_to_end(&mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains(&Digest::of(b"LAYER and more").to_string()), "{error}");
+    let changed = folder.open_blob(&layer.digest).unwrap();
+    check_corrupt(MemoryStore::new().put_blob(&layer, changed), "expected");
     assert_eq!(folder.put_blob(&layer, Blob::from_bytes("layer")).unwrap(), Put::Written);
     assert_eq!(folder.put_blob(&layer, Blob::from_bytes("layer")).unwrap(), Put::Present);
     fs::remove_file(folder.blob_path(&layer.digest)).unwrap();

@@ -12,7 +12,7 @@ use super::index::Change;
 use super::names::{self, RepositoryFolder};
 use super::{LayoutStore, durable};
 use crate::children::{Child, ChildKind, children};
-use crate::{Blob, BlobStore, ImageStore, Put, StoreError};
+use crate::{Blob, BlobStore, ImageStore, Put, StoreError, referrer};
 
 /// A repository of a [`LayoutStore`].
 #[derive(Clone)]
@@ -333,6 +333,10 @@ impl ImageStore for LayoutRepository {
 
     fn tags(&self) -> Result<Vec<Tag>, StoreError> {
         self.folder.tags()
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        referrer::among(self, self.folder.manifests()?, subject)
     }
 
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {
