@@ -15,4 +15,7 @@ pub mod sandbox;
 
 pub use engine::{EmbeddedEngine, ImageRoot, SandboxMaker, Workspace};
 pub use error::{BuildError, Location};
-pub use request::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Engine, Observer, StepCount};
+pub use request::{
+    Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Engine, Observer,
+    StepCount,
+};

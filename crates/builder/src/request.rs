@@ -47,6 +47,8 @@ pub struct BuildRequest {
     pub labels: Annotations,
     /// Annotations of the manifest.
     pub annotations: Annotations,
+    /// Where name and digest of the base image are written.
+    pub base_note: BaseNote,
     /// The moment written as `created` into configuration and history, RFC 3339 in UTC.
     pub created: String,
     /// The moment, in seconds since 1970, that files newer than it get as their time, where the
@@ -82,6 +84,29 @@ pub struct Base {
     pub manifest: Document,
     /// Where the configuration and layers are read from, when they are not in the local store.
     pub store: Box<dyn ImageStore>,
+    /// What others know it by; `None` for what no registry has, such as an archive.
+    pub reference: Option<BaseReference>,
+}
+
+/// What an image was based on, as `org.opencontainers.image.base.*` have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseReference {
+    /// Full name without digest, such as `docker.io/library/debian:12`.
+    pub name: String,
+    /// Digest of what the name pointed to: of an index, where there are several platforms.
+    pub digest: oci::Digest,
+}
+
+/// Where name and digest of the base image of the last stage are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BaseNote {
+    /// Nowhere, as docker does.
+    #[default]
+    Nowhere,
+    /// Into labels.
+    Labels,
+    /// Into labels, and annotations of the manifest.
+    LabelsAndAnnotations,
 }
 
 /// What a build gave.

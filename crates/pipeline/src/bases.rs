@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use builder::{Base, BaseRequest, Bases};
+use builder::{Base, BaseReference, BaseRequest, Bases};
 use oci::Document;
 use store::{LayoutRepository, image_for_platform};
 
-use crate::place::{Place, Places};
+use crate::place::{ImageName, Located, Place, Places};
 
 /// Finds base images.
 pub(crate) struct PlanBases<'a> {
@@ -19,12 +19,26 @@ impl Bases for PlanBases<'_> {
     fn find(&self, request: &BaseRequest<'_>) -> Result<Base, Box<dyn std::error::Error + Send + Sync>> {
         if let Some((document, repository)) = self.named.get(request.name) {
             let manifest = image_for_platform(repository, document.descriptor(), request.platform)?;
-            return Ok(Base { manifest, store: Box::new(repository.clone()) });
+            let name = repository.name().to_string();
+            let reference = Some(BaseReference { name, digest: document.digest() });
+            return Ok(Base { manifest, store: Box::new(repository.clone()), reference });
         }
         let place: Place = request.name.parse()?;
         let located = self.places.find(&place)?;
         let manifest =
             image_for_platform(located.store.as_ref(), located.document.descriptor(), request.platform)?;
-        Ok(Base { manifest, store: located.store })
+        let reference = base_reference(&located);
+        Ok(Base { manifest, store: located.store, reference })
     }
+}
+
+/// Returns what others know a base image by; `None` where it is no name of a registry.
+fn base_reference(located: &Located) -> Option<BaseReference> {
+    let ImageName::Reference(reference) = &located.name else { return None };
+    let repository = reference.repository().clone();
+    let name = match reference.tag_or_latest() {
+        Some(tag) => repository.tagged(tag).to_string(),
+        None => repository.to_string(),
+    };
+    Some(BaseReference { name, digest: located.document.digest() })
 }

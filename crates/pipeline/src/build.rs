@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use builder::{BuildError, BuildEvent, BuildRequest, Built};
+use builder::{BaseNote, BuildError, BuildEvent, BuildRequest, Built};
 use oci::{Annotations, Descriptor, Digest, Document, ImageIndex, Platform, annotations};
 use store::{ImageStore, LayoutRepository, StoreError};
 
 use crate::bases::PlanBases;
-use crate::configuration::Name;
+use crate::configuration::{AnnotationLevel, Name};
 use crate::event::CommitId;
 use crate::image::{Image, ImageError};
 use crate::ledger::{PlatformRecord, ServiceRecord, Status, Steps};
@@ -266,18 +266,28 @@ impl Builds<'_> {
         if let [(_, only)] = children {
             return only.manifest.clone();
         }
+        let at = |level: AnnotationLevel| service.annotation_levels.contains(&level);
         let child = |(platform, built): &(Text<Platform>, Built)| {
             let descriptor = built.manifest.descriptor();
-            Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
-                .for_platform(platform.0.clone())
+            let mut child =
+                Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
+                    .for_platform(platform.0.clone());
+            if at(AnnotationLevel::ManifestDescriptor) {
+                child.annotations.clone_from(&service.annotations);
+            }
+            child
         };
         let mut index = ImageIndex::new(children.iter().map(child).collect());
-        index.annotations = annotations_of(&service.labels);
+        if at(AnnotationLevel::Index) {
+            index.annotations = common_base(children);
+            index.annotations.extend(service.annotations.clone());
+        }
         Document::from_index(index)
     }
 
     fn request(&self, service: &PlannedService, platform: &Platform) -> BuildRequest {
         let created = service.labels.get(annotations::CREATED).cloned();
+        let annotated = service.annotation_levels.contains(&AnnotationLevel::Manifest);
         BuildRequest {
             context: self.tools.project.join(&service.context),
             dockerfile: self.tools.project.join(&service.dockerfile),
@@ -286,7 +296,8 @@ impl Builds<'_> {
             build_args: service.args.clone(),
             platform: platform.clone(),
             labels: service.labels.clone(),
-            annotations: annotations_of(&service.labels),
+            annotations: if annotated { service.annotations.clone() } else { Annotations::new() },
+            base_note: if annotated { BaseNote::LabelsAndAnnotations } else { BaseNote::Labels },
             created: created.unwrap_or_else(|| self.plan.event.committed.to_string()),
             source_date_epoch: self.choices.source_date_epoch,
             step_timeout: self.choices.step_timeout,
@@ -295,10 +306,16 @@ impl Builds<'_> {
     }
 }
 
-/// The labels that registries show are repeated as annotations of manifest and index.
-fn annotations_of(labels: &Annotations) -> Annotations {
-    let standard = |(key, _): &(&String, &String)| key.starts_with("org.opencontainers.image.");
-    labels.iter().filter(standard).map(|(key, value)| (key.clone(), value.clone())).collect()
+/// Returns the base image of all platforms as an annotation of their index, where it is one and
+/// the same.
+fn common_base(children: &[(Text<Platform>, Built)]) -> Annotations {
+    let of_child = |key: &str, built: &Built| built.config.config.labels.as_ref()?.get(key).cloned();
+    let common = |key: &str| {
+        let mut values = children.iter().map(|(_, built)| of_child(key, built));
+        let first = values.next().flatten()?;
+        values.all(|value| value.as_deref() == Some(&first)).then(|| (key.to_owned(), first))
+    };
+    [annotations::BASE_NAME, annotations::BASE_DIGEST].into_iter().filter_map(common).collect()
 }
 
 fn platforms_of(

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use oci::{Descriptor, DiffId, Digest, Document, ImageConfig, ImageManifest, MediaType};
+use oci::{Annotations, Descriptor, DiffId, Digest, Document, ImageConfig, ImageManifest, MediaType};
 use store::{Blob, ImageStore};
 
 use super::schedule::Schedule;
@@ -16,9 +16,11 @@ use super::state::State;
 use super::workspace::{LayerRef, Workspace, fetch_blob};
 use crate::BuildError;
 use crate::context::Context;
-use crate::dockerfile::{Command, Dockerfile, Span, StageGraph, Word};
+use crate::dockerfile::{Command, Dockerfile, Origin, Span, StageGraph, Word};
 use crate::error::Location;
-use crate::request::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Observer, StepCount};
+use crate::request::{
+    Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Observer, StepCount,
+};
 
 /// A build on its way.
 pub(crate) struct Build<'a> {
@@ -33,7 +35,7 @@ pub(crate) struct Build<'a> {
     /// The number of the first step of each stage.
     pub first_steps: Vec<u32>,
     bases: &'a dyn Bases,
-    used_bases: Mutex<BTreeMap<String, Digest>>,
+    used_bases: Mutex<BTreeMap<String, (Digest, Option<BaseReference>)>>,
     context: OnceLock<Context>,
     opening: Mutex<()>,
     total: u32,
@@ -97,14 +99,23 @@ impl<'a> Build<'a> {
             // The next build reads the files again; nothing else depends on it.
             (self.observer)(BuildEvent::Warning(format!("digests of the context are not kept: {error}")));
         }
-        self.finish(&state)
+        self.finish(&state, target)
     }
 
-    fn finish(&self, state: &State) -> Result<Built, BuildError> {
+    fn finish(&self, state: &State, target: usize) -> Result<Built, BuildError> {
+        let base = self.base_note(target);
         let mut config = state.config.clone();
         config.created = Some(self.request.created.clone());
-        if !self.request.labels.is_empty() {
+        if let Some(labels) = &mut config.config.labels
+            && self.request.base_note != BaseNote::Nowhere
+        {
+            // What came with the base image is about the base's own base.
+            labels.remove(oci::annotations::BASE_NAME);
+            labels.remove(oci::annotations::BASE_DIGEST);
+        }
+        if !self.request.labels.is_empty() || !base.is_empty() {
             let labels = config.config.labels.get_or_insert_default();
+            labels.extend(base.clone());
             labels.extend(self.request.labels.clone());
         }
         let bytes = serde_json::to_vec(&config).expect("a configuration has only string keys");
@@ -112,7 +123,10 @@ impl<'a> Build<'a> {
         self.workspace.store.put_blob(&descriptor, Blob::from_bytes(bytes))?;
         let layers = state.layers.iter().map(|layer| layer.descriptor.clone()).collect();
         let mut manifest = ImageManifest::new(descriptor, layers);
-        manifest.annotations.clone_from(&self.request.annotations);
+        if self.request.base_note == BaseNote::LabelsAndAnnotations {
+            manifest.annotations = base;
+        }
+        manifest.annotations.extend(self.request.annotations.clone());
         Ok(Built {
             manifest: Document::from_manifest(manifest),
             config,
@@ -120,8 +134,29 @@ impl<'a> Build<'a> {
                 total: self.done.load(Ordering::Relaxed),
                 cached: self.cached.load(Ordering::Relaxed),
             },
-            bases: self.used_bases.lock().expect("no holder panics").clone(),
+            bases: self.used().iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect(),
         })
+    }
+
+    fn used(&self) -> MutexGuard<'_, BTreeMap<String, (Digest, Option<BaseReference>)>> {
+        self.used_bases.lock().expect("no holder panics")
+    }
+
+    /// Returns what is noted of the image that the target's first stage is from.
+    fn base_note(&self, target: usize) -> Annotations {
+        let mut stage = target;
+        while let Origin::Stage(below) = &self.graph.bases[stage] {
+            stage = *below;
+        }
+        let Origin::External(name) = &self.graph.bases[stage] else { return Annotations::new() };
+        let used = self.used();
+        match used.get(name) {
+            Some((_, Some(base))) if self.request.base_note != BaseNote::Nowhere => Annotations::from([
+                (oci::annotations::BASE_NAME.to_owned(), base.name.clone()),
+                (oci::annotations::BASE_DIGEST.to_owned(), base.digest.to_string()),
+            ]),
+            _ => Annotations::new(),
+        }
     }
 
     /// Notes that a step has ended.
@@ -162,7 +197,7 @@ impl<'a> Build<'a> {
             return Err(refused(reason.into()));
         }
         let digest = base.manifest.digest();
-        self.used_bases.lock().expect("no holder panics").insert(name.to_owned(), digest);
+        self.used().insert(name.to_owned(), (digest, base.reference));
         Ok(State::from_image(config, layers, &self.request.created, self.dockerfile.directives.escape))
     }
 

@@ -1,10 +1,11 @@
 //! What must hold between keys: names that refer to something, numbers within their limits.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::document::Source;
 use super::error::Problem;
-use super::{Configuration, IdentityRules, Metadata, Name, Suite, TagRule};
+use super::{Configuration, IdentityRules, Metadata, Name, Pattern, ServiceIdentity, Suite, TagRule};
 use crate::identity::template::{Field, Template};
 
 /// Returns what is wrong, in the order of the sections; `span_at` finds the place of a key.
@@ -80,25 +81,70 @@ impl Checks<'_> {
                 self.report(&["identity", key], format!("`{key}` needs metadata = \"docker\""), hint);
             }
         }
-        rules.tag.iter().enumerate().for_each(|(index, rule)| self.tag_rule(index, rule));
-        for (key, template) in &rules.labels {
-            if template.fields().any(|field| *field == Field::Image) {
-                let message =
-                    "{image} is for cache places; a label cannot name the image it is in".to_owned();
-                self.report(&["identity", "labels", key], message, None);
-            }
+        self.label_prefix(rules);
+        self.tag_rules(&rules.tag, &["identity"]);
+        self.labels(&rules.labels, &rules.tag, &["identity", "labels"]);
+        self.labels(&rules.annotations, &rules.tag, &["identity", "annotations"]);
+    }
+
+    fn label_prefix(&mut self, rules: &IdentityRules) {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
+        let prefix = rules.label_prefix.as_deref().unwrap_or_default();
+        if prefix.len() > 200 || !prefix.chars().all(allowed) || prefix.ends_with('.') {
+            let message = format!("{prefix:?} cannot start the keys of labels");
+            let hint = Some("use small letters, digits and . _ - /, such as dev.acme.shop".to_owned());
+            self.report(&["identity", "label-prefix"], message, hint);
         }
     }
 
-    fn tag_rule(&mut self, index: usize, rule: &TagRule) {
-        let index = index.to_string();
+    fn tag_rules(&mut self, rules: &[TagRule], table: &[&str]) {
+        for (index, rule) in rules.iter().enumerate() {
+            self.tag_rule(rule, &[table, &["tag", &index.to_string()]].concat());
+        }
+    }
+
+    fn labels(&mut self, labels: &BTreeMap<String, Template>, rules: &[TagRule], table: &[&str]) {
+        for (key, template) in labels {
+            let path = [table, &[key]].concat();
+            if template.fields().any(|field| *field == Field::Image) {
+                let message =
+                    "{image} is for cache places; a label cannot name the image it is in".to_owned();
+                self.report(&path, message, None);
+            }
+            self.groups(template, rules, &path);
+        }
+    }
+
+    /// Reports `{match:NAME}` where no expression of `rules` has such a group.
+    fn groups(&mut self, template: &Template, rules: &[TagRule], path: &[&str]) {
+        let regexes = rules.iter().filter_map(|rule| rule.parse.as_ref()?.regex.as_ref());
+        let known: Vec<&str> = regexes.flat_map(Pattern::group_names).collect();
+        for field in template.fields() {
+            let Field::Group(name) = field else { continue };
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let near = crate::suggest::closest(name, known.iter().copied());
+            let hint = match (near, known.is_empty()) {
+                (Some(near), _) => format!("did you mean {{match:{near}}}?"),
+                (None, true) => "give the rule parse = { regex = \"...(?<NAME>...)\" }".to_owned(),
+                (None, false) => format!("there are {}", known.join(", ")),
+            };
+            self.report(path, format!("no regular expression has a group {name:?}"), Some(hint));
+        }
+    }
+
+    fn tag_rule(&mut self, rule: &TagRule, table: &[&str]) {
         if rule.on.is_empty() {
-            self.report(&["identity", "tag", &index, "on"], "the rule is for no event".to_owned(), None);
+            self.report(&[table, &["on"]].concat(), "the rule is for no event".to_owned(), None);
         }
         for (at, template) in rule.tags.iter().enumerate() {
+            let at = at.to_string();
+            let path = [table, &["tags", &at]].concat();
             if let Some(message) = never_a_tag(template) {
-                self.report(&["identity", "tag", &index, "tags", &at.to_string()], message, None);
+                self.report(&path, message, None);
             }
+            self.groups(template, std::slice::from_ref(rule), &path);
         }
         for (at, template) in rule.immutable.iter().enumerate().filter(|(_, t)| !rule.tags.contains(t)) {
             let near = crate::suggest::closest(template.as_str(), rule.tags.iter().map(Template::as_str));
@@ -106,7 +152,7 @@ impl Checks<'_> {
                 format!("did you mean {near:?}?")
             });
             let message = format!("{:?} is not one of the rule's tags", template.as_str());
-            self.report(&["identity", "tag", &index, "immutable", &at.to_string()], message, Some(hint));
+            self.report(&[table, &["immutable", &at.to_string()]].concat(), message, Some(hint));
         }
     }
 
@@ -133,6 +179,28 @@ impl Checks<'_> {
             for (base, needed) in &service.needs.0 {
                 self.service_is_there(needed, &["service", name.as_str(), "needs", base]);
             }
+            self.identity_of_service(name.as_str(), &service.identity);
+        }
+    }
+
+    fn identity_of_service(&mut self, name: &str, own: &ServiceIdentity) {
+        let table = ["service", name, "identity"];
+        let rules = own.tag.as_deref();
+        self.tag_rules(rules.unwrap_or_default(), &table);
+        let rules = rules.unwrap_or(&self.configuration.identity.tag);
+        self.labels(&own.labels, rules, &[&table[..], &["labels"]].concat());
+        self.labels(&own.annotations, rules, &[&table[..], &["annotations"]].concat());
+        let Some(prefix) = &own.tag_prefix else { return };
+        let path = [&table[..], &["tag-prefix"]].concat();
+        if prefix.is_empty() {
+            let hint = Some("leave it out for NAME/, NAME-, NAME@ and releases/NAME/".to_owned());
+            self.report(&path, "every git tag starts with nothing".to_owned(), hint);
+        }
+        let mut others = self.configuration.service.iter().take_while(|(other, _)| other.as_str() != name);
+        let same = others.find(|(_, other)| other.identity.tag_prefix.as_ref() == Some(prefix));
+        if let Some((other, _)) = same {
+            let message = format!("services {other} and {name} both are released by git tags {prefix}...");
+            self.report(&path, message, None);
         }
     }
 

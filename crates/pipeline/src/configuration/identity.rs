@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::parse::{Parse, Scheme};
 use super::values::OneOrMany;
 use crate::identity::On;
 use crate::identity::template::Template;
@@ -27,8 +28,18 @@ pub struct IdentityRules {
     pub latest: Latest,
     /// Rules, in order; the first one for the event wins.
     pub tag: Vec<TagRule>,
-    /// Labels that are added to, or replace, those of the repository.
+    /// Labels that are added to, or replace, those of the repository; one that is empty is left out.
     pub labels: BTreeMap<String, Template>,
+    /// Annotations that are added to, or replace, the labels that are repeated as annotations.
+    pub annotations: BTreeMap<String, Template>,
+    /// Where annotations are written.
+    pub annotation_levels: Vec<AnnotationLevel>,
+    /// What keys of this project's own labels start with, such as `PREFIX.feature.branch`; the
+    /// project's name with dots for slashes where absent, none of these labels where empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_prefix: Option<String>,
+    /// Whether the run's address is a label: every run then gives another digest.
+    pub run_url: bool,
     /// Which engine computes tags and labels.
     pub metadata: Metadata,
     /// Entries of docker/metadata-action's input `tags`; with `metadata = "docker"` only.
@@ -49,11 +60,61 @@ impl Default for IdentityRules {
             latest: Latest::HighestSemver,
             tag: default_rules(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            annotation_levels: vec![AnnotationLevel::Manifest, AnnotationLevel::Index],
+            label_prefix: None,
+            run_url: false,
             metadata: Metadata::Native,
             tags: None,
             flavor: None,
         }
     }
+}
+
+/// What one service has of its own under `[service.NAME.identity]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServiceIdentity {
+    /// Rules instead of those of `[[identity.tag]]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Vec<TagRule>>,
+    /// When this service's `latest` moves, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Latest>,
+    /// Labels over those of `[identity.labels]`.
+    pub labels: BTreeMap<String, Template>,
+    /// Annotations over those of `[identity.annotations]`.
+    pub annotations: BTreeMap<String, Template>,
+    /// What git tags that release this service alone start with; `NAME/`, `NAME-`, `NAME@` and
+    /// `releases/NAME/` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag_prefix: Option<String>,
+}
+
+impl IdentityRules {
+    /// Returns the rules with what a service has of its own.
+    pub fn of_service(&self, own: &ServiceIdentity) -> Self {
+        let mut rules = self.clone();
+        if let Some(tag) = &own.tag {
+            rules.tag.clone_from(tag);
+        }
+        rules.latest = own.latest.unwrap_or(rules.latest);
+        rules.labels.extend(own.labels.clone());
+        rules.annotations.extend(own.annotations.clone());
+        rules
+    }
+}
+
+/// A document of an image that annotations are written into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnnotationLevel {
+    /// The manifest of each platform.
+    Manifest,
+    /// The index over the platforms, which registries show.
+    Index,
+    /// What the index says of each manifest.
+    ManifestDescriptor,
 }
 
 /// The tags of one kind of event.
@@ -115,14 +176,6 @@ pub enum Latest {
     Never,
 }
 
-/// What a git tag is read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Parse {
-    /// A semantic version, with or without a `v`.
-    Semver,
-}
-
 /// Which engine computes tags and labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -134,24 +187,29 @@ pub enum Metadata {
 }
 
 /// What applies where the configuration has no `[[identity.tag]]`.
+///
+/// What a deletion, the end of a failed workflow and events of other kinds are about gets no image,
+/// so no rule is for them.
 fn default_rules() -> Vec<TagRule> {
-    let rule = |on: &str, tags: &[&str], immutable: &[&str], parse: Option<Parse>| TagRule {
-        on: OneOrMany(vec![on.parse().expect("the defaults are kinds of events")]),
+    let rule = |on: &[&str], tags: &[&str], immutable: &[&str]| TagRule {
+        on: OneOrMany(on.iter().map(|on| on.parse().expect("the defaults are kinds of events")).collect()),
         tags: templates(tags),
         immutable: templates(immutable),
-        parse,
+        parse: None,
     };
     let dated = ["{date:%Y%m%d}", "{date:%Y%m%d-%H%M%S}"];
     let default_branch = ["{branch|slug}", "{branch|slug}-{sha}", "sha-{sha:long}", dated[0], dated[1]];
+    let version = ["v{version}", "{version}", "{major}.{minor}", "{major}"];
     vec![
-        rule("pull_request", &["pr-{pr}", "pr-{pr}-{sha}"], &["pr-{pr}-{sha}"], None),
-        rule("default-branch", &default_branch, &[], None),
-        rule("branch:**", &["{branch|slug}-{sha}"], &[], None),
-        rule("tag:v*", &["v{version}", "{version}", "{major}.{minor}", "{major}"], &[], Some(Parse::Semver)),
-        rule("tag:**", &["{tag}"], &[], None),
-        rule("schedule", &["nightly", "nightly-{date:%Y%m%d}"], &[], None),
-        rule("merge_group", &["merge-{sha}"], &[], None),
-        rule("detached", &["sha-{sha}"], &[], None),
+        rule(&["pull_request"], &["pr-{pr}", "pr-{pr}-{sha}"], &["pr-{pr}-{sha}"]),
+        rule(&["default-branch"], &default_branch, &[]),
+        TagRule { parse: Some(Scheme::Semver.into()), ..rule(&["tag:v*", "tag:[0-9]*"], &version, &[]) },
+        rule(&["tag:**"], &["{tag}"], &[]),
+        rule(&["branch:**"], &["{branch|slug}-{sha}"], &[]),
+        rule(&["schedule"], &["nightly", "nightly-{date:%Y%m%d}"], &[]),
+        rule(&["dispatch", "detached"], &["sha-{sha}"], &[]),
+        rule(&["merge_group"], &["merge-{pr}-{sha}", "merge-{sha}"], &[]),
+        rule(&["workflow_run"], &["pr-{pr}-{sha}", "{branch|slug}-{sha}", "sha-{sha}"], &[]),
     ]
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod identity;
 mod keys;
+mod parse;
 mod pattern;
 mod release;
 mod service;
@@ -32,7 +33,10 @@ pub use gate::{
     FreshnessGate, Gates, Ignored, InvalidSecretSource, Mode, PolicyGate, PromoteGate, PromoteNeed,
     SecretSource, Severity, Sign, SignMode, SizeGate, VulnerabilityGate,
 };
-pub use identity::{Created, IdentityRules, Latest, Metadata, Parse, PullRequestSha, TagRule};
+pub use identity::{
+    AnnotationLevel, Created, IdentityRules, Latest, Metadata, PullRequestSha, ServiceIdentity, TagRule,
+};
+pub use parse::{Parse, Scheme};
 pub use pattern::Pattern;
 pub use release::{Notify, NotifyChannel, NotifyOn, Release, Retention, RetentionRule, RetentionWhen};
 pub use service::{

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Pattern;
 use super::cache::Cache;
 use super::destination::ImageRepository;
+use super::identity::ServiceIdentity;
 use super::values::{Name, OneOrMany, Timespan};
 use crate::identity::Glob;
 use crate::text::Text;
@@ -201,6 +202,8 @@ pub struct Service {
     pub platforms: Option<Vec<Text<Platform>>>,
     /// The whole repository, where it is not `{registry}/{service}`.
     pub image: Option<ImageRepository>,
+    /// How its image is called, where that differs from `[identity]`.
+    pub identity: ServiceIdentity,
 }
 
 impl Service {

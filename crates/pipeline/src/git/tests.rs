@@ -152,8 +152,7 @@ fn names_that_are_no_text_become_tags_all_the_same() {
     let event = open(&repository).event().unwrap();
     assert_eq!(event.branch(), Some("caf\u{fffd}/\u{fffd}\u{fffd}"));
     let rules = crate::configuration::IdentityRules::default();
-    let subject =
-        crate::identity::Subject { event: &event, service: "api", now: event.committed, existing_tags: &[] };
+    let subject = crate::identity::Subject::new(&event, "api", event.committed);
     let identity = crate::identity::identify(&rules, &subject);
     assert_eq!(identity.tags[0].tag.as_str(), format!("caf-{}", revision.short(7)));
 }

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `pr` `branch` `tag` `default` `run` `service` | the name or number, where the event has one |
 //! | `sha` `sha:long` | the commit, cut at `short-sha` digits, or whole |
-//! | `version` `major` `minor` `patch` | of the git tag, in rules with `parse = "semver"` |
+//! | `version` `major` `minor` `patch` | of the git tag, in rules with `parse` |
+//! | `match:NAME` | a named group of the rule's regular expression |
+//! | `event:PATH` | what the host told, such as `event:pull_request.user.login`: texts, numbers, booleans |
 //! | `date:FORMAT` | strftime, in UTC |
 //! | `image` | repository of the service; cache locations only |
 //!
@@ -55,6 +57,10 @@ pub enum Field {
     Minor,
     /// Its third number.
     Patch,
+    /// A named group of the rule's regular expression.
+    Group(String),
+    /// What the host told, by its dotted path.
+    Event(String),
     /// Date and time in a format of strftime.
     Date(String),
     /// Name of the service.
@@ -91,6 +97,33 @@ impl Template {
             Part::Placeholder { field, .. } => Some(field),
             Part::Literal(_) => None,
         })
+    }
+
+    /// Whether every value carries enough of the commit to tell it from another's.
+    pub(crate) fn carries_commit(&self) -> bool {
+        const ENOUGH: usize = 7;
+        let keeps = |filter: &Filter| match filter {
+            Filter::Slug | Filter::Lower => true,
+            Filter::Truncate(count) | Filter::Hash(count) => *count >= ENOUGH,
+        };
+        self.parts.iter().any(|part| match part {
+            Part::Placeholder { field: Field::Sha | Field::LongSha, filters } => filters.iter().all(keeps),
+            _ => false,
+        })
+    }
+
+    /// Returns what stands for `{version}` in a text that this template may have given; `None`
+    /// where the template has other fields, or filters, or none of it fits.
+    pub(crate) fn version_in<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let literal = |parts: &[Part]| match parts {
+            [] => Some(String::new()),
+            [Part::Literal(text)] => Some(text.clone()),
+            _ => None,
+        };
+        let is_version = |part: &Part| matches!(part, Part::Placeholder { field: Field::Version, filters } if filters.is_empty());
+        let at = self.parts.iter().position(is_version)?;
+        let (before, after) = (literal(&self.parts[..at])?, literal(&self.parts[at + 1..])?);
+        text.strip_prefix(&before)?.strip_suffix(&after)
     }
 
     /// Returns the pieces of text between the fields.
@@ -138,8 +171,11 @@ impl Piece {
         if text.is_empty() {
             return Err(Nothing(format!("{{{field}}} is empty: no character of it may stand in a tag")));
         }
-        let elastic =
+        // What names the commit is never cut: two commits would get one tag.
+        let names_commit = matches!(field, Field::Sha | Field::LongSha);
+        let is_slug =
             filters.contains(&Filter::Slug) && !filters.iter().any(|f| matches!(f, Filter::Hash(_)));
+        let elastic = is_slug && !names_commit;
         Ok(Self { text, elastic })
     }
 }
@@ -198,6 +234,8 @@ impl fmt::Display for Field {
             Self::Major => "major",
             Self::Minor => "minor",
             Self::Patch => "patch",
+            Self::Group(name) => return write!(f, "match:{name}"),
+            Self::Event(path) => return write!(f, "event:{path}"),
             Self::Date(format) => return write!(f, "date:{format}"),
             Self::Service => "service",
             Self::Run => "run",

@@ -31,7 +31,7 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    fn build(reason: impl Into<String>) -> Self {
+    pub(super) fn build(reason: impl Into<String>) -> Self {
         Self { action: Action::Build, reason: reason.into() }
     }
 }

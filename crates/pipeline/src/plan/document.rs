@@ -8,9 +8,9 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
-use crate::configuration::Name;
+use crate::configuration::{AnnotationLevel, Name};
 use crate::event::{CommitId, Event};
-use crate::identity::Explained;
+use crate::identity::{Explained, ExplainedLabel};
 use crate::text::Text;
 
 /// The plan's format and its version.
@@ -40,6 +40,9 @@ pub struct Plan {
     pub matrix: Vec<Leg>,
     /// What became of each tag template, with the reason where it gave none.
     pub explained: BTreeMap<Name, Vec<Explained>>,
+    /// Where each label came from.
+    #[serde(default)]
+    pub explained_labels: BTreeMap<Name, Vec<ExplainedLabel>>,
 }
 
 /// Whether images are pushed.
@@ -77,6 +80,12 @@ pub struct PlannedService {
     pub moving: Vec<Tag>,
     /// Labels of the image.
     pub labels: Annotations,
+    /// Annotations of its documents.
+    #[serde(default)]
+    pub annotations: Annotations,
+    /// Which documents get them.
+    #[serde(default)]
+    pub annotation_levels: Vec<AnnotationLevel>,
     /// Platforms; never empty.
     pub platforms: Vec<Text<Platform>>,
     /// What happens.

@@ -6,9 +6,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use oci::{Digest, Registry};
 
-use crate::configuration::Name;
+use crate::configuration::{Configuration, Name};
 use crate::event::{CommitId, Event};
 use crate::git::{Checkout, GitError};
+use crate::identity::{Description, RegistryTags};
 
 /// What [`super::plan`] must be told, because finding it out is work.
 #[derive(Clone, Debug)]
@@ -17,8 +18,14 @@ pub struct PlanFacts {
     pub now: Timestamp,
     /// First line of the commit's message, where the commit is there.
     pub subject: Option<String>,
+    /// The time of all images, where the user asks for one (`SOURCE_DATE_EPOCH`).
+    pub source_date_epoch: Option<Timestamp>,
     /// All git tags.
     pub existing_tags: Vec<String>,
+    /// What the registries of services have, where git's tags are not all there is to know.
+    pub registry_tags: BTreeMap<Name, RegistryTags>,
+    /// What files of the checkout say of each service.
+    pub descriptions: BTreeMap<Name, Description>,
     /// The last image of each service on the event's branch.
     pub last: BTreeMap<Name, LastImage>,
     /// Path of the configuration, from the project's folder; a change of it rebuilds everything.
@@ -66,12 +73,30 @@ impl PlanFacts {
         }
         Ok(Self {
             now: environment.now,
+            source_date_epoch: environment.source_date_epoch,
+            registry_tags: BTreeMap::new(),
+            descriptions: BTreeMap::new(),
             subject: checkout.commit_subject(&event.revision)?,
             existing_tags: checkout.tags()?,
             last: images,
             configuration_path: environment.configuration_path,
             registry: environment.registry,
         })
+    }
+
+    /// Reads what files of the project in `folder` say of its services.
+    pub fn describe(&mut self, configuration: &Configuration, folder: &Path) {
+        let project = Description::read(folder, "");
+        let is_only = configuration.service.len() == 1;
+        for (name, service) in &configuration.service {
+            let context = service.context();
+            let own = match context.components().all(|part| part == std::path::Component::CurDir) {
+                // The project's title is that of its only service, and of none of several.
+                true => Description { title: project.title.clone().filter(|_| is_only), ..project.clone() },
+                false => Description::read(&folder.join(context), &context.to_string_lossy()).or(&project),
+            };
+            self.descriptions.insert(name.clone(), own);
+        }
     }
 }
 
@@ -80,6 +105,8 @@ impl PlanFacts {
 pub struct Surroundings {
     /// Now.
     pub now: Timestamp,
+    /// The time of all images, where the user asks for one (`SOURCE_DATE_EPOCH`).
+    pub source_date_epoch: Option<Timestamp>,
     /// Path of the configuration, from the project's folder.
     pub configuration_path: Option<String>,
     /// Where images go when no registry is configured.
@@ -128,6 +155,7 @@ mod tests {
         let last = last.map(|(name, image)| (name.parse().unwrap(), image)).into();
         let environment = Surroundings {
             now: event.committed,
+            source_date_epoch: None,
             configuration_path: Some("plimsoll.toml".to_owned()),
             registry: "127.0.0.1:5000".parse().unwrap(),
         };

@@ -9,14 +9,15 @@ mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci::{InvalidReference, Platform, Repository, Tag};
+use oci::{InvalidReference, Platform, Reference, Repository, Tag};
 
 use crate::configuration::{Configuration, ForkPush, Name, Prefix, PushEvent};
 use crate::event::{Event, Kind};
-use crate::identity::{self, Explained, Movement, Subject};
+use crate::identity::{self, Components, Description, Identity, Movement, RegistryTags, Subject};
 use crate::text::Text;
 
 pub use action::Action;
+use action::Decision;
 pub use document::{Leg, Plan, PlannedService, PlannedSuite, PushPlan, SCHEMA, schema};
 pub use facts::{LastImage, PlanFacts, Surroundings};
 pub use order::Circle;
@@ -36,6 +37,18 @@ pub enum PlanError {
         second: Name,
         /// Where both go.
         image: Repository,
+    },
+    /// Two services share a repository by their `image`, and a tag in it.
+    #[error(
+        "services {first} and {second} both claim {reference}: put {{service}} into the tags, or give one of them its own `image`"
+    )]
+    SameReference {
+        /// One service.
+        first: Name,
+        /// The other one.
+        second: Name,
+        /// What both would be called.
+        reference: Box<Reference>,
     },
     /// Somebody asked for a service that there is not.
     #[error("there is no service {name:?}: {hint}")]
@@ -71,15 +84,18 @@ pub fn plan(
     let needs = |name: &Name| configuration.service[name].needs.0.values().cloned().collect();
     let order = order::waves(&selected, needs).map_err(PlanError::Circle)?;
     let skipped = action::skipped(&configuration.skip, event, facts.subject.as_deref());
-    let planning = Planning { configuration, event, facts, skipped };
+    let components = Components::of(&configuration.service);
+    let alone = released_alone(configuration, event, &components)?;
+    let planning = Planning { configuration, event, facts, skipped, components, alone };
     let mut services: BTreeMap<Name, PlannedService> = BTreeMap::new();
-    let mut explained = BTreeMap::new();
+    let (mut explained, mut explained_labels) = (BTreeMap::new(), BTreeMap::new());
     for name in order.iter().flatten() {
-        let (service, why) = planning.service(name, &services)?;
-        services.insert(name.clone(), service);
-        explained.insert(name.clone(), why);
+        let identity = planning.identity(name);
+        explained.insert(name.clone(), identity.explained.clone());
+        explained_labels.insert(name.clone(), identity.explained_labels.clone());
+        services.insert(name.clone(), planning.service(name, identity, &services)?);
     }
-    check_repositories(&services)?;
+    check_references(configuration, &services)?;
     Ok(Plan {
         schema: SCHEMA.to_owned(),
         event: event.clone(),
@@ -91,16 +107,49 @@ pub fn plan(
         services,
         order,
         explained,
+        explained_labels,
     })
 }
 
-fn check_repositories(services: &BTreeMap<Name, PlannedService>) -> Result<(), PlanError> {
-    let mut seen: BTreeMap<&Repository, &Name> = BTreeMap::new();
+/// The one service that the event's git tag releases, and those it needs.
+struct Alone {
+    tag: String,
+    service: Name,
+    with_needs: BTreeSet<Name>,
+}
+
+fn released_alone(
+    configuration: &Configuration,
+    event: &Event,
+    components: &Components<'_>,
+) -> Result<Option<Alone>, PlanError> {
+    let Some(tag) = event.tag() else { return Ok(None) };
+    let Some((service, _)) = components.released_by(tag) else { return Ok(None) };
+    let with_needs = selection::select(configuration, &[service.to_owned()])?;
+    let service = with_needs.iter().find(|name| name.as_str() == service).cloned();
+    Ok(service.map(|service| Alone { tag: tag.to_owned(), service, with_needs }))
+}
+
+/// Two services go to one repository only where both say so, and no tag in it is both's.
+fn check_references(
+    configuration: &Configuration,
+    services: &BTreeMap<Name, PlannedService>,
+) -> Result<(), PlanError> {
+    let is_explicit = |name: &Name| configuration.service[name].image.is_some();
+    let mut seen: BTreeMap<&Repository, Vec<(&Name, &PlannedService)>> = BTreeMap::new();
     for (name, service) in services {
-        if let Some(first) = seen.insert(&service.image, name) {
-            let (first, second, image) = (first.clone(), name.clone(), service.image.clone());
-            return Err(PlanError::SameRepository { first, second, image });
+        let others = seen.entry(&service.image).or_default();
+        for (other, of_other) in others.iter().copied() {
+            let (first, second, image) = (other.clone(), name.clone(), service.image.clone());
+            if !is_explicit(name) || !is_explicit(other) {
+                return Err(PlanError::SameRepository { first, second, image });
+            }
+            if let Some(tag) = service.tags.iter().find(|tag| of_other.tags.contains(tag)) {
+                let reference = Box::new(image.tagged(tag.clone()));
+                return Err(PlanError::SameReference { first, second, reference });
+            }
         }
+        others.push((name, service));
     }
     Ok(())
 }
@@ -143,6 +192,8 @@ struct Planning<'a> {
     event: &'a Event,
     facts: &'a PlanFacts,
     skipped: Option<String>,
+    components: Components<'a>,
+    alone: Option<Alone>,
 }
 
 impl Planning<'_> {
@@ -150,26 +201,23 @@ impl Planning<'_> {
     fn service(
         &self,
         name: &Name,
+        identity: Identity,
         planned: &BTreeMap<Name, PlannedService>,
-    ) -> Result<(PlannedService, Vec<Explained>), PlanError> {
+    ) -> Result<PlannedService, PlanError> {
         let service = &self.configuration.service[name];
-        let identity = self.identity(name.as_str());
-        let decision = match &self.skipped {
-            Some(reason) => action::Decision { action: Action::Skip, reason: reason.clone() },
-            None => action::decide(self.configuration, name, self.event, self.facts, |needed| {
-                planned.get(needed).is_some_and(|needed| needed.action == Action::Build)
-            }),
-        };
+        let decision = self.decision(name, planned);
         let moved = |movement: Movement| -> Vec<Tag> {
             let chosen = identity.tags.iter().filter(|planned| planned.movement == movement);
             chosen.map(|planned| planned.tag.clone()).collect()
         };
-        let planned = PlannedService {
+        Ok(PlannedService {
             image: self.repository(name)?,
             tags: identity.tags.iter().map(|planned| planned.tag.clone()).collect(),
             immutable: moved(Movement::Immutable),
             moving: moved(Movement::Moving),
             labels: identity.labels,
+            annotations: identity.annotations,
+            annotation_levels: self.configuration.identity.annotation_levels.clone(),
             platforms: self.platforms(service),
             action: decision.action,
             reason: decision.reason,
@@ -178,23 +226,54 @@ impl Planning<'_> {
             dockerfile: service.dockerfile(),
             target: service.target.clone(),
             args: service.args.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
-        };
-        Ok((planned, identity.explained))
+        })
     }
 
-    fn identity(&self, service: &str) -> identity::Identity {
+    fn decision(&self, name: &Name, planned: &BTreeMap<Name, PlannedService>) -> Decision {
+        if let Some(reason) = &self.skipped {
+            return Decision { action: Action::Skip, reason: reason.clone() };
+        }
+        if let Some(Alone { tag, service, with_needs }) = &self.alone
+            && service != name
+        {
+            return match with_needs.contains(name) {
+                true => {
+                    Decision::build(format!("git tag {tag:?} releases {service} alone, and it needs this"))
+                }
+                false => Decision {
+                    action: Action::Skip,
+                    reason: format!("git tag {tag:?} releases {service} alone"),
+                },
+            };
+        }
+        action::decide(self.configuration, name, self.event, self.facts, |needed| {
+            planned.get(needed).is_some_and(|needed| needed.action == Action::Build)
+        })
+    }
+
+    fn identity(&self, name: &Name) -> Identity {
+        let (nothing, not_needed) = (Description::default(), RegistryTags::NotNeeded);
         let subject = Subject {
             event: self.event,
-            service,
+            project: self.configuration.project.as_deref().unwrap_or("app"),
+            service: name.as_str(),
+            components: &self.components,
             now: self.facts.now,
+            source_date_epoch: self.facts.source_date_epoch,
             existing_tags: &self.facts.existing_tags,
+            registry_tags: self.facts.registry_tags.get(name).unwrap_or(&not_needed),
+            description: self.facts.descriptions.get(name).unwrap_or(&nothing),
         };
-        identity::identify(&self.configuration.identity, &subject)
+        let own = &self.configuration.service[name].identity;
+        identity::identify(&self.configuration.identity.of_service(own), &subject)
     }
 
+    /// Returns the version of what the git tag releases, or else of the first service.
     fn version(&self, order: &[Vec<Name>]) -> String {
         let first = order.iter().flatten().next();
-        self.identity(first.map_or("", Name::as_str)).version
+        let released = self.alone.as_ref().map(|alone| &alone.service);
+        let released = released.filter(|name| order.iter().flatten().any(|planned| planned == *name));
+        released.or(first).map_or_else(String::new, |name| self.identity(name).version)
     }
 
     fn platforms(&self, service: &crate::configuration::Service) -> Vec<Text<Platform>> {

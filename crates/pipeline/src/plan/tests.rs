@@ -39,7 +39,10 @@ fn facts() -> PlanFacts {
     PlanFacts {
         now: "2026-12-24T18:00:00Z".parse().unwrap(),
         subject: Some("feat: carts".to_owned()),
+        source_date_epoch: None,
         existing_tags: Vec::new(),
+        registry_tags: BTreeMap::new(),
+        descriptions: BTreeMap::new(),
         last: BTreeMap::new(),
         configuration_path: Some("plimsoll.toml".to_owned()),
         registry: "127.0.0.1:5000".parse().unwrap(),

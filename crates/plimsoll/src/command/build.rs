@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use builder::{Base, BaseRequest, Bases, BuildEvent, BuildRequest, Engine as _};
+use builder::{Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildRequest, Engine as _};
 use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
 use pipeline::build::{self, BuildChoices, OnFailure};
 use pipeline::configuration::Name;
@@ -191,6 +191,7 @@ impl Arguments {
             platform: self.platform.clone().unwrap_or_else(Platform::host),
             labels: pairs(&self.label, "--label")?,
             annotations: Annotations::new(),
+            base_note: BaseNote::Nowhere,
             created: created.to_string(),
             source_date_epoch: epoch,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
@@ -250,9 +251,9 @@ impl Bases for NamedPlaces<'_> {
     fn find(&self, request: &BaseRequest<'_>) -> Result<Base, Box<dyn std::error::Error + Send + Sync>> {
         let place: Place = request.name.parse()?;
         let located = self.0.find(&place)?;
-        let store = located.store;
-        let manifest = image_for_platform(store.as_ref(), located.document.descriptor(), request.platform)?;
-        Ok(Base { manifest, store })
+        let document = located.document.descriptor();
+        let manifest = image_for_platform(located.store.as_ref(), document, request.platform)?;
+        Ok(Base { manifest, store: located.store, reference: None })
     }
 }
 

@@ -60,7 +60,7 @@ fn parse_placeholder(inside: &str) -> Result<Part, String> {
     Ok(Part::Placeholder { field: parse_field(field)?, filters })
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "pr",
     "sha",
     "sha:long",
@@ -70,6 +70,8 @@ const FIELDS: [&str; 14] = [
     "major",
     "minor",
     "patch",
+    "match:NAME",
+    "event:PATH",
     "date:%Y%m%d",
     "service",
     "run",
@@ -92,19 +94,31 @@ fn parse_field(word: &str) -> Result<Field, String> {
         "run" => Field::Run,
         "default" => Field::Default,
         "image" => Field::Image,
-        _ => match word.strip_prefix("date:") {
-            Some(format) => {
-                format_date(format, Timestamp::UNIX_EPOCH)?;
-                Field::Date(format.to_owned())
-            }
-            None => {
-                let hint = crate::suggest::closest(word, FIELDS);
-                let known = || format!("known fields are {}", FIELDS.join(", "));
-                let hint = hint.map_or_else(known, |hint| format!("did you mean {{{hint}}}?"));
-                return Err(format!("there is no field {word:?}; {hint}"));
-            }
-        },
+        _ => return parse_named(word),
     })
+}
+
+/// Reads a field that has something after its colon.
+fn parse_named(word: &str) -> Result<Field, String> {
+    match word.split_once(':') {
+        Some(("date", format)) => {
+            format_date(format, Timestamp::UNIX_EPOCH)?;
+            Ok(Field::Date(format.to_owned()))
+        }
+        Some(("match", "")) => Err("match: takes the name of a group, such as {match:flavour}".to_owned()),
+        Some(("match", name)) => Ok(Field::Group(name.to_owned())),
+        Some(("event", path)) if path.is_empty() || path.split('.').any(str::is_empty) => {
+            Err("event: takes a dotted path, such as {event:pull_request.user.login}".to_owned())
+        }
+        Some(("event", path)) => Ok(Field::Event(path.to_owned())),
+        _ => {
+            let hint = crate::suggest::closest(word, FIELDS);
+            let known = || format!("known fields are {}", FIELDS.join(", "));
+            let hint = hint.map_or_else(known, |hint| format!("did you mean {{{hint}}}?"));
+            let word: String = word.chars().take(100).collect();
+            Err(format!("there is no field {word:?}; {hint}"))
+        }
+    }
 }
 
 fn parse_filter(word: &str) -> Result<Filter, String> {

@@ -1,6 +1,9 @@
 //! Rules applied to events: the contract's own examples first, then every ugliness.
 
-use proptest::prelude::*;
+mod kinds;
+mod monorepo;
+mod properties;
+mod versions;
 
 use super::*;
 use crate::configuration::Configuration;
@@ -36,7 +39,10 @@ fn rules(text: &str) -> IdentityRules {
 fn named(rules: &IdentityRules, event: &Event, existing: &[&str]) -> Identity {
     let existing_tags: Vec<String> = existing.iter().map(|tag| (*tag).to_owned()).collect();
     let now = "2026-12-24T18:00:00.123456789Z".parse().unwrap();
-    identify(rules, &Subject { event, service: "api", now, existing_tags: &existing_tags })
+    identify(
+        rules,
+        &Subject { existing_tags: &existing_tags, project: "Acme/Shop", ..Subject::new(event, "api", now) },
+    )
 }
 
 fn tags(identity: &Identity) -> String {
@@ -113,9 +119,13 @@ fn defaults_name_every_kind_of_event() {
     check(&assumed("branch:fix/y"), "fix-y-abc1234");
     check(&assumed("tag:v1.0.0"), "v1.0.0 1.0.0 1.0 1 latest");
     check(&assumed("tag:vnext"), "vnext");
+    check(&assumed("tag:1.0.0"), "v1.0.0 1.0.0 1.0 1 latest");
     check(&assumed("schedule"), "nightly nightly-20261224");
     check(&event(Kind::Detached), "sha-abc1234");
-    check(&event(Kind::MergeGroup { number: Some(3), base_ref: "main".to_owned() }), "merge-abc1234");
+    check(
+        &event(Kind::MergeGroup { number: Some(3), base_ref: "main".to_owned() }),
+        "merge-3-abc1234 merge-abc1234",
+    );
     check(&assumed("branch:topic").assume(&Assumed::Dispatch), "topic-abc1234");
     assert!(
         tags(&named(&IdentityRules::default(), &assumed("branch:main"), &[]))
@@ -166,6 +176,8 @@ fn pull_requests_are_named_after_head_or_merge() {
     let identity = named(&rules(&format!("[identity]\npr-sha = \"merge\"\n{RULES}")), &event, &[]);
     assert_eq!(identity.tags[1].tag.as_str(), "pr-42-fffffff");
     assert_eq!(identity.labels[oci::annotations::REVISION], merge);
+    assert_eq!(head.labels["acme.shop.merge.revision"], merge);
+    assert_eq!(identity.labels["acme.shop.head.revision"], crate::event::tests::COMMIT);
 }
 
 #[test]
@@ -184,7 +196,59 @@ fn labels_come_from_configuration_then_event() {
          source = https://github.com/acme/shop\ntitle = Shop api\nurl = https://github.com/acme/shop\nvendor = Acme\n\
          version = 1.2.3+b\nrun = 99: it's <v1.2.3+b>"
     );
-    check_dropped(&identity, "pr", "has no number");
+    let source = |key: &str| {
+        let found = identity.explained_labels.iter().find(|label| label.key.ends_with(key)).unwrap();
+        format!("{} {}", found.source, found.dropped.as_deref().unwrap_or_default())
+    };
+    assert_eq!(source("title"), "[identity.labels] ");
+    assert_eq!(source("licenses"), "event ");
+    assert_eq!(source("version"), "git tag ");
+    assert!(source("pr").contains("has no number"));
+    assert!(!identity.annotations.contains_key("run"));
+    assert_eq!(identity.annotations[oci::annotations::TITLE], "Shop api");
+}
+
+#[test]
+fn an_empty_label_is_none_and_annotations_may_differ() {
+    let rules = rules(
+        r#"
+        [identity.labels]
+        "org.opencontainers.image.url" = ""
+        "org.opencontainers.image.description" = "Sells"
+        [identity.annotations]
+        "org.opencontainers.image.description" = "Sells things"
+        "org.opencontainers.image.source" = ""
+        "x" = "{sha}"
+        "#,
+    );
+    let identity = named(&rules, &assumed("branch:main"), &[]);
+    assert!(!identity.labels.contains_key(oci::annotations::URL));
+    assert!(!identity.annotations.contains_key(oci::annotations::URL));
+    assert!(!identity.annotations.contains_key(oci::annotations::SOURCE));
+    assert!(identity.labels.contains_key(oci::annotations::SOURCE));
+    assert_eq!(identity.labels[oci::annotations::DESCRIPTION], "Sells");
+    assert_eq!(identity.annotations[oci::annotations::DESCRIPTION], "Sells things");
+    assert_eq!(identity.annotations["x"], "abc1234");
+}
+
+#[test]
+fn files_of_the_checkout_come_after_the_event() {
+    let described = |value: &str| Some(Described { value: value.to_owned(), file: "Cargo.toml".to_owned() });
+    let description = Description {
+        title: described("Shop"),
+        description: described("Sells"),
+        licenses: described("MIT"),
+        ..Description::default()
+    };
+    let mut event = assumed("branch:main");
+    event.source.licenses = Some("ISC".to_owned());
+    let subject = Subject { description: &description, ..Subject::new(&event, "api", event.committed) };
+    let identity = identify(&IdentityRules::default(), &subject);
+    let label = |key: &str| identity.labels[&format!("org.opencontainers.image.{key}")].as_str();
+    assert_eq!((label("title"), label("description"), label("licenses")), ("Shop", "Sells", "ISC"));
+    let of = |key: &str| identity.explained_labels.iter().find(|label| label.key.ends_with(key)).unwrap();
+    assert_eq!(of("description").source, "Cargo.toml");
+    assert_eq!(of("source").source, "git remote");
 }
 
 #[test]
@@ -196,6 +260,14 @@ fn created_is_what_the_rules_say() {
     assert_eq!(created("commit"), "2026-11-06T15:04:05Z");
     assert_eq!(created("now"), "2026-12-24T18:00:00Z");
     assert_eq!(created("epoch"), "1970-01-01T00:00:00Z");
+    let event = assumed("schedule");
+    let epoch = "2020-02-02T00:00:00Z".parse().ok();
+    let subject = Subject { source_date_epoch: epoch, ..Subject::new(&event, "api", event.committed) };
+    for setting in ["commit", "now", "epoch"] {
+        let identity = identify(&rules(&format!("[identity]\ncreated = \"{setting}\"\n")), &subject);
+        assert_eq!(identity.labels[oci::annotations::CREATED], "2020-02-02T00:00:00Z");
+        assert_eq!(tags(&identity), "nightly nightly-20200202");
+    }
 }
 
 #[test]
@@ -229,92 +301,13 @@ fn names_of_every_ugliness_give_tags_or_reasons() {
             Kind::Tag { tag: name.to_owned() },
             Kind::Schedule { branch: Some(name.to_owned()) },
             Kind::MergeGroup { number: None, base_ref: name.to_owned() },
+            Kind::Release { tag: name.to_owned(), prerelease: false },
+            Kind::Delete { on: crate::event::GitRef::Branch(name.to_owned()) },
         ] {
             let identity = named(&IdentityRules::default(), &event(kind), &[name]);
             assert!(!identity.explained.is_empty(), "{name:?}");
+            assert!(identity.tags.iter().all(|planned| planned.tag.as_str().len() <= 128), "{name:?}");
             assert!(!identity.version.is_empty(), "{name:?}");
         }
-    }
-}
-
-prop_compose! {
-    fn any_event()(
-        kind in 0..6,
-        name in "(\\PC|\n|feature/|v1\\.2\\.3|-){0,200}",
-        number in any::<u64>(),
-        sha in "[0-9a-f]{40}",
-        fork in any::<bool>(),
-    ) -> Event {
-        let kind = match kind {
-            0 => Kind::Branch { branch: name },
-            1 => Kind::Tag { tag: name },
-            2 => Kind::Schedule { branch: Some(name) },
-            3 => Kind::Dispatch { on: Some(crate::event::GitRef::Tag(name)) },
-            4 => Kind::MergeGroup { number: Some(number), base_ref: name },
-            _ => Kind::PullRequest(PullRequest {
-                number, fork, head_sha: None, merge_sha: None, head_ref: Some(name), base_ref: None,
-            }),
-        };
-        Event { revision: sha.parse().unwrap(), ..event(kind) }
-    }
-}
-
-fn any_template() -> impl Strategy<Value = String> {
-    let part = prop::sample::select(vec![
-        "{branch|slug}",
-        "{branch}",
-        "{sha}",
-        "{sha:long}",
-        "{tag}",
-        "{tag|lower}",
-        "{pr}",
-        "{version}",
-        "{major}",
-        "-",
-        "x.",
-        "{date:%Y%m%d}",
-        "{branch|hash:8}",
-        "{branch|slug|trunc:30}",
-        "{service}",
-        "{default}",
-    ]);
-    prop::collection::vec(part, 1..6).prop_map(|parts| parts.concat())
-}
-
-proptest! {
-    #[test]
-    fn tags_are_valid_short_and_different(
-        event in any_event(), templates in prop::collection::vec(any_template(), 1..5), max in 16_usize..=128
-    ) {
-        let templates: Vec<Template> = templates.iter().map(|text| text.parse().unwrap()).collect();
-        let on = ["branch:**", "tag:**", "pull_request", "schedule", "dispatch", "merge_group"];
-        let rule = TagRule {
-            on: crate::configuration::OneOrMany(on.iter().map(|on| on.parse().unwrap()).collect()),
-            tags: templates.clone(), immutable: vec![], parse: None,
-        };
-        let rules = IdentityRules { tag: vec![rule], max_length: max, latest: Latest::Never, ..Default::default() };
-        let identity = named(&rules, &event, &[]);
-        // An existing Tag is valid; what is left to show is that none is too long or there twice.
-        for planned in &identity.tags {
-            prop_assert!(planned.tag.as_str().len() <= max);
-            prop_assert_eq!(identity.tags.iter().filter(|other| other.tag == planned.tag).count(), 1);
-        }
-        prop_assert_eq!(identity.explained.len(), templates.len());
-        for explained in &identity.explained {
-            prop_assert!(explained.tag.is_some() != explained.dropped.is_some());
-        }
-    }
-
-    #[test]
-    fn another_commit_gets_another_tag(event in any_event(), sha in "[0-9a-f]{40}") {
-        let rules = IdentityRules { latest: Latest::Never, ..Default::default() };
-        let other = Event { revision: sha.parse().unwrap(), ..event.clone() };
-        prop_assume!(event.revision.short(7) != other.revision.short(7));
-        let of_commit = |event: &Event| -> Vec<Tag> {
-            let tags = named(&rules, event, &[]).tags.into_iter();
-            tags.filter(|planned| planned.movement != Movement::Moving).map(|planned| planned.tag).collect()
-        };
-        let (one, two) = (of_commit(&event), of_commit(&other));
-        prop_assert!(one.iter().all(|tag| !two.contains(tag)));
     }
 }
