@@ -206,6 +206,16 @@ impl Checkout {
         address::web_address(&remote.url(gix::remote::Direction::Fetch)?.to_bstring().to_str_lossy())
     }
 
+    /// Whether history and tags of the clone are cut off.
+    pub fn is_shallow(&self) -> bool {
+        self.repository.is_shallow().unwrap_or(false)
+    }
+
+    /// Whether the clone knows another repository, which may have tags that it has not.
+    pub fn has_remote(&self) -> bool {
+        !self.repository.remote_names().is_empty()
+    }
+
     /// Returns `path` as it is named inside the repository; `None` where it lies outside.
     pub fn path_in_repository(&self, path: &Path) -> Option<String> {
         let root = self.repository.workdir()?.canonicalize().ok()?;

@@ -12,6 +12,7 @@ mod interrupt;
 mod project;
 mod session;
 mod ui;
+mod versions;
 mod workbench;
 
 use std::process::ExitCode;

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use oci::{Digest, Registry};
 use pipeline::configuration::{Configuration, FILE_NAME, Name};
 use pipeline::event::{CommitId, Event};
 use pipeline::forge::Forge;
 use pipeline::git::Checkout;
+use pipeline::identity::RegistryTags;
 use pipeline::ledger::Ledger;
 use pipeline::plan::{Plan, PlanFacts, Surroundings, plan};
 
 use crate::error::Error;
 use crate::session::Session;
+use crate::versions;
 
 /// The folder in a project for the ledger, logs and reports of the last run.
 pub const OUTPUT_FOLDER: &str = ".plimsoll";
@@ -46,8 +49,21 @@ impl Project {
             Some(assumed) => event.assume(assumed),
             None => event,
         };
-        let facts = facts(session, &event)?;
-        Ok(Self { configuration, forge, event, facts })
+        let facts = facts(session, &configuration, &event)?;
+        let project = Self { configuration, forge, event, facts };
+        project.warn_of_unknown_versions(session);
+        Ok(project)
+    }
+
+    /// Says that a release may take tags which are a higher one's.
+    fn warn_of_unknown_versions(&self, session: &Session) {
+        let unknown = self.facts.registry_tags.values().find_map(|tags| match tags {
+            RegistryTags::Unknown { reason } => Some(reason),
+            _ => None,
+        });
+        if let Some(reason) = unknown {
+            session.ui.warn(format_args!("whether there is a higher version is not known: {reason}"));
+        }
     }
 
     /// Returns what a run of `services`, or of all where none is named, would do.
@@ -83,17 +99,28 @@ fn happened(session: &Session, forge: &dyn Forge) -> Result<Event, Error> {
     Ok(replayed.event)
 }
 
-fn facts(session: &Session, event: &Event) -> Result<PlanFacts, Error> {
+fn facts(session: &Session, configuration: &Configuration, event: &Event) -> Result<PlanFacts, Error> {
     let folder = &session.environment.folder;
     let file = session.global.config.clone().unwrap_or_else(|| FILE_NAME.into());
     let file = file.strip_prefix(folder).unwrap_or(&file);
     let surroundings = Surroundings {
         now: session.environment.now,
+        source_date_epoch: epoch(session)?,
         configuration_path: Some(file.display().to_string()),
         registry: Registry::local(),
     };
     let checkout = Checkout::open(folder)?;
-    Ok(PlanFacts::gather(&checkout, folder, event, last_images(session, event), surroundings)?)
+    let mut facts = PlanFacts::gather(&checkout, folder, event, last_images(session, event), surroundings)?;
+    facts.describe(configuration, folder);
+    facts.registry_tags = versions::in_registries(session, configuration, event, &checkout, &facts);
+    Ok(facts)
+}
+
+/// Returns the moment that `SOURCE_DATE_EPOCH` asks for.
+fn epoch(session: &Session) -> Result<Option<Timestamp>, Error> {
+    let Some(seconds) = session.source_date_epoch()? else { return Ok(None) };
+    let time = Timestamp::from_second(seconds);
+    time.map(Some).map_err(|_| Error::usage("SOURCE_DATE_EPOCH lies outside of the calendar"))
 }
 
 /// Returns the images of the last run, where it was about the same branch. A ledger that cannot be

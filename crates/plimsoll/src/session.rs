@@ -70,8 +70,13 @@ impl Session {
 
     /// Returns what places are opened with.
     pub fn places(&self) -> Result<Places, Error> {
+        self.places_with(self.retry_policy()?)
+    }
+
+    /// Returns what places are opened with, by another patience than the configured one.
+    pub fn places_with(&self, retry: RetryPolicy) -> Result<Places, Error> {
         let reach = if self.global.offline { Reach::Loopback } else { Reach::Everywhere };
-        let options = self.client_options()?;
+        let options = ClientOptions { retry, ..self.client_options()? };
         let environment = self.environment.clone();
         let connect = move || {
             let credentials = Arc::new(credentials(&environment)?);
@@ -110,6 +115,17 @@ impl Session {
             backoff: retry.backoff,
             timeout: retry.timeout.0,
             ..RetryPolicy::default()
+        })
+    }
+
+    /// Returns the moment, in seconds since 1970, that `SOURCE_DATE_EPOCH` asks for.
+    pub fn source_date_epoch(&self) -> Result<Option<i64>, Error> {
+        let Some(text) = self.environment.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
+        let number = text.parse::<i64>().ok().filter(|epoch| *epoch >= 0);
+        number.map(Some).ok_or_else(|| {
+            Error::usage(format!(
+                "SOURCE_DATE_EPOCH is {text:?} and must be seconds since 1970, such as 1700000000"
+            ))
         })
     }
 

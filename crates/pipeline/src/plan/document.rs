@@ -40,8 +40,8 @@ pub struct Plan {
     pub matrix: Vec<Leg>,
     /// What became of each tag template, with the reason where it gave none.
     pub explained: BTreeMap<Name, Vec<Explained>>,
-    /// Where each label came from.
-    #[serde(default)]
+    /// Where each label came from; not a part of the document, which has the labels already.
+    #[serde(skip)]
     pub explained_labels: BTreeMap<Name, Vec<ExplainedLabel>>,
 }
 

@@ -9,7 +9,7 @@ mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci::{InvalidReference, Platform, Reference, Repository, Tag};
+use oci::{InvalidReference, Platform, Reference, Registry, Repository, Tag};
 
 use crate::configuration::{Configuration, ForkPush, Name, Prefix, PushEvent};
 use crate::event::{Event, Kind};
@@ -109,6 +109,28 @@ pub fn plan(
         explained,
         explained_labels,
     })
+}
+
+/// Returns where a service's image goes; `registry` is for projects that name none.
+///
+/// # Errors
+/// `Repository`.
+pub fn repository(
+    configuration: &Configuration,
+    registry: &Registry,
+    name: &Name,
+) -> Result<Repository, PlanError> {
+    if let Some(image) = configuration.service.get(name).and_then(|service| service.image.as_ref()) {
+        return Ok(image.0.clone());
+    }
+    let found = match &configuration.registry {
+        Some(prefix) => prefix.join(name.as_str()),
+        None => {
+            let project = configuration.project.as_deref().unwrap_or("app");
+            Prefix::new(registry.clone()).join(&format!("{project}/{name}"))
+        }
+    };
+    found.map_err(|source| PlanError::Repository { service: name.clone(), source })
 }
 
 /// The one service that the event's git tag releases, and those it needs.
@@ -211,7 +233,7 @@ impl Planning<'_> {
             chosen.map(|planned| planned.tag.clone()).collect()
         };
         Ok(PlannedService {
-            image: self.repository(name)?,
+            image: repository(self.configuration, &self.facts.registry, name)?,
             tags: identity.tags.iter().map(|planned| planned.tag.clone()).collect(),
             immutable: moved(Movement::Immutable),
             moving: moved(Movement::Moving),
@@ -285,20 +307,6 @@ impl Planning<'_> {
             }
         }
         if platforms.is_empty() { vec![Text(Platform::host())] } else { platforms }
-    }
-
-    fn repository(&self, name: &Name) -> Result<Repository, PlanError> {
-        if let Some(image) = &self.configuration.service[name].image {
-            return Ok(image.0.clone());
-        }
-        let found = match &self.configuration.registry {
-            Some(prefix) => prefix.join(name.as_str()),
-            None => {
-                let project = self.configuration.project.as_deref().unwrap_or("app");
-                Prefix::new(self.facts.registry.clone()).join(&format!("{project}/{name}"))
-            }
-        };
-        found.map_err(|source| PlanError::Repository { service: name.clone(), source })
     }
 
     fn suites(&self, services: &BTreeMap<Name, PlannedService>) -> BTreeMap<Name, PlannedSuite> {

@@ -15,7 +15,6 @@ use pipeline::progress::Progress;
 use serde::Serialize;
 use store::{ImageStore as _, image_for_platform};
 
-use super::run::source_date_epoch;
 use crate::error::{Code, Error};
 use crate::project::Project;
 use crate::session::Session;
@@ -178,7 +177,7 @@ impl Arguments {
             true => "Dockerfile".into(),
             false => context.join("Dockerfile"),
         });
-        let epoch = source_date_epoch(session)?;
+        let epoch = session.source_date_epoch()?;
         // Without a commit there is no moment but the one asked for; any other would move the digest.
         let created = jiff::Timestamp::from_second(epoch.unwrap_or(0))
             .map_err(|_| Error::usage("SOURCE_DATE_EPOCH lies outside of the calendar"))?;
@@ -216,7 +215,7 @@ impl Arguments {
             on_failure: OnFailure::Continue,
             no_cache: self.no_cache,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
-            source_date_epoch: source_date_epoch(session)?,
+            source_date_epoch: session.source_date_epoch()?,
         })
     }
 }

@@ -6,10 +6,10 @@ use std::fmt;
 use oci::{Annotations, Reference};
 use pipeline::configuration::Name;
 use pipeline::event::{CommitId, Event};
-use pipeline::identity::Explained;
 use pipeline::plan::Plan;
 use serde::Serialize;
 
+use super::explain::Explanation;
 use crate::error::Error;
 use crate::project::Project;
 use crate::session::Session;
@@ -46,8 +46,9 @@ struct Names {
     image: String,
     tags: Vec<Reference>,
     labels: Annotations,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    explained: Vec<Explained>,
+    annotations: Annotations,
+    #[serde(flatten)]
+    explained: Option<Explanation>,
 }
 
 impl Arguments {
@@ -64,9 +65,14 @@ impl Arguments {
     fn metadata(&self, mut plan: Plan) -> Metadata {
         let mut services = BTreeMap::new();
         for (name, service) in plan.services {
-            let explained = plan.explained.remove(&name).filter(|_| self.explain).unwrap_or_default();
+            let explained = self.explain.then(|| Explanation {
+                tags: plan.explained.remove(&name).unwrap_or_default(),
+                labels: plan.explained_labels.remove(&name).unwrap_or_default(),
+            });
             let tags = service.tags.iter().map(|tag| service.image.clone().tagged(tag.clone())).collect();
-            let names = Names { image: service.image.to_string(), tags, labels: service.labels, explained };
+            let image = service.image.to_string();
+            let (labels, annotations) = (service.labels, service.annotations);
+            let names = Names { image, tags, labels, annotations, explained };
             services.insert(name, names);
         }
         Metadata { event: plan.event, revision: plan.revision, version: plan.version, services }
@@ -100,18 +106,9 @@ impl fmt::Display for Metadata {
             writeln!(f, "\n{name}")?;
             service.tags.iter().try_for_each(|tag| writeln!(f, "  tag    {tag}"))?;
             service.labels.iter().try_for_each(|(key, value)| writeln!(f, "  label  {key}={value}"))?;
-            service.explained.iter().try_for_each(|explained| writeln!(f, "  {}", explanation(explained)))?;
+            service.explained.iter().try_for_each(|explained| write!(f, "{explained}"))?;
         }
         Ok(())
-    }
-}
-
-fn explanation(explained: &Explained) -> String {
-    let Explained { template, rule, tag, dropped } = explained;
-    match (tag, dropped) {
-        (Some(tag), _) => format!("{template} of {rule} gives {tag}"),
-        (None, Some(reason)) => format!("{template} of {rule} gives nothing: {reason}"),
-        (None, None) => format!("{template} of {rule} gives nothing"),
     }
 }
 

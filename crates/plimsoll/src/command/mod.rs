@@ -6,6 +6,7 @@ mod copy;
 mod digest;
 mod doctor;
 mod exec;
+mod explain;
 mod handoff;
 mod import;
 mod init;

@@ -115,20 +115,9 @@ impl Arguments {
             on_failure: if self.fail_fast { OnFailure::Stop } else { OnFailure::Continue },
             no_cache: self.no_cache,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
-            source_date_epoch: source_date_epoch(session)?,
+            source_date_epoch: session.source_date_epoch()?,
         })
     }
-}
-
-/// Returns the moment that `SOURCE_DATE_EPOCH` asks for.
-pub fn source_date_epoch(session: &Session) -> Result<Option<i64>, Error> {
-    let Some(text) = session.environment.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
-    let number = text.parse::<i64>().ok().filter(|epoch| *epoch >= 0);
-    number.map(Some).ok_or_else(|| {
-        Error::usage(format!(
-            "SOURCE_DATE_EPOCH is {text:?} and must be seconds since 1970, such as 1700000000"
-        ))
-    })
 }
 
 /// The output folder is nobody's source; it says so itself.

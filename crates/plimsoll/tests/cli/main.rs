@@ -7,6 +7,7 @@ mod run;
 mod archive;
 mod basics;
 mod copy;
+mod identity;
 mod images;
 mod init;
 mod job;
