@@ -9,6 +9,7 @@
 mod commands;
 mod event;
 mod files;
+pub mod metadata;
 pub(crate) mod webhook;
 
 use std::path::Path;

@@ -17,6 +17,7 @@
 
 mod component;
 mod description;
+pub mod docker;
 pub mod glob;
 mod labels;
 mod naming;

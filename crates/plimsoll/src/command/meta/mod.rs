@@ -1,5 +1,7 @@
 //! `meta`: the names and labels that the event gives to images.
 
+mod batch;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -19,7 +21,8 @@ use crate::session::Session;
 #[command(after_help = "Examples:
   $ plimsoll meta
   $ plimsoll meta api --as tag:v1.2.3 --explain
-  $ plimsoll meta --env > image.env")]
+  $ plimsoll meta --env > image.env
+  $ plimsoll meta --batch < requests.ndjson")]
 pub struct Arguments {
     /// The services [default: all]
     #[arg(value_name = "SERVICE")]
@@ -30,6 +33,9 @@ pub struct Arguments {
     /// Prints lines that a shell or an env file takes
     #[arg(long, conflicts_with = "explain")]
     env: bool,
+    /// Answers requests on standard input, a line of JSON each, as docker/metadata-action would
+    #[arg(long, conflicts_with_all = ["services", "explain", "env"])]
+    batch: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +60,9 @@ struct Names {
 impl Arguments {
     /// Shows the names.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
+        if self.batch {
+            return batch::run(session);
+        }
         let plan = Project::open(session)?.plan(&self.services)?;
         let metadata = self.metadata(plan);
         if self.env {
