@@ -1,5 +1,7 @@
 //! One application of the rules to an event: which rule names the image, and what its templates give.
 
+use std::cell::OnceCell;
+
 use oci::Tag;
 
 use super::component::GitTag;
@@ -9,7 +11,7 @@ use super::value::Place;
 use super::version::Version;
 use super::{Explained, Movement, On, PlannedTag, RegistryTags, Subject};
 use crate::configuration::{IdentityRules, Latest, Scheme, TagRule};
-use crate::event::CommitId;
+use crate::event::{CommitId, Kind};
 
 /// Longest tag that Kubernetes takes as the value of a label.
 const LABEL_VALUE: usize = 63;
@@ -27,6 +29,8 @@ pub(super) struct Naming<'a> {
     pub(super) explained: Vec<Explained>,
     /// The one other service that the git tag releases.
     released: Option<&'a str>,
+    /// Versions that the rule in use compares the event's with.
+    rivals: OnceCell<Vec<Version>>,
 }
 
 impl<'a> Naming<'a> {
@@ -44,6 +48,7 @@ impl<'a> Naming<'a> {
             version: None,
             tags: Vec::new(),
             explained: Vec::new(),
+            rivals: OnceCell::new(),
             released: component.map(|(service, _)| service).filter(|service| *service != subject.service),
         }
     }
@@ -130,7 +135,18 @@ impl<'a> Naming<'a> {
     /// Returns why a tag of a series of versions stays where it is, if it does.
     fn stays(&self, series: &Series, rule: &TagRule) -> Option<String> {
         let version = self.version.as_ref()?;
-        series.stays(version, self.released(rule).chain(self.in_registry(rule)))
+        if let Some(reason) = self.is_called_prerelease(version) {
+            return Some(reason);
+        }
+        let rivals = self.rivals.get_or_init(|| self.released(rule).chain(self.in_registry(rule)).collect());
+        series.stays(version, rivals)
+    }
+
+    /// Returns what to say where the forge's release is a pre-release, whatever its tag looks like.
+    fn is_called_prerelease(&self, version: &Version) -> Option<String> {
+        let is_one = matches!(self.subject.event.kind, Kind::Release { prerelease: true, .. });
+        let text = version.text();
+        is_one.then(|| format!("the forge calls {text} a pre-release, and this stays with releases"))
     }
 
     /// Returns the versions of the existing git tags that `rule` is for: of a service's own tags
@@ -181,7 +197,7 @@ impl<'a> Naming<'a> {
         let stays = match (&self.version, self.rules.latest) {
             (Some(_), Latest::HighestSemver) => self.stays(&Series::ALL, rule),
             (Some(version), _) => {
-                version.is_prerelease().then(|| format!("{} is a pre-release", version.text()))
+                self.is_called_prerelease(version).or_else(|| Series::ALL.stays_alone(version))
             }
             (None, Latest::Auto) if self.subject.event.tag().is_some() => None,
             (None, _) => return,

@@ -23,13 +23,9 @@ impl Series {
     }
 
     /// Returns why `version` must not move the series' tag, or `None` where it may.
-    pub(super) fn stays(
-        &self,
-        version: &Version,
-        released: impl IntoIterator<Item = Version>,
-    ) -> Option<String> {
-        if version.is_prerelease() {
-            return Some(format!("{} is a pre-release, and this stays with releases", version.text()));
+    pub(super) fn stays(&self, version: &Version, released: &[Version]) -> Option<String> {
+        if let Some(reason) = self.stays_alone(version) {
+            return Some(reason);
         }
         if !version.has_order() {
             let text = version.text();
@@ -37,14 +33,20 @@ impl Series {
                 "nothing says whether {text} is the highest: give the rule's `parse` an `as`"
             ));
         }
-        let is_rival = |other: &Version| !other.is_prerelease() && self.shares(version, other);
-        let higher = |one: Version, two: Version| match one.compare(&two) {
+        let is_rival = |other: &&Version| !other.is_prerelease() && self.shares(version, other);
+        let higher = |one, two| match Version::compare(one, two) {
             Some(Ordering::Less) => two,
             _ => one,
         };
-        let highest = released.into_iter().filter(is_rival).reduce(higher)?;
+        let highest = released.iter().filter(is_rival).reduce(higher)?;
         let is_higher = highest.compare(version) == Some(Ordering::Greater);
         is_higher.then(|| format!("{} is there, and it is higher than {}", highest.text(), version.text()))
+    }
+
+    /// Returns why `version` must not move it whatever other versions there are.
+    pub(super) fn stays_alone(&self, version: &Version) -> Option<String> {
+        let reason = || format!("{} is a pre-release, and this stays with releases", version.text());
+        version.is_prerelease().then(reason)
     }
 
     fn shares(&self, one: &Version, other: &Version) -> bool {
@@ -65,8 +67,9 @@ mod tests {
     fn check(template: &str, scheme: Scheme, version: &str, released: &[&str], stays: bool) {
         let series = Series::of(&template.parse().unwrap()).unwrap();
         let version = Version::of_scheme(version, scheme).unwrap();
-        let released = released.iter().filter_map(|tag| Version::of_scheme(tag, scheme).ok());
-        assert_eq!(series.stays(&version, released).is_some(), stays, "{template} {}", version.text());
+        let released: Vec<Version> =
+            released.iter().filter_map(|tag| Version::of_scheme(tag, scheme).ok()).collect();
+        assert_eq!(series.stays(&version, &released).is_some(), stays, "{template} {}", version.text());
     }
 
     #[test]

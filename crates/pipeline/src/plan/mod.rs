@@ -89,10 +89,12 @@ pub fn plan(
     let planning = Planning { configuration, event, facts, skipped, components, alone };
     let mut services: BTreeMap<Name, PlannedService> = BTreeMap::new();
     let (mut explained, mut explained_labels) = (BTreeMap::new(), BTreeMap::new());
+    let mut versions = BTreeMap::new();
     for name in order.iter().flatten() {
         let identity = planning.identity(name);
         explained.insert(name.clone(), identity.explained.clone());
         explained_labels.insert(name.clone(), identity.explained_labels.clone());
+        versions.insert(name, identity.version.clone());
         services.insert(name.clone(), planning.service(name, identity, &services)?);
     }
     check_references(configuration, &services)?;
@@ -100,7 +102,7 @@ pub fn plan(
         schema: SCHEMA.to_owned(),
         event: event.clone(),
         revision: identity::revision(&configuration.identity, event),
-        version: planning.version(&order),
+        version: planning.version(&order, &versions),
         push: push(configuration, event),
         suites: planning.suites(&services),
         matrix: matrix(&services),
@@ -291,11 +293,11 @@ impl Planning<'_> {
     }
 
     /// Returns the version of what the git tag releases, or else of the first service.
-    fn version(&self, order: &[Vec<Name>]) -> String {
+    fn version(&self, order: &[Vec<Name>], versions: &BTreeMap<&Name, String>) -> String {
         let first = order.iter().flatten().next();
         let released = self.alone.as_ref().map(|alone| &alone.service);
-        let released = released.filter(|name| order.iter().flatten().any(|planned| planned == *name));
-        released.or(first).map_or_else(String::new, |name| self.identity(name).version)
+        let version = released.and_then(|name| versions.get(name)).or_else(|| versions.get(first?));
+        version.cloned().unwrap_or_default()
     }
 
     fn platforms(&self, service: &crate::configuration::Service) -> Vec<Text<Platform>> {

@@ -217,6 +217,43 @@ fn tags_and_labels_are_those_of_the_identity() {
 }
 
 #[test]
+fn both_commits_of_a_pull_request_are_recorded() {
+    let (head, merge) = (COMMIT, "f".repeat(40));
+    let mut event = assumed("pr:9");
+    if let Kind::PullRequest(pull_request) = &mut event.kind {
+        pull_request.merge_sha = merge.parse().ok();
+    }
+    let plan = plan(&configuration(SHOP), &event, &facts(), &[]).unwrap();
+    let labels = &plan.services["api"].labels;
+    assert_eq!(labels[oci::annotations::REVISION], head);
+    assert_eq!(labels["acme.shop.merge.revision"], merge);
+    let ledger = crate::ledger::Ledger::new(plan.event, plan.revision, plan.version);
+    let json = serde_json::to_value(ledger).unwrap();
+    assert_eq!((&json["event"]["head_sha"], &json["event"]["merge_sha"]), (&head.into(), &merge.into()));
+}
+
+#[test]
+fn a_tag_of_one_service_builds_it_and_what_it_needs() {
+    let plan = shop("tag:web/v1.2.3", &facts());
+    assert_eq!(actions(&plan), "api:build web:build worker:skip");
+    assert_eq!(plan.version, "1.2.3");
+    assert_eq!(plan.services["worker"].reason, "git tag \"web/v1.2.3\" releases web alone");
+    assert!(plan.services["api"].tags.is_empty());
+    assert!(plan.matrix.iter().all(|leg| leg.service.as_str() != "worker"));
+    assert_eq!(actions(&shop("tag:v1.2.3", &facts())), "api:build web:build worker:build");
+}
+
+#[test]
+fn a_service_may_have_rules_of_its_own() {
+    let own = "[[service.api.identity.tag]]\non = \"branch:**\"\ntags = [\"own-{service}\"]\n[service.api.identity.labels]\nteam = \"core\"\n";
+    let plan = plan(&configuration(&format!("{SHOP}{own}")), &assumed("branch:main"), &facts(), &[]).unwrap();
+    assert_eq!(plan.services["api"].tags[0].as_str(), "own-api");
+    assert_eq!(plan.services["api"].labels["team"], "core");
+    assert_eq!(plan.services["web"].tags[0].as_str(), "main");
+    assert!(!plan.services["web"].labels.contains_key("team"));
+}
+
+#[test]
 fn is_a_document_with_the_contracts_fields() {
     let plan = shop("branch:main", &changed(&["services/web/x"]));
     let json = serde_json::to_value(&plan).unwrap();

@@ -5,8 +5,10 @@ use std::process::Command;
 
 use insta::assert_snapshot;
 use serde_json::Value;
+use testkit::tar::TarBuilder;
 
-use crate::run::Scene;
+use crate::run::{SHOP as SMALL_SHOP, Scene};
+use crate::serve::Registry;
 
 const SHOP: &str = r#"
 project = "acme/shop"
@@ -192,6 +194,72 @@ fn a_shallow_clone_asks_the_registry_and_says_where_it_cannot() {
     assert!(closed.starts_with("exit code: 0") && closed.contains("127.0.0.1:1 was not asked"), "{closed}");
     let known = see("meta api --as branch:main", "127.0.0.1:1/acme");
     assert!(!known.contains("not known"), "{known}");
+}
+
+#[test]
+fn a_shallow_clone_finds_higher_versions_in_the_registry() {
+    let registry = Registry::start("");
+    let address = &registry.address;
+    let scene = scene();
+    scene.write("root.tar", TarBuilder::new().directory("etc").finish());
+    scene.see_raw("import root.tar local/base:1 --platform linux/amd64");
+    scene.see_raw(&format!("copy local/base:1 {address}/acme/api:v1.3.0"));
+    scene.repository().commit("second");
+    let clone = scene.repository().shallow_clone(1);
+    let tags_of = |tag: &str| {
+        let mut command = scene.command(&format!("meta api --as tag:{tag} --set registry={address}/acme"));
+        let output = command.current_dir(clone.path()).output().unwrap();
+        assert!(output.stderr.is_empty(), "{}", scene.shown(&output));
+        let shown = String::from_utf8(output.stdout).unwrap();
+        let tags = shown.lines().filter_map(|line| line.strip_prefix("  tag    "));
+        tags.map(|tag| tag.rsplit(':').next().unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(tags_of("v1.2.9"), "v1.2.9 1.2.9 1.2");
+    assert_eq!(tags_of("v1.4.0"), "v1.4.0 1.4.0 1.4 1 latest");
+}
+
+/// Returns a manifest, index or configuration of the scene's store.
+fn document(scene: &Scene, digest: &Value) -> Value {
+    let hex = digest.as_str().unwrap().strip_prefix("sha256:").unwrap();
+    let blob = scene.root().join("store/blobs/sha256").join(hex);
+    serde_json::from_slice(&std::fs::read(blob).unwrap()).unwrap()
+}
+
+#[test]
+fn images_say_what_they_are_and_what_they_are_based_on() {
+    let scene = Scene::with_files(SMALL_SHOP);
+    scene.write("README.md", "# Shop\n\nSells things.\n");
+    let built = json(&scene, "build --set defaults.platforms=[\"linux/amd64\",\"linux/arm64\"]");
+    let (api, web) = (&built["services"]["api"], &built["services"]["web"]);
+    let index = document(&scene, &web["digest"]);
+    let base = "org.opencontainers.image.base";
+    assert_eq!(index["annotations"]["org.opencontainers.image.description"], "Sells things.");
+    assert_eq!(index["annotations"][format!("{base}.digest")], api["digest"]);
+    for child in index["manifests"].as_array().unwrap() {
+        let manifest = document(&scene, &child["digest"]);
+        let labels = &document(&scene, &manifest["config"]["digest"])["config"]["Labels"];
+        for values in [&manifest["annotations"], labels] {
+            assert_eq!(values["org.opencontainers.image.description"], "Sells things.");
+            assert_eq!(values[format!("{base}.digest")], api["digest"]);
+            assert!(values[format!("{base}.name")].as_str().unwrap().ends_with("/api"), "{values}");
+        }
+        assert!(child["annotations"].is_null());
+    }
+    let of_api = document(&scene, &api["digest"]);
+    assert!(of_api["annotations"][format!("{base}.name")].is_null(), "FROM scratch is based on nothing");
+}
+
+#[test]
+fn annotations_go_where_they_are_wanted() {
+    let scene = Scene::with_files(SMALL_SHOP);
+    let platforms = "--set defaults.platforms=[\"linux/amd64\",\"linux/arm64\"]";
+    let levels = "--set identity.annotation-levels=[\"manifest-descriptor\"]";
+    let built = json(&scene, &format!("build api {platforms} {levels}"));
+    let index = document(&scene, &built["services"]["api"]["digest"]);
+    assert!(index["annotations"].is_null(), "{index}");
+    let child = &index["manifests"][0];
+    assert_eq!(child["annotations"]["org.opencontainers.image.title"], "api");
+    assert!(document(&scene, &child["digest"])["annotations"].is_null());
 }
 
 #[track_caller]

@@ -10,14 +10,16 @@ use testkit::tar::TarBuilder;
 use crate::run::Scene;
 
 /// A registry in a process of its own; killed when dropped.
-struct Registry {
+pub struct Registry {
     scene: Scene,
     child: Child,
-    address: String,
+    /// Where it listens.
+    pub address: String,
 }
 
 impl Registry {
-    fn start(flags: &str) -> Self {
+    /// Starts one on a free port of the loopback address.
+    pub fn start(flags: &str) -> Self {
         let scene = Scene::new();
         let mut command = scene.command(&format!("serve registry --listen 127.0.0.1:0 {flags}"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

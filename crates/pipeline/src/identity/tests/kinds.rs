@@ -69,6 +69,15 @@ fn rules_by_the_forges_words() {
 }
 
 #[test]
+fn what_the_forge_calls_a_pre_release_is_one() {
+    let pre = event(Kind::Release { tag: "v1.2.3".to_owned(), prerelease: true });
+    check_default(&pre, "v1.2.3 1.2.3");
+    let auto = rules("[identity]\nlatest = \"auto\"\n");
+    assert_eq!(tags(&named(&auto, &pre, &[])), "v1.2.3 1.2.3");
+    check_dropped(&named(&auto, &pre, &[]), "latest", "the forge calls 1.2.3 a pre-release");
+}
+
+#[test]
 fn fields_of_the_event_are_scalars() {
     let rules = rules(
         r#"
