@@ -23,6 +23,11 @@ impl Algorithm {
         }
     }
 
+    /// Returns the algorithm of this name; `None` where it is not known.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Sha256, Self::Sha512].into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
     fn byte_len(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -41,7 +46,12 @@ pub struct Digest {
 impl Digest {
     /// Returns the SHA-256 digest of `content`.
     pub fn of(content: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        Self::with(Algorithm::Sha256, content)
+    }
+
+    /// Returns the digest of `content` by `algorithm`.
+    pub fn with(algorithm: Algorithm, content: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(content);
         hasher.finish()
     }
@@ -112,11 +122,7 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest { text: text.chars().take(200).collect() };
         let (name, hex) = text.split_once(':').ok_or_else(invalid)?;
-        let algorithm = match name {
-            "sha256" => Algorithm::Sha256,
-            "sha512" => Algorithm::Sha512,
-            _ => return Err(invalid()),
-        };
+        let algorithm = Algorithm::from_name(name).ok_or_else(invalid)?;
         if hex.len() != algorithm.byte_len() * 2 {
             return Err(invalid());
         }
@@ -230,7 +236,7 @@ mod tests {
     #[test]
     fn digest_of_nothing_is_the_published_value() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
-        assert_eq!(Hasher::new(Algorithm::Sha512).finish().hex().len(), 128);
+        assert_eq!(Digest::with(Algorithm::Sha512, b"").hex().len(), 128);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Annotations, Descriptor, Digest, ImageIndex, MediaType};
+use crate::{Algorithm, Annotations, Descriptor, Digest, ImageIndex, MediaType};
 
 /// Manifests larger than this are refused. Registries must take 4 MiB; some take 8.
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
@@ -148,6 +148,15 @@ impl Document {
         Self { descriptor: Descriptor::of(media_type, &raw), raw, view: View::Index(index) }
     }
 
+    /// Returns the document with the digest that `algorithm` gives. Documents are known by SHA-256
+    /// unless somebody asks for them by another digest.
+    pub fn known_by(mut self, algorithm: Algorithm) -> Self {
+        if self.descriptor.digest.algorithm() != algorithm {
+            self.descriptor.digest = Digest::with(algorithm, &self.raw);
+        }
+        self
+    }
+
     /// Returns the bytes, exactly as they came.
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -235,6 +244,14 @@ mod tests {
         assert_eq!(document.raw().as_ref(), text.as_bytes());
         assert_eq!(document.digest(), Digest::of(text.as_bytes()));
         assert!(document.as_image().unwrap().extra.contains_key("x-custom"));
+    }
+
+    #[test]
+    fn a_document_is_known_by_the_digest_it_is_asked_for_by() {
+        let document = Document::from_manifest(manifest());
+        let other = document.clone().known_by(Algorithm::Sha512);
+        assert_eq!(other.digest(), Digest::with(Algorithm::Sha512, document.raw()));
+        assert_eq!(other.known_by(Algorithm::Sha256), document);
     }
 
     #[test]

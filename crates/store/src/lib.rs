@@ -34,7 +34,9 @@ pub use children::{Child, ChildKind, children};
 pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, copy_image};
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
-pub use layout::{Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock};
+pub use layout::{
+    Children, Ingest, LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock, TagRule,
+};
 pub use memory::MemoryStore;
 
 /// Content by digest.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Subcommand;
 use registry::server::{Access, LogEntry, Server, ServerOptions, TagPattern};
 use serde::Serialize;
-use store::LayoutStore;
+use store::{Children, LayoutStore};
 
 use crate::error::Error;
 use crate::interrupt;
@@ -46,6 +46,9 @@ struct Registry {
     /// Lets clients pull and list only
     #[arg(long)]
     read_only: bool,
+    /// Refuses images of which a layer is missing
+    #[arg(long)]
+    whole_images: bool,
 }
 
 /// Where the registry is.
@@ -83,6 +86,9 @@ impl Registry {
         options.immutable_tags = self.immutable_tag.iter().map(TagPattern::new).collect();
         if self.read_only {
             options.access = Access::ReadOnly;
+        }
+        if self.whole_images {
+            options.children = Children::Sparse;
         }
         if session.ui.verbosity() >= Verbosity::Verbose {
             let ui = session.ui.clone();

@@ -22,5 +22,7 @@ pub const DOCKER_UPLOAD_UUID: &str = "docker-upload-uuid";
 pub const OCI_SUBJECT: &str = "oci-subject";
 /// Names the filters a referrers list was reduced by.
 pub const OCI_FILTERS_APPLIED: &str = "oci-filters-applied";
+/// Names a tag that was set by the query of a request; comes once for each.
+pub const OCI_TAG: &str = "oci-tag";
 /// Tells clients that the server speaks this protocol.
 pub const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");

@@ -57,3 +57,15 @@ pub(super) fn with(
     }
     response
 }
+
+/// Returns the answer with one more value of a header that may come several times.
+pub(super) fn and(
+    mut response: Response<Content>,
+    name: HeaderName,
+    value: impl Display,
+) -> Response<Content> {
+    if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
+        response.headers_mut().append(name, value);
+    }
+    response
+}

@@ -6,14 +6,17 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
 use hyper::{HeaderMap, StatusCode};
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Algorithm, Digest, Document, InvalidDocument, MediaType, Repository, Tag};
-use store::{ImageStore as _, LayoutRepository, StoreError};
+use oci::{Algorithm, Document, InvalidDocument, MediaType, Repository, Tag};
+use store::{ImageStore as _, LayoutRepository, StoreError, TagRule};
 
 use super::answer;
 use super::body::Content;
 use super::refusal::Refusal;
-use super::routes::{Answer, Question, State};
-use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT};
+use super::routes::{Answer, Question, State, algorithm};
+use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT, OCI_TAG};
+
+/// How many tags one request sets at most.
+const MAX_TAGS: usize = 64;
 
 /// Answers GET and HEAD of a manifest.
 pub(super) fn get(state: &State, question: &Question, name: &Repository, wanted: &ManifestName) -> Answer {
@@ -43,15 +46,17 @@ pub(super) async fn put(
     let raw = receive(body).await?;
     let content_type = question.header(CONTENT_TYPE).map(|text| MediaType::from(without_parameters(text)));
     let document = Document::parse(raw, content_type.as_ref()).map_err(invalid)?;
-    if let ManifestName::Digest(expected) = wanted {
-        check(&document, expected)?;
-    }
-    let stored = state.on_disk(|| store(state, name, wanted, &document));
-    stored.map_err(|error| refused(error, wanted))?;
+    let document = named(document, question, wanted)?;
+    let tags = wanted_tags(question, wanted)?;
+    let stored = state.on_disk(|| store(state, name, &tags, &document));
+    stored.map_err(refused)?;
     let digest = document.digest();
     let location = Endpoint::Manifest(name.clone(), ManifestName::Digest(digest));
     let response = answer::with(answer::empty(StatusCode::CREATED), LOCATION, location);
-    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
+    let mut response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
+    for tag in question.queries("tag") {
+        response = answer::and(response, HeaderName::from_static(OCI_TAG), tag);
+    }
     Ok(match document.subject() {
         Some(subject) => answer::with(response, HeaderName::from_static(OCI_SUBJECT), subject.digest),
         None => response,
@@ -88,36 +93,57 @@ async fn receive(body: Incoming) -> Result<Bytes, Refusal> {
     Ok(body.to_bytes())
 }
 
-fn store(
-    state: &State,
-    name: &Repository,
-    wanted: &ManifestName,
-    document: &Document,
-) -> Result<(), StoreError> {
+fn store(state: &State, name: &Repository, tags: &[Tag], document: &Document) -> Result<(), StoreError> {
+    let tags: Vec<(Tag, TagRule)> = tags.iter().map(|tag| (tag.clone(), rule(state, tag))).collect();
     let repository = state.repository(name);
     // What was found to be there must not be collected before the manifest holds it.
     let _lock = state.options.store.lock_shared()?;
-    match wanted {
-        ManifestName::Digest(_) => repository.put_document(document),
-        ManifestName::Tag(tag) if is_immutable(state, tag) => repository.tag_immutable(tag, document),
-        ManifestName::Tag(tag) => repository.tag(tag, document),
+    match tags.as_slice() {
+        [] => repository.put_document(document),
+        tags => repository.set_tags(tags, document),
     }
 }
 
-fn is_immutable(state: &State, tag: &Tag) -> bool {
-    state.options.immutable_tags.iter().any(|pattern| pattern.matches(tag.as_str()))
+fn rule(state: &State, tag: &Tag) -> TagRule {
+    match state.options.immutable_tags.iter().any(|pattern| pattern.matches(tag.as_str())) {
+        true => TagRule::Stays,
+        false => TagRule::Moves,
+    }
 }
 
-fn check(document: &Document, expected: &Digest) -> Result<(), Refusal> {
-    if expected.algorithm() != Algorithm::Sha256 {
-        let message = format!("manifests are kept by sha256, not by {}", expected.algorithm().as_str());
-        return Err(Refusal::bad_request(ErrorCode::Unsupported, message));
-    }
+/// Returns the document by the digest the client knows it by: that of the path, or by the algorithm
+/// of the query; SHA-256 where it names none.
+fn named(document: Document, question: &Question, wanted: &ManifestName) -> Result<Document, Refusal> {
+    let ManifestName::Digest(expected) = wanted else {
+        return Ok(document.known_by(algorithm(question)?.unwrap_or(Algorithm::Sha256)));
+    };
+    let document = document.known_by(expected.algorithm());
     if document.digest() == *expected {
-        return Ok(());
+        return Ok(document);
     }
     let message = format!("the content has the digest {}, not {expected}", document.digest());
     Err(Refusal::bad_request(ErrorCode::DigestInvalid, message))
+}
+
+/// Returns the tags to set: that of the path and those of the query, each once.
+fn wanted_tags(question: &Question, wanted: &ManifestName) -> Result<Vec<Tag>, Refusal> {
+    let mut tags: Vec<Tag> = Vec::new();
+    if let ManifestName::Tag(tag) = wanted {
+        tags.push(tag.clone());
+    }
+    for text in question.queries("tag") {
+        let tag: Tag = text.parse().map_err(|error: oci::InvalidTag| {
+            Refusal::bad_request(ErrorCode::ManifestInvalid, error.to_string())
+        })?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    if tags.len() > MAX_TAGS {
+        let message = format!("one request sets at most {MAX_TAGS} tags");
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid, message));
+    }
+    Ok(tags)
 }
 
 fn invalid(error: InvalidDocument) -> Refusal {
@@ -130,7 +156,7 @@ fn invalid(error: InvalidDocument) -> Refusal {
 
 /// A manifest whose parts are missing is the client's fault; so is a tag that must not move,
 /// which is a conflict and not a matter of rights.
-fn refused(error: StoreError, wanted: &ManifestName) -> Refusal {
+fn refused(error: StoreError) -> Refusal {
     match error {
         StoreError::NotFound { what } => {
             Refusal::bad_request(ErrorCode::ManifestBlobUnknown, format!("{what} does not exist"))
@@ -138,8 +164,8 @@ fn refused(error: StoreError, wanted: &ManifestName) -> Refusal {
         StoreError::Corrupt { what, reason } => {
             Refusal::bad_request(ErrorCode::ManifestInvalid, format!("{what}: {reason}"))
         }
-        StoreError::Denied { reason, .. } => {
-            let message = format!("tag {wanted} does not move: {reason}");
+        StoreError::Denied { what, reason } => {
+            let message = format!("{what} does not move: {reason}");
             Refusal::new(StatusCode::CONFLICT, ErrorCode::Denied, message)
         }
         error => unknown(error),

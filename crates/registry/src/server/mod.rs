@@ -53,7 +53,7 @@ pub struct ServerOptions {
     pub immutable_tags: Vec<TagPattern>,
     /// Whether clients may change anything.
     pub access: Access,
-    /// What an index needs before it is taken.
+    /// What an index or an image needs before it is taken.
     pub children: Children,
     /// Told of every answer.
     pub access_log: AccessLog,
@@ -102,7 +102,7 @@ impl ServerOptions {
             store,
             immutable_tags: Vec::new(),
             access: Access::ReadWrite,
-            children: Children::Sparse,
+            children: Children::SparseLayers,
             access_log: Arc::new(|_| {}),
             max_blob_bytes: None,
             session_lifetime: Duration::from_secs(60 * 60),

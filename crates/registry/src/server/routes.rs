@@ -8,7 +8,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::ALLOW;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use oci::{Registry, Repository};
+use oci::{Algorithm, Registry, Repository};
 use store::{LayoutRepository, Reach, RepositoryOptions};
 
 use super::body::Content;
@@ -54,6 +54,11 @@ impl Question {
     /// Returns the first value of `key` in the query.
     pub fn query(&self, key: &str) -> Option<&str> {
         self.query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns all values of `key` in the query, in order.
+    pub fn queries(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.query.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Returns a header as text; `None` where it is missing or not text.
@@ -119,6 +124,15 @@ async fn route(state: &State, question: &Question, body: Incoming) -> Answer {
         ("DELETE", Endpoint::Upload(name, session)) => upload::cancel(state, name, session),
         _ => Err(not_allowed(allowed(&endpoint), format!("{method} is not possible here"))),
     }
+}
+
+/// Returns the algorithm by which the client says it will name content; `None` where it does not.
+pub(super) fn algorithm(question: &Question) -> Result<Option<Algorithm>, Refusal> {
+    let Some(name) = question.query("digest-algorithm") else { return Ok(None) };
+    let algorithm = Algorithm::from_name(name).ok_or_else(|| {
+        Refusal::bad_request(ErrorCode::DigestInvalid, "the digest algorithm is neither sha256 nor sha512")
+    })?;
+    Ok(Some(algorithm))
 }
 
 fn allowed(endpoint: &Endpoint) -> &'static str {

@@ -19,7 +19,7 @@ use store::{Ingest, StoreError};
 use super::answer;
 use super::body::Content;
 use super::refusal::Refusal;
-use super::routes::{Answer, Question, State};
+use super::routes::{Answer, Question, State, algorithm};
 use super::session::Held;
 use crate::protocol::{ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode};
 
@@ -35,17 +35,19 @@ pub(super) async fn begin(state: &State, question: &Question, name: &Repository,
         if state.on_disk(|| mount(state, question, name, &digest))? {
             return Ok(created(name, &digest));
         }
-        return open(state, name);
+        return open(state, name, digest.algorithm());
     }
-    let Some(digest) = question.query("digest") else { return open(state, name) };
+    let Some(digest) = question.query("digest") else {
+        return open(state, name, algorithm(question)?.unwrap_or(Algorithm::Sha256));
+    };
     let digest = parse_digest(digest)?;
-    let mut ingest = Some(state.on_disk(|| new_ingest(state))?);
+    let mut ingest = Some(state.on_disk(|| new_ingest(state, digest.algorithm()))?);
     receive(state, &mut ingest, body).await?;
     // A client that only announces the digest sends the content later.
     let is_announcement =
         ingest.as_ref().is_some_and(|ingest| ingest.written() == 0) && !is_empty_blob(&digest);
     if is_announcement {
-        return open(state, name);
+        return open(state, name, digest.algorithm());
     }
     state.on_disk(|| commit(state, name, ingest.take(), &digest))
 }
@@ -97,17 +99,16 @@ pub(super) fn cancel(state: &State, name: &Repository, session: &str) -> Answer 
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
-fn open(state: &State, name: &Repository) -> Answer {
-    let ingest = state.on_disk(|| new_ingest(state))?;
+fn open(state: &State, name: &Repository, algorithm: Algorithm) -> Answer {
+    let ingest = state.on_disk(|| new_ingest(state, algorithm))?;
     let session = state.sessions.open(name, ingest)?;
     Ok(describe(StatusCode::ACCEPTED, name, &session, 0))
 }
 
-fn new_ingest(state: &State) -> Result<Ingest, Refusal> {
-    let ingest = state.options.store.ingest().map_err(refusal)?;
-    // The client names the digest only at the end. Nearly all are SHA-256; for another one the
-    // store reads the content once more.
-    Ok(ingest.hashing(Algorithm::Sha256))
+/// The client names the digest only at the end. Where it turns out to be of another algorithm than
+/// was announced, the store reads the content once more.
+fn new_ingest(state: &State, algorithm: Algorithm) -> Result<Ingest, Refusal> {
+    Ok(state.options.store.ingest().map_err(refusal)?.hashing(algorithm))
 }
 
 /// Links the blob from the repository the client names, or from any other one of this registry.
@@ -120,9 +121,9 @@ fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest)
     if state.options.store.blob_size(digest).map_err(refusal)?.is_none() {
         return Ok(false);
     }
-    for from in state.options.store.repositories().map_err(refusal)? {
-        let is_served = from.registry() == name.registry();
-        if is_served && target.mount_blob(digest, &state.repository(&from)).map_err(refusal)? {
+    let holders = state.options.store.repositories_with_blob(name.registry(), digest).map_err(refusal)?;
+    for from in holders {
+        if target.mount_blob(digest, &state.repository(&from)).map_err(refusal)? {
             return Ok(true);
         }
     }

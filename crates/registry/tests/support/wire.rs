@@ -17,6 +17,12 @@ impl Response {
         found.map_or("", |(_, value)| value)
     }
 
+    /// All values of a header that may come several times.
+    pub fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let is_named = move |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(is_named).map(|(_, value)| value.as_str())
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -39,14 +39,14 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Digest, Document, Repository};
+use oci::{Digest, Document, Registry, Repository};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
 pub use self::ingest::Ingest;
 pub use self::lock::StoreLock;
-pub use self::repository::{Children, LayoutRepository, Reach, RepositoryOptions};
+pub use self::repository::{Children, LayoutRepository, Reach, RepositoryOptions, TagRule};
 
 pub(crate) use self::kernel_copy::copy_in_kernel;
 pub(crate) use self::stamp::Stamp;
@@ -125,6 +125,19 @@ impl LayoutStore {
         names::repositories(&self.path("repositories"))
     }
 
+    /// Returns the repositories of `registry` that the blob was put or mounted into, in ascending
+    /// order, also those without a tag or a manifest.
+    ///
+    /// # Errors
+    /// `Unreachable` where a folder cannot be read.
+    pub fn repositories_with_blob(
+        &self,
+        registry: &Registry,
+        digest: &Digest,
+    ) -> Result<Vec<Repository>, StoreError> {
+        names::holders(&self.path("repositories"), registry, digest)
+    }
+
     /// Returns the manifest or index with `digest`, whichever repository it is in; `None` where the
     /// store does not have it or it is neither.
     ///
@@ -136,7 +149,7 @@ impl LayoutStore {
             _ => return Ok(None),
         }
         let raw = self.read_blob(digest, MAX_DOCUMENT_BYTES)?;
-        Ok(Document::parse(raw, None).ok())
+        Ok(Document::parse(raw, None).ok().map(|document| document.known_by(digest.algorithm())))
     }
 
     fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Bytes, StoreError> {

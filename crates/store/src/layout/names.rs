@@ -80,27 +80,48 @@ pub(super) fn repositories(root: &Path) -> Result<Vec<Repository>, StoreError> {
     let mut found = Vec::new();
     for registry in file_names(root)? {
         if let Ok(name) = registry.parse::<Registry>() {
-            walk(&root.join(&registry), &name, "", 0, &mut found)?;
+            let mut add = |path: &str, _: &Path, names: &[String]| {
+                if names.iter().any(|name| name == "_tags" || name == "_manifests") {
+                    found.extend(Repository::new(name.clone(), path).ok());
+                }
+            };
+            walk(&root.join(&registry), "", 0, &mut add)?;
         }
     }
     found.sort();
     Ok(found)
 }
 
+/// Returns the repositories of one registry that hold a blob, in ascending order.
+pub(super) fn holders(
+    root: &Path,
+    registry: &Registry,
+    digest: &Digest,
+) -> Result<Vec<Repository>, StoreError> {
+    let mut found = Vec::new();
+    let mark = Path::new("_blobs").join(file_name(digest));
+    let mut add = |path: &str, folder: &Path, names: &[String]| {
+        if names.iter().any(|name| name == "_blobs") && folder.join(&mark).is_file() {
+            found.extend(Repository::new(registry.clone(), path).ok());
+        }
+    };
+    walk(&root.join(registry.as_str()), "", 0, &mut add)?;
+    found.sort();
+    Ok(found)
+}
+
+/// Shows every folder that may be a repository: its name, where it is, and what is in it.
 fn walk(
     folder: &Path,
-    registry: &Registry,
     path: &str,
     depth: usize,
-    found: &mut Vec<Repository>,
+    see: &mut impl FnMut(&str, &Path, &[String]),
 ) -> Result<(), StoreError> {
     let names = file_names(folder)?;
-    if names.iter().any(|name| name == "_tags" || name == "_manifests") {
-        found.extend(Repository::new(registry.clone(), path).ok());
-    }
+    see(path, folder, &names);
     for name in names.iter().filter(|name| !name.starts_with('_') && depth < MAX_DEPTH) {
         let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-        walk(&folder.join(name), registry, &below, depth + 1, found)?;
+        walk(&folder.join(name), &below, depth + 1, see)?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub struct LayoutRepository {
 pub struct RepositoryOptions {
     /// Which blobs count as present.
     pub reach: Reach,
-    /// What an index needs.
+    /// What a document needs.
     pub children: Children,
 }
 
@@ -43,14 +43,25 @@ pub enum Reach {
     Repository,
 }
 
-/// What an index needs before it may be stored.
+/// What a document needs before it may be stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Children {
-    /// All its children.
+    /// All its children, blobs and manifests.
     #[default]
     Required,
     /// Nothing: distribution-spec v1.1 lets a client push an index of which it has only a part.
     Sparse,
+    /// As `Sparse`, and an image may lack layers as long as its configuration is there.
+    SparseLayers,
+}
+
+/// Whether a tag may be made to point elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagRule {
+    /// It may.
+    Moves,
+    /// It stays where it is once it was set.
+    Stays,
 }
 
 impl LayoutRepository {
@@ -129,30 +140,42 @@ impl LayoutRepository {
     /// # Errors
     /// `Denied`, naming both digests, where it points elsewhere.
     pub fn tag_immutable(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
-        self.put_and_tag(tag, document, Immutable::Yes)
+        self.set_tags(&[(tag.clone(), TagRule::Stays)], document)
     }
 
-    /// Stores the document and its tag, whose files survive a crash by one round of syncing.
-    fn put_and_tag(&self, tag: &Tag, document: &Document, immutable: Immutable) -> Result<(), StoreError> {
+    /// Makes each of `tags` point to `document`, which is stored as well where it is not there yet:
+    /// all of them, or none where one must not move. All files survive a crash by one round of syncing.
+    ///
+    /// # Errors
+    /// `Denied`, naming both digests, where a tag that stays points elsewhere.
+    pub fn set_tags(&self, tags: &[(Tag, TagRule)], document: &Document) -> Result<(), StoreError> {
         let mut names = Names::default();
         self.prepare_document(document, &mut names)?;
-        let path = self.folder.tag(tag);
         let target = document.descriptor();
         let mut change = Change::begin(&self.store)?;
-        match names::read_descriptor(&path) {
-            Ok(Some(old)) if old.digest == target.digest => {}
-            Ok(Some(old)) if immutable == Immutable::Yes => {
-                change.finish()?;
-                self.store.write_names(names)?;
-                let reason = format!("it is immutable and points to {}, not {}", old.digest, target.digest);
-                return Err(StoreError::Denied { what: self.what_tag(tag), reason });
+        let mut moving = Vec::new();
+        for (tag, rule) in tags {
+            match names::read_descriptor(&self.folder.tag(tag)) {
+                Ok(Some(old)) if old.digest == target.digest => {}
+                Ok(Some(old)) if *rule == TagRule::Stays => {
+                    change.finish()?;
+                    self.store.write_names(names)?;
+                    let reason =
+                        format!("it is immutable and points to {}, not {}", old.digest, target.digest);
+                    return Err(StoreError::Denied { what: self.what_tag(tag), reason });
+                }
+                // A tag file that cannot be read is repaired by being written.
+                Ok(_) | Err(StoreError::Corrupt { .. }) => moving.push(self.folder.tag(tag)),
+                Err(error) => return Err(error),
             }
-            // A tag file that cannot be read is repaired by being written.
-            Ok(_) | Err(StoreError::Corrupt { .. }) => names.add(&self.store, path, &to_json(target))?,
-            Err(error) => return Err(error),
+        }
+        for path in moving {
+            names.add(&self.store, path, &to_json(target))?;
         }
         self.store.write_names(names)?;
-        change.set(&self.repository, tag, Some(target));
+        for (tag, _) in tags {
+            change.set(&self.repository, tag, Some(target));
+        }
         change.finish()
     }
 
@@ -178,7 +201,8 @@ impl LayoutRepository {
     /// where one is missing.
     fn needed<'a>(&self, document: &'a Document) -> Result<Vec<Child<'a>>, StoreError> {
         let mut present = Vec::new();
-        let sparse = document.as_index().is_some() && self.options.children == Children::Sparse;
+        let is_index = document.as_index().is_some();
+        let configuration = document.as_image().map(|image| image.config.digest);
         for child in children(document) {
             let descriptor = child.descriptor;
             let have = match child.kind {
@@ -188,7 +212,12 @@ impl LayoutRepository {
             match have {
                 Some(size) if size == descriptor.size => present.push(child),
                 Some(size) => return Err(self.wrong_size(document, child, size)),
-                None if sparse || child.optional => {}
+                None if child.optional => {}
+                None if match self.options.children {
+                    Children::Required => false,
+                    Children::Sparse => is_index,
+                    Children::SparseLayers => is_index || configuration != Some(descriptor.digest),
+                } => {}
                 None => return Err(self.missing(document, child)),
             }
         }
@@ -268,12 +297,6 @@ impl LayoutRepository {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Immutable {
-    Yes,
-    No,
-}
-
 impl BlobStore for LayoutRepository {
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         match self.options.reach {
@@ -307,10 +330,10 @@ impl ImageStore for LayoutRepository {
         let known = names::read_descriptor(&self.folder.manifest(digest))?
             .ok_or_else(|| StoreError::NotFound { what: self.what_document(digest) })?;
         let raw = self.store.read_blob(digest, MAX_DOCUMENT_BYTES)?;
-        Document::parse(raw, Some(&known.media_type)).map_err(|error| StoreError::Corrupt {
-            what: self.what_document(digest),
-            reason: error.to_string(),
-        })
+        let document = Document::parse(raw, Some(&known.media_type)).map_err(|error| {
+            StoreError::Corrupt { what: self.what_document(digest), reason: error.to_string() }
+        })?;
+        Ok(document.known_by(digest.algorithm()))
     }
 
     fn put_document(&self, document: &Document) -> Result<(), StoreError> {
@@ -320,7 +343,7 @@ impl ImageStore for LayoutRepository {
     }
 
     fn tag(&self, tag: &Tag, document: &Document) -> Result<(), StoreError> {
-        self.put_and_tag(tag, document, Immutable::No)
+        self.set_tags(&[(tag.clone(), TagRule::Moves)], document)
     }
 
     fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
