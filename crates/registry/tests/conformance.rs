@@ -382,7 +382,7 @@ fn a_tag_can_point_to_a_digest_of_the_other_algorithm() {
 #[test]
 fn tags_of_one_request_are_set_together_or_not_at_all() {
     let spec = Spec(support::TestServer::with(|options| {
-        options.immutable_tags = vec![registry::server::TagPattern::new("v*")];
+        options.immutable = vec![registry::server::Immutable::new("v*")];
     }));
     let (one, two) = (spec.image(1), spec.image(2));
     assert_eq!(spec.manifest(&one, &format!("{}?tag=v1&tag=main", one.digest())).status, 201);

@@ -125,7 +125,7 @@ fn blobs_are_mounted_from_where_they_are() {
 #[test]
 fn an_immutable_tag_stays() {
     let server = TestServer::with(|options| {
-        options.immutable_tags = vec![registry::server::TagPattern::new("pr-*")];
+        options.immutable = vec![registry::server::Immutable::new("pr-*")];
     });
     let test = TestClient::new(|_| {});
     let remote = test.client.repository(&server.repository("a"));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oci::{Algorithm, Descriptor, Digest, Document, Hasher, ImageIndex, ImageManifest, MediaType};
-use registry::server::TagPattern;
+use registry::server::Immutable;
 use support::spec::Spec;
 use support::wire::Response;
 use support::{TestServer, noise};
@@ -240,7 +240,7 @@ fn manifests_that_are_wrong_are_refused() {
 #[test]
 fn an_immutable_tag_does_not_move() {
     let rule = |options: &mut registry::server::ServerOptions| {
-        options.immutable_tags = vec![TagPattern::new("v*")];
+        options.immutable = vec![Immutable::new("v*")];
     };
     let spec = Spec(TestServer::with(rule));
     let (one, two) = (spec.image(1), spec.image(2));

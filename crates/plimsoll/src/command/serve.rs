@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use registry::server::{Access, LogEntry, Server, ServerOptions, TagPattern};
+use registry::server::{Access, Immutable, LogEntry, Server, ServerOptions};
 use serde::Serialize;
 use store::{Children, LayoutStore};
 
@@ -83,7 +83,7 @@ impl Registry {
 
     fn options(&self, session: &Session, store: LayoutStore) -> ServerOptions {
         let mut options = ServerOptions::new(self.listen, store);
-        options.immutable_tags = self.immutable_tag.iter().map(TagPattern::new).collect();
+        options.immutable = self.immutable_tag.iter().map(|text| Immutable::new(text)).collect();
         if self.read_only {
             options.access = Access::ReadOnly;
         }
@@ -99,9 +99,10 @@ impl Registry {
 }
 
 fn log_line(entry: &LogEntry) -> String {
-    let LogEntry { peer, method, path, status, bytes, elapsed } = entry;
+    let LogEntry { peer, who, method, path, status, bytes, elapsed } = entry;
     let size = bytes.map(quantity::size).unwrap_or_default();
-    format!("{peer} {method} {path} {status} {size} {}", quantity::duration(*elapsed))
+    let who = if who.is_empty() { "-" } else { who };
+    format!("{peer} {who} {method} {path} {status} {size} {}", quantity::duration(*elapsed))
 }
 
 impl fmt::Display for Started {

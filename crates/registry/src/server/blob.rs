@@ -1,6 +1,7 @@
 //! Blobs that clients read. Source: distribution-spec v1.1, "Pulling blobs"; RFC 9110, "Range".
 
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, RANGE};
@@ -27,7 +28,7 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
     let blob = state.on_disk(|| repository.open_blob(digest)).map_err(missing)?;
     let size = blob.size();
     let Some(range) = question.header(RANGE).and_then(ByteRange::parse) else {
-        let content = Content::Blob { blob, remaining: size };
+        let content = state.on_disk(|| content(question, blob, 0, size)).map_err(missing)?;
         return Ok(describe(digest, answer::content(StatusCode::OK, MEDIA_TYPE, size, content)));
     };
     let Some((offset, length)) = range.within(size) else {
@@ -38,8 +39,7 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
         );
         return Err(refusal.with(CONTENT_RANGE, format!("bytes */{size}")));
     };
-    let blob = state.on_disk(|| skip(blob, offset)).map_err(missing)?;
-    let content = Content::Blob { blob, remaining: length };
+    let content = state.on_disk(|| content(question, blob, offset, length)).map_err(missing)?;
     let response = answer::content(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, length, content);
     let range = format!("bytes {}/{size}", ChunkRange::new(offset, length));
     Ok(describe(digest, answer::with(response, CONTENT_RANGE, range)))
@@ -65,22 +65,32 @@ fn unknown(name: &Repository, digest: &Digest) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, message)
 }
 
-fn skip(blob: Blob, count: u64) -> Result<Blob, StoreError> {
-    let size = blob.size() - count;
-    let skipped = || -> std::io::Result<Source> {
-        Ok(match blob.into_source() {
-            Source::File(mut file) => {
-                file.seek(SeekFrom::Current(i64::try_from(count).unwrap_or(i64::MAX)))?;
+/// Returns a part of a blob, to be sent by the kernel where that can be.
+fn content(question: &Question, blob: Blob, offset: u64, length: u64) -> Result<Content, StoreError> {
+    let size = blob.size();
+    let content = || -> std::io::Result<Content> {
+        let source = match (blob.into_source(), &question.outlet) {
+            (Source::File(file), Some(outlet)) => {
+                return Ok(Content::File {
+                    outlet: outlet.clone(),
+                    file: Arc::new(file),
+                    offset,
+                    remaining: length,
+                });
+            }
+            (Source::File(mut file), None) => {
+                file.seek(SeekFrom::Current(i64::try_from(offset).unwrap_or(i64::MAX)))?;
                 Source::File(file)
             }
-            Source::Bytes(bytes) => Source::Bytes(
-                bytes.slice(usize::try_from(count).expect("an offset within memory fits usize")..),
+            (Source::Bytes(bytes), _) => Source::Bytes(
+                bytes.slice(usize::try_from(offset).expect("an offset within memory fits usize")..),
             ),
-            Source::Stream(mut stream) => {
-                std::io::copy(&mut stream.by_ref().take(count), &mut std::io::sink())?;
+            (Source::Stream(mut stream), _) => {
+                std::io::copy(&mut stream.by_ref().take(offset), &mut std::io::sink())?;
                 Source::Stream(stream)
             }
-        })
+        };
+        Ok(Content::Blob { blob: Blob::new(size - offset, source), remaining: length })
     };
-    skipped().map(|source| Blob::new(size, source)).map_err(|error| StoreError::io("read", "the blob", error))
+    content().map_err(|error| StoreError::io("read", "the blob", error))
 }

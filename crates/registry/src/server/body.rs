@@ -1,21 +1,35 @@
 //! The content of answers.
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use store::Blob;
 
-/// How much of a blob is read and handed on at once.
-const CHUNK_BYTES: usize = 256 << 10;
+use super::outlet::Outlet;
+
+/// How much of a blob is read and handed on at once, where the kernel cannot send it.
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// What is sent.
 pub(super) enum Content {
     Empty,
     Bytes(Option<Bytes>),
-    Blob { blob: Blob, remaining: u64 },
+    Blob {
+        blob: Blob,
+        remaining: u64,
+    },
+    /// A file that the connection sends itself.
+    File {
+        outlet: Outlet,
+        file: Arc<File>,
+        offset: u64,
+        remaining: u64,
+    },
 }
 
 impl Body for Content {
@@ -29,10 +43,16 @@ impl Body for Content {
         let next = match &mut *self {
             Self::Empty => None,
             Self::Bytes(bytes) => bytes.take().map(Ok),
-            Self::Blob { remaining: 0, .. } => None,
+            Self::Blob { remaining: 0, .. } | Self::File { remaining: 0, .. } => None,
             // The reading thread gives its place in the runtime to another one meanwhile: the
             // disk may take its time.
             Self::Blob { blob, remaining } => Some(tokio::task::block_in_place(|| read(blob, remaining))),
+            Self::File { outlet, file, offset, remaining } => {
+                let piece = outlet.put(file, *offset, *remaining);
+                *offset += piece.len() as u64;
+                *remaining -= piece.len() as u64;
+                Some(Ok(piece))
+            }
         };
         Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
     }
@@ -41,7 +61,7 @@ impl Body for Content {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_none(),
-            Self::Blob { remaining, .. } => *remaining == 0,
+            Self::Blob { remaining, .. } | Self::File { remaining, .. } => *remaining == 0,
         }
     }
 
@@ -49,7 +69,7 @@ impl Body for Content {
         SizeHint::with_exact(match self {
             Self::Empty => 0,
             Self::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Blob { remaining, .. } => *remaining,
+            Self::Blob { remaining, .. } | Self::File { remaining, .. } => *remaining,
         })
     }
 }

@@ -47,7 +47,8 @@ pub(super) fn tags(state: &State, question: &Question, name: &Repository) -> Ans
 /// Answers the list of repositories.
 pub(super) fn catalog(state: &State, question: &Question) -> Answer {
     let repositories = state.on_disk(|| state.options.store.repositories()).map_err(unknown)?;
-    let served = repositories.iter().filter(|repository| repository.registry().is_local());
+    let is_shown = |one: &&Repository| one.registry().is_local() && question.may_pull_from(one);
+    let served = repositories.iter().filter(is_shown);
     let mut names: Vec<String> = served.map(|repository| repository.path().to_owned()).collect();
     names.sort();
     let page = Page::cut(question, &names)?;

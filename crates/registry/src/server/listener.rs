@@ -8,16 +8,22 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::outlet::{Outlet, Plain};
 use super::routes::{self, State};
 
 /// How long requests under way get to end after the server was told to stop.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long a client may take to send the head of a request, or to think of another one.
 const HEAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How much of a request is held in memory before it is taken out, and the largest head.
+const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// How long is waited after the machine had no file descriptor for another connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(50);
 
@@ -64,21 +70,36 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>, stopped: watch::Receiver<bool>) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = state.options.tls.clone() else {
+        let (stream, outlet) = Plain::new(stream);
+        return talk(stream, Some(outlet), peer, state, stopped).await;
+    };
+    match tokio::time::timeout(HANDSHAKE_LIMIT, tls.acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => talk(stream, None, peer, state, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a client did not agree on TLS"),
+        Err(_) => tracing::debug!(%peer, "a client took too long to agree on TLS"),
+    }
+}
+
+/// Answers the requests of one connection.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    outlet: Option<Outlet>,
     peer: SocketAddr,
     state: Arc<State>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // Answers are written whole; waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
-        let state = state.clone();
-        async move { Ok::<_, Infallible>(routes::answer(state, peer, request).await) }
+        let (state, outlet) = (state.clone(), outlet.clone());
+        async move { Ok::<_, Infallible>(routes::answer(state, peer, outlet, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

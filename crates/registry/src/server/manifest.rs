@@ -66,12 +66,44 @@ pub(super) async fn put(
 /// Answers DELETE: of a tag alone, or of a manifest with all tags that point to it.
 pub(super) fn delete(state: &State, name: &Repository, wanted: &ManifestName) -> Answer {
     let repository = state.repository(name);
-    let deleted = state.on_disk(|| match wanted {
-        ManifestName::Tag(tag) => repository.untag(tag),
-        ManifestName::Digest(digest) => repository.delete_document(digest),
+    let deleted = state.on_disk(|| {
+        let staying = staying_tag(state, name, &repository, wanted)?;
+        match (staying, wanted) {
+            (Some(tag), _) => Ok(Some(tag)),
+            (None, ManifestName::Tag(tag)) => repository.untag(tag).map(|()| None),
+            (None, ManifestName::Digest(digest)) => repository.delete_document(digest).map(|()| None),
+        }
     });
-    deleted.map_err(unknown)?;
-    Ok(answer::empty(StatusCode::ACCEPTED))
+    match deleted.map_err(unknown)? {
+        None => Ok(answer::empty(StatusCode::ACCEPTED)),
+        Some(tag) => {
+            let message =
+                format!("tag {tag} is immutable, so neither it nor what it points to can be removed");
+            Err(Refusal::new(StatusCode::CONFLICT, ErrorCode::Denied, message))
+        }
+    }
+}
+
+/// Returns an immutable tag that a deletion would take away.
+fn staying_tag(
+    state: &State,
+    name: &Repository,
+    repository: &LayoutRepository,
+    wanted: &ManifestName,
+) -> Result<Option<Tag>, StoreError> {
+    let stays = |tag: &Tag| rule(state, name, tag) == TagRule::Stays;
+    match wanted {
+        _ if state.options.immutable.is_empty() => Ok(None),
+        ManifestName::Tag(tag) => Ok(stays(tag).then(|| tag.clone())),
+        ManifestName::Digest(digest) => {
+            for tag in repository.tags()?.into_iter().filter(stays) {
+                if repository.resolve(&tag)?.digest == *digest {
+                    return Ok(Some(tag));
+                }
+            }
+            Ok(None)
+        }
+    }
 }
 
 fn read(repository: &LayoutRepository, wanted: &ManifestName) -> Result<Document, StoreError> {
@@ -94,7 +126,7 @@ async fn receive(body: Incoming) -> Result<Bytes, Refusal> {
 }
 
 fn store(state: &State, name: &Repository, tags: &[Tag], document: &Document) -> Result<(), StoreError> {
-    let tags: Vec<(Tag, TagRule)> = tags.iter().map(|tag| (tag.clone(), rule(state, tag))).collect();
+    let tags: Vec<(Tag, TagRule)> = tags.iter().map(|tag| (tag.clone(), rule(state, name, tag))).collect();
     let repository = state.repository(name);
     // What was found to be there must not be collected before the manifest holds it.
     let _lock = state.options.store.lock_shared()?;
@@ -104,8 +136,8 @@ fn store(state: &State, name: &Repository, tags: &[Tag], document: &Document) ->
     }
 }
 
-fn rule(state: &State, tag: &Tag) -> TagRule {
-    match state.options.immutable_tags.iter().any(|pattern| pattern.matches(tag.as_str())) {
+fn rule(state: &State, name: &Repository, tag: &Tag) -> TagRule {
+    match state.options.immutable.iter().any(|rule| rule.covers(name, tag)) {
         true => TagRule::Stays,
         false => TagRule::Moves,
     }

@@ -8,24 +8,32 @@
 //! | room | owns |
 //! |---|---|
 //! | `listener` | connections, and stopping in good order |
+//! | `outlet` | files that the kernel sends |
+//! | `tls`, `certificate` | encryption |
+//! | `access` | who may do what |
 //! | `routes` | which answer a request gets; the access log |
 //! | `blob`, `upload`, `session` | blobs, and those that are still coming |
-//! | `manifest`, `referrers`, `list` | documents and lists of them |
+//! | `manifest`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
 //! | `refusal`, `answer`, `body` | the shape of answers |
 //!
 //! Source: distribution-spec v1.1.
 
+pub mod access;
 mod answer;
 mod blob;
 mod body;
+mod certificate;
+mod immutable;
 mod list;
 mod listener;
 mod manifest;
+mod outlet;
 mod pattern;
 mod referrers;
 mod refusal;
 mod routes;
 mod session;
+mod tls;
 mod upload;
 
 use std::io;
@@ -38,7 +46,11 @@ use oci::Registry;
 use store::{Children, LayoutStore};
 use tokio::sync::watch;
 
-pub use pattern::TagPattern;
+pub use access::Policy;
+pub use certificate::{NoCertificate, SelfSigned};
+pub use immutable::Immutable;
+pub use pattern::Pattern;
+pub use tls::{InvalidTls, Tls};
 
 use routes::State;
 
@@ -49,8 +61,12 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// What to serve.
     pub store: LayoutStore,
-    /// Tags that never move once they are set.
-    pub immutable_tags: Vec<TagPattern>,
+    /// Tags that neither move nor go once they are set.
+    pub immutable: Vec<Immutable>,
+    /// Who may do what; everybody may do everything where it is not said.
+    pub policy: Option<Policy>,
+    /// The certificate; plain HTTP where there is none.
+    pub tls: Option<Tls>,
     /// Whether clients may change anything.
     pub access: Access,
     /// What an index or an image needs before it is taken.
@@ -80,8 +96,10 @@ pub type AccessLog = Arc<dyn Fn(&LogEntry) + Send + Sync>;
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// Who asked.
+    /// Where the request came from.
     pub peer: SocketAddr,
+    /// The account, token or job it was made for; empty where nobody was named.
+    pub who: String,
     /// The method.
     pub method: String,
     /// The path without the query.
@@ -100,7 +118,9 @@ impl ServerOptions {
         Self {
             listen,
             store,
-            immutable_tags: Vec::new(),
+            immutable: Vec::new(),
+            policy: None,
+            tls: None,
             access: Access::ReadWrite,
             children: Children::SparseLayers,
             access_log: Arc::new(|_| {}),
@@ -123,6 +143,9 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The machine has no random numbers to make a key from.
+    #[error("cannot make a key for tokens: the machine gave no random numbers")]
+    Random,
     /// The machine has no threads to give.
     #[error("cannot start the threads of the registry server")]
     Threads(#[source] io::Error),
@@ -148,7 +171,7 @@ impl Server {
             .build()
             .map_err(ServerError::Threads)?;
         let (stop, stopped) = watch::channel(false);
-        let state = Arc::new(State::new(options));
+        let state = Arc::new(State::new(options).map_err(|_| ServerError::Random)?);
         let serve = move || {
             runtime.block_on(listener::serve(listener, state, stopped));
             // Work on the store that a cut connection left behind is not waited for for ever.

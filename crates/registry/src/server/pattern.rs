@@ -1,24 +1,30 @@
-//! Which tags never move.
+//! Patterns of tags, repositories and names.
 
 use std::fmt;
 
-/// A pattern of tags: `*` stands for any characters, also none, `?` for one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagPattern(String);
+/// A pattern of names: `*` stands for any characters, also none and also `/`, `?` for one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Pattern(String);
 
-impl TagPattern {
+impl Pattern {
     /// Returns the pattern that `text` writes.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Whether the pattern covers `tag`.
-    pub fn matches(&self, tag: &str) -> bool {
-        matches(self.0.as_bytes(), tag.as_bytes())
+    /// Whether the pattern covers `name`.
+    pub fn matches(&self, name: &str) -> bool {
+        matches(self.0.as_bytes(), name.as_bytes())
+    }
+
+    /// Returns the pattern as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-impl fmt::Display for TagPattern {
+impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -56,7 +62,7 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, tag: &str, expected: bool) {
-        assert_eq!(TagPattern::new(pattern).matches(tag), expected, "{pattern} {tag}");
+        assert_eq!(Pattern::new(pattern).matches(tag), expected, "{pattern} {tag}");
     }
 
     #[test]
@@ -78,7 +84,7 @@ mod tests {
         fn a_tag_matches_itself_between_stars(tag in "[a-z.]{0,20}", cut in 0_usize..20) {
             let cut = cut.min(tag.len());
             let pattern = format!("*{}*{}*", &tag[..cut], &tag[cut..]);
-            prop_assert!(TagPattern::new(pattern).matches(&tag));
+            prop_assert!(Pattern::new(pattern).matches(&tag));
         }
     }
 }

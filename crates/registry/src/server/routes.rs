@@ -11,7 +11,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use oci::{Algorithm, Registry, Repository};
 use store::{LayoutRepository, Reach, RepositoryOptions};
 
+use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
+use super::outlet::Outlet;
 use super::referrers::Referrers;
 use super::refusal::Refusal;
 use super::session::Sessions;
@@ -23,19 +25,27 @@ pub(super) struct State {
     pub options: ServerOptions,
     pub sessions: Sessions,
     pub referrers: Referrers,
+    entry: Option<Entry>,
 }
 
 /// A request without its body.
 pub(super) struct Question {
     pub head: Parts,
+    /// How the connection sends files, where it can.
+    pub outlet: Option<Outlet>,
+    /// Who makes the request; `None` where everybody may do everything.
+    who: Option<Principal>,
     query: Vec<(String, String)>,
 }
 
 pub(super) type Answer = Result<Response<Content>, Refusal>;
 
 impl State {
-    pub fn new(options: ServerOptions) -> Self {
-        Self { sessions: Sessions::new(options.session_lifetime), referrers: Referrers::default(), options }
+    pub fn new(options: ServerOptions) -> Result<Self, getrandom::Error> {
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let entry = options.policy.clone().map(|policy| Entry::new(policy, scheme)).transpose()?;
+        let sessions = Sessions::new(options.session_lifetime);
+        Ok(Self { sessions, referrers: Referrers::default(), entry, options })
     }
 
     /// Returns the view that clients have of a repository: only its own blobs.
@@ -66,6 +76,11 @@ impl Question {
         self.head.headers.get(name)?.to_str().ok()
     }
 
+    /// Whether whoever asks may pull from a repository, whatever the request is for.
+    pub fn may_pull_from(&self, repository: &Repository) -> bool {
+        self.who.as_ref().is_none_or(|who| who.granted(repository.path()).has(Action::Pull))
+    }
+
     pub fn is_head(&self) -> bool {
         self.head.method == Method::HEAD
     }
@@ -75,18 +90,21 @@ impl Question {
 pub(super) async fn answer(
     state: Arc<State>,
     peer: SocketAddr,
+    outlet: Option<Outlet>,
     request: Request<Incoming>,
 ) -> Response<Content> {
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let query = query::pairs(head.uri.query().unwrap_or_default());
-    let question = Question { head, query };
-    let response = match route(&state, &question, body).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.into_response(),
+    let mut question = Question { head, outlet, who: None, query };
+    let response = match admit(&state, &mut question).await {
+        Ok(()) => route(&state, &question, body).await,
+        Err(refusal) => Err(refusal),
     };
+    let response = response.unwrap_or_else(Refusal::into_response);
     (state.options.access_log)(&LogEntry {
         peer,
+        who: question.who.map(|who| who.name).unwrap_or_default(),
         method: question.head.method.to_string(),
         path: question.head.uri.path().to_owned(),
         status: response.status().as_u16(),
@@ -96,10 +114,42 @@ pub(super) async fn answer(
     response
 }
 
+/// Finds out who asks.
+async fn admit(state: &State, question: &mut Question) -> Result<(), Refusal> {
+    if let Some(entry) = &state.entry {
+        question.who = Some(entry.admit(&question.head).await?);
+    }
+    Ok(())
+}
+
+/// Refuses what whoever asks may not do.
+fn check_allowed(state: &State, question: &Question, endpoint: &Endpoint) -> Result<(), Refusal> {
+    let (Some(entry), Some(who)) = (&state.entry, &question.who) else { return Ok(()) };
+    let want = match (question.head.method.as_str(), endpoint) {
+        (_, Endpoint::Base) => Want::Name,
+        (_, Endpoint::Catalog) => Want::Nothing,
+        ("GET" | "HEAD", Endpoint::Upload(name, _)) => Want::Action(Action::Push, name),
+        ("DELETE", Endpoint::Manifest(name, _) | Endpoint::Blob(name, _)) => {
+            Want::Action(Action::Delete, name)
+        }
+        ("GET" | "HEAD", other) => {
+            other.repository().map_or(Want::Name, |name| Want::Action(Action::Pull, name))
+        }
+        (_, other) => other.repository().map_or(Want::Name, |name| Want::Action(Action::Push, name)),
+    };
+    entry.check(who, want, &question.head)
+}
+
 async fn route(state: &State, question: &Question, body: Incoming) -> Answer {
-    let endpoint = Endpoint::parse(question.head.uri.path(), &Registry::local())?;
     let method = question.head.method.as_str();
     let reads = method == "GET" || method == "HEAD";
+    if let (true, "/token", Some(entry), Some(who)) =
+        (reads, question.head.uri.path(), &state.entry, &question.who)
+    {
+        return Ok(entry.ticket(who, question.queries("scope")));
+    }
+    let endpoint = Endpoint::parse(question.head.uri.path(), &Registry::local())?;
+    check_allowed(state, question, &endpoint)?;
     if state.options.access == Access::ReadOnly && !reads {
         return Err(not_allowed("GET, HEAD", "this registry is read-only"));
     }

@@ -116,13 +116,16 @@ fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest)
     let target = state.repository(name);
     if let Some(from) = question.query("from") {
         let Ok(from) = Repository::new(name.registry().clone(), from) else { return Ok(false) };
+        if !question.may_pull_from(&from) {
+            return Ok(false);
+        }
         return target.mount_blob(digest, &state.repository(&from)).map_err(refusal);
     }
     if state.options.store.blob_size(digest).map_err(refusal)?.is_none() {
         return Ok(false);
     }
     let holders = state.options.store.repositories_with_blob(name.registry(), digest).map_err(refusal)?;
-    for from in holders {
+    for from in holders.into_iter().filter(|from| question.may_pull_from(from)) {
         if target.mount_blob(digest, &state.repository(&from)).map_err(refusal)? {
             return Ok(true);
         }

@@ -1,0 +1,233 @@
+//! Who is let in, request by request.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oci::Digest;
+use registry::client::{Credential, Credentials, Secret};
+use registry::server::access::{Accounts, Actions, FixedToken, Grant, Policy, Rule};
+use registry::server::{Pattern, SelfSigned, ServerOptions, Tls};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use store::{BlobStore as _, ImageStore as _, StoreError};
+use support::spec::Spec;
+use support::wire::{self, Response};
+use support::{NOW, TestClient, TestServer, noise, put_image, tag};
+
+fn grant(repositories: &str, allow: &str) -> Grant {
+    Grant { repositories: vec![Pattern::new(repositories)], allow: Actions::known(allow) }
+}
+
+fn rule(who: &str, repositories: &str, allow: &str) -> Rule {
+    Rule { who: vec![Pattern::new(who)], grant: grant(repositories, allow) }
+}
+
+fn policy() -> Policy {
+    let mut policy = Policy::new(Arc::new(|| NOW.parse().unwrap()));
+    let hash = |password| bcrypt::hash(password, 4).unwrap();
+    let file = format!("ann:{}\nbob:{}\n", hash("secret"), hash("hunter2"));
+    policy.accounts = Some(Arc::new(Accounts::parse(&file).unwrap()));
+    policy.rules = vec![
+        rule("anonymous", "public/*", "pull"),
+        rule("ann", "*", "pull,push,delete"),
+        rule("*", "acme/*", "pull"),
+        rule("bob", "bob/*", "pull,push"),
+    ];
+    policy.tokens = vec![FixedToken {
+        name: "deploy".to_owned(),
+        digest: Digest::of(b"t0ken"),
+        grants: vec![grant("acme/api", "pull")],
+    }];
+    policy
+}
+
+fn start() -> Spec {
+    Spec(TestServer::with(|options| options.policy = Some(policy())))
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+#[track_caller]
+fn check(spec: &Spec, who: &str, method: &str, path: &str, status: u16) -> Response {
+    let headers: &[(&str, &str)] = if who.is_empty() { &[] } else { &[("Authorization", who)] };
+    let response = spec.ask(method, path, headers, b"");
+    assert_eq!(response.status, status, "{who} {method} {path}: {}", response.text());
+    response
+}
+
+#[test]
+fn strangers_are_asked_who_they_are() {
+    let spec = start();
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"plimsoll registry\"", spec.address());
+    let base = check(&spec, "", "GET", "/v2/", 401);
+    assert_eq!((base.header("www-authenticate"), base.code().as_str()), (&*realm, "UNAUTHORIZED"));
+    let pull = check(&spec, "", "GET", "/v2/acme/api/manifests/x", 401);
+    assert_eq!(pull.header("www-authenticate"), format!("{realm},scope=\"repository:acme/api:pull\""));
+    let push = check(&spec, "", "POST", "/v2/public/a/blobs/uploads/", 401);
+    assert_eq!(push.header("www-authenticate"), format!("{realm},scope=\"repository:public/a:pull,push\""));
+    check(&spec, "", "GET", "/v2/public/a/manifests/x", 404);
+    for wrong in
+        [&basic("ann", "wrong"), &basic("nobody", "secret"), "Bearer x", "Digest x", "Basic ?", "Basic YQ=="]
+    {
+        check(&spec, wrong, "GET", "/v2/public/a/manifests/x", 401);
+        check(&spec, wrong, "GET", "/token", 401);
+    }
+    let odd = wire::ask(spec.address(), "GET", "/v2/", &[("Host", "evil\"><")], b"");
+    assert!(!odd.header("www-authenticate").contains("evil"));
+}
+
+#[test]
+fn accounts_may_do_what_rules_say() {
+    let spec = start();
+    let (ann, bob) = (basic("ann", "secret"), basic("bob", "hunter2"));
+    check(&spec, &ann, "GET", "/v2/", 200);
+    check(&spec, &ann, "POST", "/v2/any/where/blobs/uploads/", 202);
+    check(&spec, &ann, "DELETE", "/v2/any/where/manifests/x", 404);
+    check(&spec, &bob, "POST", "/v2/bob/x/blobs/uploads/", 202);
+    check(&spec, &bob, "GET", "/v2/acme/api/manifests/x", 404);
+    for (method, path) in [
+        ("POST", "/v2/acme/api/blobs/uploads/"),
+        ("DELETE", "/v2/bob/x/manifests/x"),
+        ("GET", "/v2/other/manifests/x"),
+        ("GET", "/v2/public/x/tags/list"),
+    ] {
+        assert_eq!(check(&spec, &bob, method, path, 403).code(), "DENIED");
+    }
+    let deploy = "Bearer t0ken";
+    check(&spec, deploy, "GET", "/v2/acme/api/manifests/x", 404);
+    check(&spec, deploy, "GET", "/v2/acme/web/manifests/x", 403);
+    check(&spec, &basic("anything", "t0ken"), "GET", "/v2/acme/api/manifests/x", 404);
+}
+
+#[test]
+fn tokens_hold_what_was_asked_for() {
+    let spec = start();
+    let ask = |who: &str, scope: &str| {
+        let response = check(&spec, who, "GET", &format!("/token?service=x&scope={scope}"), 200);
+        assert_eq!(response.header("cache-control"), "no-store");
+        let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!((&body["token"], &body["expires_in"]), (&body["access_token"], &300.into()));
+        format!("Bearer {}", body["token"].as_str().unwrap())
+    };
+    let ann = ask(&basic("ann", "secret"), "repository:acme/api:pull,push");
+    check(&spec, &ann, "POST", "/v2/acme/api/blobs/uploads/", 202);
+    let narrow = check(&spec, &ann, "DELETE", "/v2/acme/api/manifests/x", 401);
+    assert!(narrow.header("www-authenticate").ends_with(",error=\"insufficient_scope\""));
+    check(&spec, &ann, "GET", "/v2/acme/web/manifests/x", 401);
+    let bob = ask(&basic("bob", "hunter2"), "repository:acme/api:pull,push");
+    check(&spec, &bob, "GET", "/v2/acme/api/manifests/x", 404);
+    check(&spec, &bob, "POST", "/v2/acme/api/blobs/uploads/", 403);
+    let nobody = ask("", "repository:public/a:pull&scope=repository:acme/api:pull");
+    check(&spec, &nobody, "GET", "/v2/public/a/manifests/x", 404);
+    check(&spec, &nobody, "GET", "/v2/acme/api/manifests/x", 401);
+}
+
+#[test]
+fn blobs_are_not_mounted_from_where_one_may_not_pull() {
+    let spec = start();
+    let (ann, bob) = (basic("ann", "secret"), basic("bob", "hunter2"));
+    let digest = Digest::of(b"private");
+    let put = |repository: &str| {
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        assert_eq!(spec.ask("POST", &path, &[("Authorization", &ann)], b"private").status, 201);
+    };
+    put("secret/x");
+    check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}&from=secret/x"), 202);
+    check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}"), 202);
+    check(&spec, &bob, "GET", &format!("/v2/bob/x/blobs/{digest}"), 404);
+    put("acme/api");
+    check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}"), 201);
+}
+
+#[test]
+fn the_catalogue_shows_what_one_may_pull() {
+    let spec = start();
+    for path in ["acme/api", "public/a", "secret/x"] {
+        put_image(&spec.0.store.repository(&format!("local/{path}").parse().unwrap()), &[noise(1, 10)]);
+    }
+    let list = |who: &str| check(&spec, who, "GET", "/v2/_catalog", 200).text();
+    assert_eq!(list(""), r#"{"repositories":["public/a"]}"#);
+    assert_eq!(list(&basic("bob", "hunter2")), r#"{"repositories":["acme/api"]}"#);
+    assert_eq!(list(&basic("ann", "secret")), r#"{"repositories":["acme/api","public/a","secret/x"]}"#);
+}
+
+#[test]
+fn immutable_tags_cannot_be_removed_either() {
+    let spec = Spec::start();
+    let image = spec.image(1);
+    spec.manifest(&image, "v1");
+    let rules = |options: &mut ServerOptions| {
+        options.immutable = vec![registry::server::Immutable::new("a:v*")];
+    };
+    let spec = Spec(TestServer::with(rules));
+    let image = spec.image(1);
+    assert_eq!(spec.manifest(&image, "v1").status, 201);
+    assert_eq!(spec.manifest(&image, "main").status, 201);
+    assert_eq!(spec.check("DELETE", "/v2/a/manifests/v1", b"", 409).code(), "DENIED");
+    spec.check("DELETE", &format!("/v2/a/manifests/{}", image.digest()), b"", 409);
+    spec.check("DELETE", "/v2/a/manifests/main", b"", 202);
+    spec.check("GET", "/v2/a/manifests/v1", b"", 200);
+}
+
+#[test]
+fn our_client_pushes_and_pulls_with_accounts() {
+    let server = TestServer::with(|options| options.policy = Some(policy()));
+    let as_client = |name: &str, password: &str| {
+        let credential = Credential::Password { username: name.to_owned(), password: Secret::new(password) };
+        let credentials = Credentials::anonymous().with(server.handle.registry(), credential);
+        TestClient::new(|options| options.credentials = Arc::new(credentials))
+    };
+    let ann = as_client("ann", "secret");
+    let remote = ann.client.repository(&server.repository("acme/api"));
+    let image = put_image(&remote, &[noise(1, 3_000_000), noise(2, 10)]);
+    remote.tag(&tag("v1"), &image).unwrap();
+    let bob = as_client("bob", "hunter2");
+    let remote = bob.client.repository(&server.repository("acme/api"));
+    assert_eq!(remote.resolve(&tag("v1")).unwrap().digest, image.digest());
+    let layer = &image.as_image().unwrap().layers[0];
+    assert!(support::read(remote.open_blob(&layer.digest).unwrap()).unwrap() == noise(1, 3_000_000));
+    assert!(matches!(remote.tag(&tag("v2"), &image), Err(StoreError::Denied { .. })));
+    let unknown = as_client("ann", "wrong").client.repository(&server.repository("acme/api")).tags();
+    assert!(matches!(unknown, Err(StoreError::Denied { .. })));
+}
+
+#[test]
+fn a_blob_over_tls_with_a_certificate_of_ones_own() {
+    let made = SelfSigned::new(&["127.0.0.1".to_owned()], NOW.parse().unwrap()).unwrap();
+    let tls = Tls::from_pem(made.certificate.as_bytes(), made.key.as_bytes()).unwrap();
+    let spec = Spec(TestServer::with(|options| options.tls = Some(tls)));
+    let content = noise(1, 3_000_000);
+    let repository = spec.0.store.repository(&"local/a".parse().unwrap());
+    let digest = support::descriptor(&content).digest;
+    repository.put_blob(&support::descriptor(&content), store::Blob::from_bytes(content.clone())).unwrap();
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connection =
+        rustls::ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
+    let stream = std::net::TcpStream::connect(spec.address()).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, stream);
+    let head = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n") && answer.ends_with(&content));
+    let plain = wire::open(spec.address(), "GET", "/v2/", &[], 0);
+    let mut refused = Vec::new();
+    let _ = (&plain).read_to_end(&mut refused);
+    assert!(!refused.starts_with(b"HTTP"), "plain HTTP is not spoken beside TLS");
+}
