@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use registry::client::{Clock, ProxySettings};
@@ -82,6 +83,11 @@ impl Environment {
     /// Returns the clock, for what takes long enough that `now` grows old.
     pub fn clock(&self) -> Clock {
         Clock::new(Timestamp::now)
+    }
+
+    /// Returns what tells the time.
+    pub fn now(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        Arc::new(Timestamp::now)
     }
 
     /// Returns the proxies of the usual variables. `HTTP_PROXY` in capitals is not read where the

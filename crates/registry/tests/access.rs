@@ -178,6 +178,29 @@ fn immutable_tags_cannot_be_removed_either() {
 }
 
 #[test]
+fn a_repository_takes_no_more_than_its_quota() {
+    let quota = |pattern: &str, bytes| registry::server::Quota { repositories: Pattern::new(pattern), bytes };
+    let spec = Spec(TestServer::with(|options| options.quotas = vec![quota("a", 1000), quota("*", 5000)]));
+    let push = |repository: &str, content: &[u8]| {
+        let digest = Digest::of(content);
+        spec.ask("POST", &format!("/v2/{repository}/blobs/uploads/?digest={digest}"), &[], content).status
+    };
+    assert_eq!(push("a", &noise(1, 600)), 201);
+    assert_eq!(push("a", &noise(1, 600)), 201, "what is there takes no room");
+    assert_eq!(push("a", &noise(2, 600)), 413);
+    assert_eq!(push("b", &noise(2, 600)), 201);
+    let (small, large) = (Digest::of(&noise(1, 600)), Digest::of(&noise(2, 600)));
+    spec.check("POST", &format!("/v2/a/blobs/uploads/?mount={large}&from=b"), b"", 413);
+    let session = spec.session();
+    spec.check("PATCH", &session, &noise(3, 300), 202);
+    let response = spec.check("PATCH", &session, &noise(3, 300), 413);
+    assert!(response.text().contains("quota of a"), "{}", response.text());
+    spec.check("DELETE", &format!("/v2/a/blobs/{small}"), b"", 202);
+    spec.check("POST", &format!("/v2/a/blobs/uploads/?mount={large}&from=b"), b"", 201);
+    assert_eq!(spec.0.temporary_files(), 0);
+}
+
+#[test]
 fn our_client_pushes_and_pulls_with_accounts() {
     let server = TestServer::with(|options| options.policy = Some(policy()));
     let as_client = |name: &str, password: &str| {

@@ -1,6 +1,6 @@
 //! `serve registry`, and everything that goes through a registry.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::process::{Child, Command, Stdio};
 
 use insta::assert_snapshot;
@@ -206,4 +206,118 @@ fn skopeo_is_a_client() {
     assert_eq!(scene.see_raw(&format!("digest {address}/skopeo:1")), scene.see_raw("digest local/base:1"));
     skopeo(&["copy", "--src-tls-verify=false", &name, "oci-archive:back.tar:1"]);
     assert_eq!(scene.see_raw("digest oci-archive:back.tar"), scene.see_raw("digest local/base:1"));
+}
+
+/// `htpasswd -nbB -C 4 ann secret`
+const ACCOUNT: &str = "ann:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+
+/// Sends a request and returns the whole answer.
+fn ask(address: &str, method: &str, path: &str, headers: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}
+
+#[test]
+fn accounts_of_a_file() {
+    let files = tempfile::tempdir().unwrap();
+    let users = files.path().join("users");
+    std::fs::write(&users, ACCOUNT).unwrap();
+    let registry = Registry::start(&format!("--htpasswd {} --anonymous-pull", users.display()));
+    let ann = "Authorization: Basic YW5uOnNlY3JldA==\r\n";
+    let push = |headers: &str| ask(&registry.address, "POST", "/v2/a/blobs/uploads/", headers);
+    assert_eq!(status(&push("")), "401");
+    assert_eq!(status(&push(ann)), "202");
+    assert_eq!(status(&push("Authorization: Basic YW5uOndyb25n\r\n")), "401");
+    assert_eq!(status(&ask(&registry.address, "GET", "/v2/a/manifests/x", "")), "404");
+}
+
+#[test]
+fn rules_of_an_access_file() {
+    let files = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
+    write("users", ACCOUNT);
+    let access = files.path().join("access.toml");
+    // The digest of `t0ken`.
+    write(
+        "access.toml",
+        r#"schema = 1
+htpasswd = "users"
+immutable = ["acme/*:v*"]
+
+[[rule]]
+who = ["ann"]
+repositories = ["acme/*"]
+allow = ["pull", "push"]
+
+[[token]]
+name = "deploy"
+sha256 = "b46c09677343261f0b439a472422225e3a230c9c094d6ab16762e2036b597053"
+repositories = ["acme/api"]
+allow = ["pull"]
+
+[[issuer]]
+url = "https://ci.example"
+audience = "registry.example"
+keys = "keys.json"
+[[issuer.rule]]
+claims = { repository = "acme/*" }
+repositories = ["{repository}"]
+allow = ["push"]
+
+[[quota]]
+repositories = ["acme/*"]
+size = "1GiB"
+"#,
+    );
+    let registry = Registry::start(&format!("--access {}", access.display()));
+    let status = |method: &str, path: &str, headers: &str| {
+        status(&ask(&registry.address, method, path, headers)).to_owned()
+    };
+    let ann = "Authorization: Basic YW5uOnNlY3JldA==\r\n";
+    assert_eq!(status("POST", "/v2/acme/api/blobs/uploads/", ann), "202");
+    assert_eq!(status("POST", "/v2/other/blobs/uploads/", ann), "403");
+    assert_eq!(status("GET", "/v2/acme/api/manifests/x", "Authorization: Bearer t0ken\r\n"), "404");
+    assert_eq!(status("POST", "/v2/acme/api/blobs/uploads/", "Authorization: Bearer t0ken\r\n"), "403");
+
+    let scene = Scene::new();
+    let refused = |text: &str| {
+        write("access.toml", text);
+        let seen = scene.see(&format!("serve registry --listen 127.0.0.1:0 --access {}", access.display()));
+        assert!(seen.starts_with("exit code: 2\n"), "{seen}");
+        seen
+    };
+    assert!(refused("schema = 2").contains("schema = 2 is not known here"));
+    assert!(refused("schema = 1\nfoo = 1").contains("unknown field `foo`"));
+    let open = "schema = 1\n[[issuer]]\nurl = \"i\"\naudience = \"a\"\nkeys = \"k\"\n[[issuer.rule]]\nclaims = {}\nrepositories = [\"*\"]\nallow = [\"push\"]";
+    assert!(refused(open).contains("names no claim"));
+    let fly = "schema = 1\n[[rule]]\nwho = [\"a\"]\nrepositories = [\"*\"]\nallow = [\"fly\"]";
+    assert!(refused(fly).contains("\"fly\" is not an action"));
+}
+
+#[test]
+fn a_certificate_of_its_own_is_kept() {
+    let start = |registry: &Registry| registry.scene.root().join("registry/certificate.pem");
+    let registry = Registry::start("--tls-self-signed localhost --tls-self-signed 127.0.0.1");
+    let certificate = std::fs::read_to_string(start(&registry)).unwrap();
+    assert!(certificate.starts_with("-----BEGIN CERTIFICATE-----\n"));
+    let key = registry.scene.root().join("registry/key.pem");
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(key).unwrap()) & 0o777, 0o600);
+    let answer = ask_raw(&registry.address);
+    assert!(!answer.starts_with(b"HTTP"), "plain HTTP is not answered");
+}
+
+fn ask_raw(address: &str) -> Vec<u8> {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
 }

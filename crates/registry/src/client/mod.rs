@@ -25,6 +25,7 @@ mod credentials;
 mod direct;
 mod download;
 mod failure;
+mod fetch;
 mod gate;
 mod host;
 mod list;

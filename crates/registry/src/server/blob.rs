@@ -51,6 +51,7 @@ pub(super) fn delete(state: &State, name: &Repository, digest: &Digest) -> Answe
     state
         .on_disk(|| repository.delete_blob(digest))
         .map_err(|error| Refusal::store(error, ErrorCode::BlobUnknown))?;
+    state.quotas.forget(name);
     Ok(answer::empty(StatusCode::ACCEPTED))
 }
 

@@ -11,7 +11,7 @@ use store::{ImageStore as _, LayoutRepository, StoreError, TagRule};
 
 use super::answer;
 use super::body::Content;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, placeless};
 use super::routes::{Answer, Question, State, algorithm};
 use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT, OCI_TAG};
 
@@ -48,8 +48,13 @@ pub(super) async fn put(
     let document = Document::parse(raw, content_type.as_ref()).map_err(invalid)?;
     let document = named(document, question, wanted)?;
     let tags = wanted_tags(question, wanted)?;
-    let stored = state.on_disk(|| store(state, name, &tags, &document));
-    stored.map_err(refused)?;
+    state.on_disk(|| {
+        let size = document.descriptor().size;
+        state.quotas.check(&state.repository(name), &document.digest(), size)?;
+        store(state, name, &tags, &document).map_err(|error| refused(error, &tags))?;
+        state.quotas.add(name, size);
+        Ok::<_, Refusal>(())
+    })?;
     let digest = document.digest();
     let location = Endpoint::Manifest(name.clone(), ManifestName::Digest(digest));
     let response = answer::with(answer::empty(StatusCode::CREATED), LOCATION, location);
@@ -75,7 +80,10 @@ pub(super) fn delete(state: &State, name: &Repository, wanted: &ManifestName) ->
         }
     });
     match deleted.map_err(unknown)? {
-        None => Ok(answer::empty(StatusCode::ACCEPTED)),
+        None => {
+            state.quotas.forget(name);
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
         Some(tag) => {
             let message =
                 format!("tag {tag} is immutable, so neither it nor what it points to can be removed");
@@ -188,16 +196,21 @@ fn invalid(error: InvalidDocument) -> Refusal {
 
 /// A manifest whose parts are missing is the client's fault; so is a tag that must not move,
 /// which is a conflict and not a matter of rights.
-fn refused(error: StoreError) -> Refusal {
+fn refused(error: StoreError, tags: &[Tag]) -> Refusal {
     match error {
-        StoreError::NotFound { what } => {
-            Refusal::bad_request(ErrorCode::ManifestBlobUnknown, format!("{what} does not exist"))
-        }
+        StoreError::NotFound { what } => Refusal::bad_request(
+            ErrorCode::ManifestBlobUnknown,
+            format!("{} does not exist", placeless(&what)),
+        ),
         StoreError::Corrupt { what, reason } => {
-            Refusal::bad_request(ErrorCode::ManifestInvalid, format!("{what}: {reason}"))
+            Refusal::bad_request(ErrorCode::ManifestInvalid, format!("{}: {reason}", placeless(&what)))
         }
-        StoreError::Denied { what, reason } => {
-            let message = format!("{what} does not move: {reason}");
+        StoreError::Denied { reason, .. } => {
+            let names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+            let message = match names.as_slice() {
+                [one] => format!("tag {one} does not move: {reason}"),
+                _ => format!("tags {} do not all move: {reason}", names.join(", ")),
+            };
             Refusal::new(StatusCode::CONFLICT, ErrorCode::Denied, message)
         }
         error => unknown(error),

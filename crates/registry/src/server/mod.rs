@@ -10,7 +10,7 @@
 //! | `listener` | connections, and stopping in good order |
 //! | `outlet` | files that the kernel sends |
 //! | `tls`, `certificate` | encryption |
-//! | `access` | who may do what |
+//! | `access`, `quota` | who may do what, and how much |
 //! | `routes` | which answer a request gets; the access log |
 //! | `blob`, `upload`, `session` | blobs, and those that are still coming |
 //! | `manifest`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
@@ -29,6 +29,7 @@ mod listener;
 mod manifest;
 mod outlet;
 mod pattern;
+mod quota;
 mod referrers;
 mod refusal;
 mod routes;
@@ -50,6 +51,7 @@ pub use access::Policy;
 pub use certificate::{NoCertificate, SelfSigned};
 pub use immutable::Immutable;
 pub use pattern::Pattern;
+pub use quota::Quota;
 pub use tls::{InvalidTls, Tls};
 
 use routes::State;
@@ -63,6 +65,8 @@ pub struct ServerOptions {
     pub store: LayoutStore,
     /// Tags that neither move nor go once they are set.
     pub immutable: Vec<Immutable>,
+    /// How much repositories may hold.
+    pub quotas: Vec<Quota>,
     /// Who may do what; everybody may do everything where it is not said.
     pub policy: Option<Policy>,
     /// The certificate; plain HTTP where there is none.
@@ -119,6 +123,7 @@ impl ServerOptions {
             listen,
             store,
             immutable: Vec::new(),
+            quotas: Vec::new(),
             policy: None,
             tls: None,
             access: Access::ReadWrite,

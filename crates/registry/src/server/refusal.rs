@@ -37,9 +37,12 @@ impl Refusal {
     /// Returns the refusal for an error of the store; what is not there has the code `missing`.
     pub fn store(error: StoreError, missing: ErrorCode) -> Self {
         match &error {
-            StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, missing, error.to_string()),
-            StoreError::Denied { .. } => {
-                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, error.to_string())
+            StoreError::NotFound { what } => {
+                Self::new(StatusCode::NOT_FOUND, missing, format!("{} does not exist", placeless(what)))
+            }
+            StoreError::Denied { what, reason } => {
+                let message = format!("{} was refused: {reason}", placeless(what));
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
             StoreError::Corrupt { .. } | StoreError::Unreachable { .. } => Self::broken(&error),
         }
@@ -49,9 +52,14 @@ impl Refusal {
     /// again.
     fn broken(error: &StoreError) -> Self {
         tracing::error!(error = %chain(error), "the store failed");
-        let status =
-            if is_full(error) { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
-        Self::new(status, ErrorCode::Other("UNKNOWN".to_owned()), chain(error))
+        let (status, message) = match is_full(error) {
+            true => (StatusCode::INSUFFICIENT_STORAGE, "the disk of the registry is full"),
+            false => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the registry's store cannot do its work; the registry's log says why",
+            ),
+        };
+        Self::new(status, ErrorCode::Other("UNKNOWN".to_owned()), message)
     }
 
     pub fn into_response(self) -> Response<Content> {
@@ -79,6 +87,11 @@ impl From<InvalidEndpoint> for Refusal {
         };
         Self::bad_request(code, error.to_string())
     }
+}
+
+/// Leaves out where the store lies on this machine, which is no client's business.
+pub(super) fn placeless(what: &str) -> &str {
+    what.split(" in the store at ").next().unwrap_or(what)
 }
 
 fn is_full(error: &StoreError) -> bool {

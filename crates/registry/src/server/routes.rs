@@ -14,6 +14,7 @@ use store::{LayoutRepository, Reach, RepositoryOptions};
 use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
 use super::outlet::Outlet;
+use super::quota::Quotas;
 use super::referrers::Referrers;
 use super::refusal::Refusal;
 use super::session::Sessions;
@@ -25,6 +26,7 @@ pub(super) struct State {
     pub options: ServerOptions,
     pub sessions: Sessions,
     pub referrers: Referrers,
+    pub quotas: Quotas,
     entry: Option<Entry>,
 }
 
@@ -45,7 +47,8 @@ impl State {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let entry = options.policy.clone().map(|policy| Entry::new(policy, scheme)).transpose()?;
         let sessions = Sessions::new(options.session_lifetime);
-        Ok(Self { sessions, referrers: Referrers::default(), entry, options })
+        let quotas = Quotas::new(options.quotas.clone());
+        Ok(Self { sessions, referrers: Referrers::default(), quotas, entry, options })
     }
 
     /// Returns the view that clients have of a repository: only its own blobs.

@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use hyper::{Response, StatusCode};
 use oci::{Algorithm, Digest, Repository};
-use store::{Ingest, StoreError};
+use store::{Ingest, LayoutRepository, StoreError};
 
 use super::answer;
 use super::body::Content;
+use super::quota;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State, algorithm};
 use super::session::Held;
@@ -42,7 +43,7 @@ pub(super) async fn begin(state: &State, question: &Question, name: &Repository,
     };
     let digest = parse_digest(digest)?;
     let mut ingest = Some(state.on_disk(|| new_ingest(state, digest.algorithm()))?);
-    receive(state, &mut ingest, body).await?;
+    receive(state, name, &mut ingest, body).await?;
     // A client that only announces the digest sends the content later.
     let is_announcement =
         ingest.as_ref().is_some_and(|ingest| ingest.written() == 0) && !is_empty_blob(&digest);
@@ -119,18 +120,36 @@ fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest)
         if !question.may_pull_from(&from) {
             return Ok(false);
         }
-        return target.mount_blob(digest, &state.repository(&from)).map_err(refusal);
+        return mount_from(state, &target, digest, &from);
     }
     if state.options.store.blob_size(digest).map_err(refusal)?.is_none() {
         return Ok(false);
     }
     let holders = state.options.store.repositories_with_blob(name.registry(), digest).map_err(refusal)?;
     for from in holders.into_iter().filter(|from| question.may_pull_from(from)) {
-        if target.mount_blob(digest, &state.repository(&from)).map_err(refusal)? {
+        if mount_from(state, &target, digest, &from)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn mount_from(
+    state: &State,
+    target: &LayoutRepository,
+    digest: &Digest,
+    from: &Repository,
+) -> Result<bool, Refusal> {
+    let size = state.options.store.blob_size(digest).map_err(refusal)?.unwrap_or(0);
+    state.quotas.check(target, digest, size)?;
+    let is_new = !target.has_blob(digest).map_err(refusal)?;
+    // The blob must not be collected between the look and the note.
+    let _lock = state.options.store.lock_shared().map_err(refusal)?;
+    let mounted = target.mount_blob(digest, &state.repository(from)).map_err(refusal)?;
+    if mounted && is_new {
+        state.quotas.add(target.name(), size);
+    }
+    Ok(mounted)
 }
 
 /// A chunk that says where it belongs must follow on what is there.
@@ -166,7 +185,7 @@ async fn receive_chunk(
     body: Incoming,
 ) -> Result<(), Refusal> {
     let before = written(held);
-    let received = receive(state, held, body).await;
+    let received = receive(state, name, held, body).await;
     state.sessions.touch(session);
     let arrived = written(held) - before;
     let range = question.header(CONTENT_RANGE).and_then(|text| text.parse::<ChunkRange>().ok());
@@ -185,7 +204,13 @@ async fn receive_chunk(
 
 /// Writes the body behind what is there. What arrived before a break stays; after a failed or
 /// forbidden write nothing does.
-async fn receive(state: &State, upload: &mut Option<Ingest>, mut body: Incoming) -> Result<(), Refusal> {
+async fn receive(
+    state: &State,
+    name: &Repository,
+    upload: &mut Option<Ingest>,
+    mut body: Incoming,
+) -> Result<(), Refusal> {
+    let limit = limit(state, name)?;
     let mut gathered: Vec<Bytes> = Vec::new();
     let mut size = 0;
     loop {
@@ -203,7 +228,7 @@ async fn receive(state: &State, upload: &mut Option<Ingest>, mut body: Incoming)
             }
         };
         if size >= GATHER_BYTES || ended.is_some() {
-            write(state, upload, &gathered)?;
+            write(state, name, limit, upload, &gathered)?;
             gathered.clear();
             size = 0;
         }
@@ -213,15 +238,33 @@ async fn receive(state: &State, upload: &mut Option<Ingest>, mut body: Incoming)
     }
 }
 
-fn write(state: &State, upload: &mut Option<Ingest>, pieces: &[Bytes]) -> Result<(), Refusal> {
+/// Returns how many bytes a blob may have here: what the server takes at all, and what the
+/// repository has room for.
+fn limit(state: &State, name: &Repository) -> Result<u64, Refusal> {
+    let room = state.on_disk(|| state.quotas.room(&state.repository(name))).map_err(refusal)?;
+    Ok(room.unwrap_or(u64::MAX).min(state.options.max_blob_bytes.unwrap_or(u64::MAX)))
+}
+
+fn write(
+    state: &State,
+    name: &Repository,
+    limit: u64,
+    upload: &mut Option<Ingest>,
+    pieces: &[Bytes],
+) -> Result<(), Refusal> {
     let Some(ingest) = upload else {
         return Err(Refusal::bad_request(ErrorCode::BlobUploadInvalid, "the upload has ended"));
     };
-    let coming: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-    if let Some(limit) = state.options.max_blob_bytes.filter(|limit| ingest.written() + coming > *limit) {
+    let coming = ingest.written() + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    if coming > limit {
         upload.take();
-        let message = format!("blobs may have at most {limit} bytes");
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message));
+        return Err(match state.options.max_blob_bytes.filter(|most| coming > *most) {
+            Some(most) => {
+                let message = format!("blobs may have at most {most} bytes");
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
+            }
+            None => quota::full(name, coming),
+        });
     }
     let written = state.on_disk(|| pieces.iter().try_for_each(|piece| ingest.write_all(piece)));
     written.map_err(|source| {
@@ -238,11 +281,17 @@ fn commit(state: &State, name: &Repository, ingest: Option<Ingest>, digest: &Dig
     // From here to the note that the blob belongs to the repository it must not be collected.
     let _lock = state.options.store.lock_shared().map_err(refusal)?;
     let size = ingest.written();
+    let repository = state.repository(name);
+    let is_new = !repository.has_blob(digest).map_err(refusal)?;
+    state.quotas.check(&repository, digest, size)?;
     ingest.commit_checked(digest, size).map_err(|error| match error {
         StoreError::Corrupt { reason, .. } => Refusal::bad_request(ErrorCode::DigestInvalid, reason),
         error => refusal(error),
     })?;
-    state.repository(name).adopt_blob(digest).map_err(refusal)?;
+    repository.adopt_blob(digest).map_err(refusal)?;
+    if is_new {
+        state.quotas.add(name, size);
+    }
     Ok(created(name, digest))
 }
 

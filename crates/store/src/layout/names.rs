@@ -45,12 +45,20 @@ impl RepositoryFolder {
 
     /// Returns the digests of all manifests, in ascending order.
     pub fn manifests(&self) -> Result<Vec<Digest>, StoreError> {
-        let parse = |name: &String| name.replacen('-', ":", 1).parse().ok();
-        let mut digests: Vec<Digest> =
-            file_names(&self.path.join("_manifests"))?.iter().filter_map(parse).collect();
-        digests.sort();
-        Ok(digests)
+        digests(&self.path.join("_manifests"))
     }
+
+    /// Returns the digests of all blobs that were put or mounted here, in ascending order.
+    pub fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        digests(&self.path.join("_blobs"))
+    }
+}
+
+fn digests(folder: &Path) -> Result<Vec<Digest>, StoreError> {
+    let parse = |name: &String| name.replacen('-', ":", 1).parse().ok();
+    let mut digests: Vec<Digest> = file_names(folder)?.iter().filter_map(parse).collect();
+    digests.sort();
+    Ok(digests)
 }
 
 /// Reads a file that holds a descriptor; `None` where there is none.

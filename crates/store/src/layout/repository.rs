@@ -100,6 +100,18 @@ impl LayoutRepository {
         Ok(exists(&self.folder.blob(digest))? && self.store.blob_size(digest)?.is_some())
     }
 
+    /// Returns the sum of the sizes of the blobs and manifests that were put here, in bytes.
+    ///
+    /// # Errors
+    /// `Unreachable` where a folder cannot be read.
+    pub fn used_bytes(&self) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for digest in self.folder.blobs()?.iter().chain(&self.folder.manifests()?) {
+            bytes += self.store.blob_size(digest)?.unwrap_or(0);
+        }
+        Ok(bytes)
+    }
+
     /// Makes a blob of `from` a blob of this repository too, without moving bytes; `false` where
     /// `from` does not have it.
     ///

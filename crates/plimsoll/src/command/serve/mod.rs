@@ -1,10 +1,16 @@
 //! `serve`: the local store as a registry.
 
+mod access;
+mod encryption;
+
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Subcommand;
+use encryption::Encryption;
+use pipeline::configuration::ByteSize;
 use registry::server::{Access, Immutable, LogEntry, Server, ServerOptions};
 use serde::Serialize;
 use store::{Children, LayoutStore};
@@ -34,18 +40,34 @@ It stops on SIGINT and SIGTERM, after the requests that are under way. -v prints
 
 Examples:
   $ plimsoll serve registry
-  $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*'"
+  $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*' --htpasswd users \\
+      --tls-self-signed registry.example --anonymous-pull
+  $ plimsoll serve registry --listen 0.0.0.0:5000 --access access.toml --tls-certificate c.pem --tls-key k.pem"
 )]
 struct Registry {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
-    /// Tags that never move once they are set; * stands for anything
+    /// Tags that neither move nor go once they are set, [REPOSITORY:]TAG; * stands for anything
     #[arg(long, value_name = "PATTERN")]
     immutable_tag: Vec<String>,
     /// Lets clients pull and list only
     #[arg(long)]
     read_only: bool,
+    /// Who may do what: accounts, tokens, CI jobs, rules, quotas (see docs/registry.md)
+    #[arg(long, value_name = "FILE", conflicts_with = "htpasswd")]
+    access: Option<PathBuf>,
+    /// Accounts, each of which may do everything; made with htpasswd -B
+    #[arg(long, value_name = "FILE")]
+    htpasswd: Option<PathBuf>,
+    /// Lets everybody pull, with --htpasswd
+    #[arg(long, requires = "htpasswd")]
+    anonymous_pull: bool,
+    #[command(flatten)]
+    encryption: Encryption,
+    /// The largest blob that is taken, such as 10GiB
+    #[arg(long, value_name = "SIZE")]
+    max_blob_size: Option<ByteSize>,
     /// Refuses images of which a layer is missing
     #[arg(long)]
     whole_images: bool,
@@ -56,6 +78,8 @@ struct Registry {
 struct Started {
     address: String,
     store: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_sha256: Option<String>,
 }
 
 impl Arguments {
@@ -72,8 +96,17 @@ impl Registry {
         let store = session.store()?;
         let root = store.root().display().to_string();
         interrupt::take();
-        let server = Server::start(self.options(session, store))?;
-        session.ui.answer("serve", &Started { address: server.address().to_string(), store: root })?;
+        let options = self.options(session, store)?;
+        let tls = options.tls.clone();
+        let server = Server::start(options)?;
+        session.ui.answer(
+            "serve",
+            &Started {
+                address: server.address().to_string(),
+                store: root,
+                certificate_sha256: tls.map(|tls| tls.fingerprint().to_owned()),
+            },
+        )?;
         let signal = interrupt::wait();
         session.ui.note("stopping when the requests under way are answered; a second signal stops at once");
         server.stop();
@@ -81,9 +114,18 @@ impl Registry {
         Err(Error::Stopped(signal))
     }
 
-    fn options(&self, session: &Session, store: LayoutStore) -> ServerOptions {
+    fn options(&self, session: &Session, store: LayoutStore) -> Result<ServerOptions, Error> {
         let mut options = ServerOptions::new(self.listen, store);
         options.immutable = self.immutable_tag.iter().map(|text| Immutable::new(text)).collect();
+        if let Some(path) = &self.access {
+            access::read(session, &session.environment.folder.join(path), &mut options)?;
+        }
+        if let Some(path) = &self.htpasswd {
+            let path = session.environment.folder.join(path);
+            options.policy = Some(access::of_accounts(session, &path, self.anonymous_pull)?);
+        }
+        options.tls = self.encryption.certificate(session)?;
+        options.max_blob_bytes = self.max_blob_size.map(|size| size.0);
         if self.read_only {
             options.access = Access::ReadOnly;
         }
@@ -94,7 +136,7 @@ impl Registry {
             let ui = session.ui.clone();
             options.access_log = Arc::new(move |entry: &LogEntry| ui.note(log_line(entry)));
         }
-        options
+        Ok(options)
     }
 }
 

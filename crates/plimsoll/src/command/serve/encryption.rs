@@ -1,0 +1,72 @@
+//! The certificate that `serve registry` shows.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use registry::server::{SelfSigned, Tls};
+
+use crate::error::Error;
+use crate::session::Session;
+
+/// Where the certificate comes from.
+#[derive(Debug, clap::Args)]
+pub struct Encryption {
+    /// Speaks HTTPS with the certificates in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The key of the first certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Speaks HTTPS with a certificate of its own making for this name or address; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_certificate")]
+    tls_self_signed: Vec<String>,
+}
+
+impl Encryption {
+    /// Returns the certificate; `None` for plain HTTP.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has no usable certificate.
+    pub fn certificate(&self, session: &Session) -> Result<Option<Tls>, Error> {
+        if let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) {
+            return read(certificate, key).map(Some);
+        }
+        if self.tls_self_signed.is_empty() {
+            return Ok(None);
+        }
+        let folder = session.root()?.join("registry");
+        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        let names = folder.join("names");
+        let wanted = self.tls_self_signed.join("\n");
+        if fs::read_to_string(&names).ok().as_deref() != Some(&wanted) || !key.exists() {
+            let made = SelfSigned::new(&self.tls_self_signed, (session.environment.now())());
+            let made = made.map_err(|error| Error::usage(error.to_string()))?;
+            fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", &folder, source))?;
+            write(&key, made.key.as_bytes(), 0o600)?;
+            write(&certificate, made.certificate.as_bytes(), 0o644)?;
+            write(&names, wanted.as_bytes(), 0o644)?;
+        }
+        let tls = read(&certificate, &key)?;
+        session.ui.note(format!("certificate {}, SHA-256 {}", certificate.display(), tls.fingerprint()));
+        Ok(Some(tls))
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Tls, Error> {
+    let file = |path: &Path| fs::read(path).map_err(|source| Error::file("read", path, source));
+    let tls = Tls::from_pem(&file(certificate)?, &file(key)?);
+    tls.map_err(|error| {
+        let source =
+            std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        Error::usage(format!("{} and {}: {error}{source}", certificate.display(), key.display()))
+    })
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let failed = |source| Error::file("write", path, source);
+    let _ = fs::remove_file(path);
+    let file = fs::OpenOptions::new().create_new(true).write(true).mode(mode).open(path);
+    file.and_then(|mut file| file.write_all(content)).map_err(failed)
+}

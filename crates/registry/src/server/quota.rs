@@ -1,0 +1,87 @@
+//! How much repositories may hold.
+//!
+//! A blob counts in every repository that has it, as its users see it, although the store has it
+//! once. What a repository holds is added up when it is first asked for and kept up to date from
+//! then on; what other programs put into the store meanwhile is seen after a deletion or a restart.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use hyper::StatusCode;
+use oci::{Digest, Repository};
+use store::{LayoutRepository, StoreError};
+
+use super::pattern::Pattern;
+use super::refusal::Refusal;
+use crate::protocol::ErrorCode;
+
+/// How much a repository may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Which repositories, each by itself.
+    pub repositories: Pattern,
+    /// The sum of the sizes of its blobs and manifests, in bytes.
+    pub bytes: u64,
+}
+
+/// The quotas and what is used of them.
+pub(super) struct Quotas {
+    quotas: Vec<Quota>,
+    used: Mutex<HashMap<String, u64>>,
+}
+
+impl Quotas {
+    pub fn new(quotas: Vec<Quota>) -> Self {
+        Self { quotas, used: Mutex::default() }
+    }
+
+    /// Returns how many bytes the repository may still take; `None` where there is no limit. The
+    /// first quota that names the repository counts.
+    pub fn room(&self, repository: &LayoutRepository) -> Result<Option<u64>, StoreError> {
+        let path = repository.name().path();
+        let Some(quota) = self.quotas.iter().find(|quota| quota.repositories.matches(path)) else {
+            return Ok(None);
+        };
+        let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+        let used = match known {
+            Some(used) => used,
+            None => {
+                let used = repository.used_bytes()?;
+                self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), used);
+                used
+            }
+        };
+        Ok(Some(quota.bytes.saturating_sub(used)))
+    }
+
+    /// Refuses content that the repository has no room for. What it has already needs none.
+    pub fn check(&self, repository: &LayoutRepository, digest: &Digest, size: u64) -> Result<(), Refusal> {
+        let refusal = |error| Refusal::store(error, ErrorCode::NameUnknown);
+        match self.room(repository).map_err(refusal)? {
+            Some(room) if room < size && !repository.has_blob(digest).map_err(refusal)? => {
+                Err(full(repository.name(), size))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that the repository has more than before.
+    pub fn add(&self, repository: &Repository, size: u64) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = used.get_mut(repository.path()) {
+            *used = used.saturating_add(size);
+        }
+    }
+
+    /// Notes that the repository may have less than before.
+    pub fn forget(&self, repository: &Repository) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).remove(repository.path());
+    }
+}
+
+/// Returns the refusal of `size` more bytes.
+pub(super) fn full(repository: &Repository, size: u64) -> Refusal {
+    let message =
+        format!("the quota of {} has no room for {size} bytes more; remove images first", repository.path());
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::Denied, message)
+}
