@@ -43,7 +43,7 @@ pub(super) async fn begin(state: &State, question: &Question, name: &Repository,
     };
     let digest = parse_digest(digest)?;
     let mut ingest = Some(state.on_disk(|| new_ingest(state, digest.algorithm()))?);
-    receive(state, name, &mut ingest, body).await?;
+    receive(state, name, Some(&digest), &mut ingest, body).await?;
     // A client that only announces the digest sends the content later.
     let is_announcement =
         ingest.as_ref().is_some_and(|ingest| ingest.written() == 0) && !is_empty_blob(&digest);
@@ -69,7 +69,7 @@ pub(super) async fn append(
 ) -> Answer {
     let mut held = state.sessions.hold(name, session).await?;
     check_order(question, name, session, &held)?;
-    receive_chunk(state, question, name, session, &mut held, body).await?;
+    receive_chunk(state, question, name, session, None, &mut held, body).await?;
     Ok(progress(StatusCode::ACCEPTED, name, session, &held))
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn finish(
     let digest = parse_digest(digest)?;
     let mut held = state.sessions.hold(name, session).await?;
     check_order(question, name, session, &held)?;
-    receive_chunk(state, question, name, session, &mut held, body).await?;
+    receive_chunk(state, question, name, session, Some(&digest), &mut held, body).await?;
     let committed = state.on_disk(|| commit(state, name, held.take(), &digest));
     // Right or wrong, the content is gone from the session.
     state.sessions.close(name, session)?;
@@ -181,11 +181,12 @@ async fn receive_chunk(
     question: &Question,
     name: &Repository,
     session: &str,
+    digest: Option<&Digest>,
     held: &mut Held,
     body: Incoming,
 ) -> Result<(), Refusal> {
     let before = written(held);
-    let received = receive(state, name, held, body).await;
+    let received = receive(state, name, digest, held, body).await;
     state.sessions.touch(session);
     let arrived = written(held) - before;
     let range = question.header(CONTENT_RANGE).and_then(|text| text.parse::<ChunkRange>().ok());
@@ -207,10 +208,11 @@ async fn receive_chunk(
 async fn receive(
     state: &State,
     name: &Repository,
+    digest: Option<&Digest>,
     upload: &mut Option<Ingest>,
     mut body: Incoming,
 ) -> Result<(), Refusal> {
-    let limit = limit(state, name)?;
+    let limit = limit(state, name, digest)?;
     let mut gathered: Vec<Bytes> = Vec::new();
     let mut size = 0;
     loop {
@@ -239,9 +241,14 @@ async fn receive(
 }
 
 /// Returns how many bytes a blob may have here: what the server takes at all, and what the
-/// repository has room for.
-fn limit(state: &State, name: &Repository) -> Result<u64, Refusal> {
-    let room = state.on_disk(|| state.quotas.room(&state.repository(name))).map_err(refusal)?;
+/// repository has room for. What it is known to have already needs no room.
+fn limit(state: &State, name: &Repository, digest: Option<&Digest>) -> Result<u64, Refusal> {
+    let repository = state.repository(name);
+    let room = state.on_disk(|| match digest {
+        Some(digest) if repository.has_blob(digest)? => Ok(None),
+        _ => state.quotas.room(&repository),
+    });
+    let room = room.map_err(refusal)?;
     Ok(room.unwrap_or(u64::MAX).min(state.options.max_blob_bytes.unwrap_or(u64::MAX)))
 }
 
