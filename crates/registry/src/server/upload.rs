@@ -188,7 +188,7 @@ async fn receive_chunk(
     let before = written(held);
     let received = receive(state, name, digest, held, body).await;
     state.sessions.touch(session);
-    let arrived = written(held) - before;
+    let arrived = written(held).saturating_sub(before);
     let range = question.header(CONTENT_RANGE).and_then(|text| text.parse::<ChunkRange>().ok());
     let result = match received {
         Ok(()) if range.is_some_and(|range| range.length() != arrived) => {
