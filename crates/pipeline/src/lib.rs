@@ -29,3 +29,4 @@ pub mod suite;
 pub mod summary;
 pub mod text;
 pub mod tools;
+pub mod yaml;
