@@ -221,8 +221,9 @@ impl<'a> Naming<'a> {
     }
 
     fn add(&mut self, template: &str, rule: &str, planned: PlannedTag, note: Option<String>) {
-        if self.tags.iter().any(|other| other.tag == planned.tag) {
-            let reason = format!("{} is there already", planned.tag);
+        let first = self.explained.iter().find(|explained| explained.tag.as_ref() == Some(&planned.tag));
+        if let Some(first) = first {
+            let reason = format!("{} is there already, from {}", planned.tag, first.template);
             return self.explain(template, rule, None, Some(reason));
         }
         self.explain(template, rule, Some(&planned), None);

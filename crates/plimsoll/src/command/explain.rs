@@ -56,7 +56,7 @@ fn label_row(explained: &ExplainedLabel) -> Vec<String> {
 }
 
 /// Returns a text on one line: what came from an event must not draw lines of its own.
-fn line(text: &str) -> String {
+pub fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

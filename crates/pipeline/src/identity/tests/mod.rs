@@ -148,7 +148,7 @@ fn what_is_left_out_says_why() {
     check_dropped(&identity, "{branch}", "\"a/b\" is not a tag");
     check_dropped(&identity, "{run}-{sha}", "no CI run");
     check_dropped(&identity, "{version}", "parse = \"semver\"");
-    assert_eq!(identity.explained[4].dropped.as_deref(), Some("x-abc1234 is there already"));
+    assert_eq!(identity.explained[4].dropped.as_deref(), Some("x-abc1234 is there already, from x-{sha}"));
     let none = named(&self::rules(RULES), &assumed("schedule"), &[]);
     check_dropped(&none, "", "no [[identity.tag]] is for schedule");
     assert_eq!(none.version, "abc1234");

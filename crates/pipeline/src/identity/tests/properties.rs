@@ -42,6 +42,8 @@ fn any_template() -> impl Strategy<Value = String> {
         "{branch}",
         "{sha}",
         "{sha|slug}",
+        "{sha|trunc:5}",
+        "{sha:long|hash:12}",
         "{event:text}",
         "{event:text|slug}",
         "{sha:long}",
@@ -104,15 +106,24 @@ proptest! {
     }
 
     #[test]
-    fn another_commit_gets_another_tag(event in any_event(), sha in "[0-9a-f]{40}") {
-        let rules = IdentityRules { latest: Latest::Never, ..Default::default() };
+    fn another_commit_gets_another_tag(
+        event in any_event(), sha in "[0-9a-f]{40}", templates in prop::collection::vec(any_template(), 1..5),
+        max in 16_usize..=128,
+    ) {
+        let templates: Vec<Template> = templates.iter().map(|text| text.parse().unwrap()).collect();
+        let on = ["branch:**", "tag:**", "pull_request", "schedule", "dispatch", "merge_group", "workflow_run"];
+        let on = OneOrMany(on.iter().map(|on| on.parse().unwrap()).collect());
+        let own = TagRule { on, tags: templates, immutable: vec![], parse: None };
+        let with_own = IdentityRules { tag: vec![own], max_length: max, latest: Latest::Never, ..Default::default() };
         let other = Event { revision: sha.parse().unwrap(), ..event.clone() };
         prop_assume!(event.revision.short(7) != other.revision.short(7));
-        let of_commit = |event: &Event| -> Vec<Tag> {
-            let tags = named(&rules, event, &[]).tags.into_iter();
-            tags.filter(|planned| planned.movement != Movement::Moving).map(|planned| planned.tag).collect()
-        };
-        let (one, two) = (of_commit(&event), of_commit(&other));
-        prop_assert!(one.iter().all(|tag| !two.contains(tag)));
+        for rules in [with_own, IdentityRules { latest: Latest::Never, ..Default::default() }] {
+            let of_commit = |event: &Event| -> Vec<Tag> {
+                let tags = named(&rules, event, &[]).tags.into_iter();
+                tags.filter(|planned| planned.movement != Movement::Moving).map(|planned| planned.tag).collect()
+            };
+            let (one, two) = (of_commit(&event), of_commit(&other));
+            prop_assert!(one.iter().all(|tag| !two.contains(tag)), "{:?} {:?}", one, two);
+        }
     }
 }

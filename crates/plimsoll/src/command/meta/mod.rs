@@ -11,7 +11,7 @@ use pipeline::event::{CommitId, Event};
 use pipeline::plan::Plan;
 use serde::Serialize;
 
-use super::explain::Explanation;
+use super::explain::{Explanation, line};
 use crate::error::Error;
 use crate::project::Project;
 use crate::session::Session;
@@ -114,7 +114,8 @@ impl fmt::Display for Metadata {
         for (name, service) in &self.services {
             writeln!(f, "\n{name}")?;
             service.tags.iter().try_for_each(|tag| writeln!(f, "  tag    {tag}"))?;
-            service.labels.iter().try_for_each(|(key, value)| writeln!(f, "  label  {key}={value}"))?;
+            let mut labels = service.labels.iter();
+            labels.try_for_each(|(key, value)| writeln!(f, "  label  {key}={}", line(value)))?;
             service.explained.iter().try_for_each(|explained| write!(f, "{explained}"))?;
         }
         Ok(())
