@@ -55,7 +55,8 @@ fn label_row(explained: &ExplainedLabel) -> Vec<String> {
     vec![line(key), line(source), shown]
 }
 
-/// Returns a text on one line: what came from an event must not draw lines of its own.
+/// Returns a text on one line: what came from an event must not draw lines of its own, which a CI
+/// host might take for commands.
 pub fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

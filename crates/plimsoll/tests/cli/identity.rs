@@ -320,6 +320,13 @@ fn refs_that_are_no_text_have_names_or_reasons() {
     assert!(checkout.unwrap().success());
     let document = json(&scene, "meta api");
     assert!(tags(&document, "api").starts_with("ghcr.io/acme/api:caf-"), "{document}");
+    let event = format!(
+        r#"{{"ref":"refs/heads/a\u0000b\n::error::x","after":"{head}","repository":{{"description":"one\n::error::two"}}}}"#
+    );
+    scene.write("event.json", event);
+    let shown = scene.see_raw("meta api --event event.json --event-name push");
+    assert!(shown.contains("ghcr.io/acme/api:a-b-error-x-"), "{shown}");
+    assert!(shown.lines().all(|line| !line.starts_with("::") && !line.contains('\0')), "{shown}");
     for name in ["a\nb", "a:b@c d", &"x/".repeat(5000), "-", "日本語", "\u{202e}x"] {
         let output =
             scene.command("meta --format json").arg("--as").arg(format!("branch:{name}")).output().unwrap();

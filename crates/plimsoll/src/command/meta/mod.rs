@@ -126,8 +126,8 @@ impl fmt::Display for Metadata {
 pub fn event_text(event: &Event) -> String {
     match (event.pull_request(), event.tag(), event.branch()) {
         (Some(number), _, _) => format!("pr:{number}"),
-        (_, Some(tag), _) => format!("tag:{tag}"),
-        (_, _, Some(branch)) if event.kind.name() == "branch" => format!("branch:{branch}"),
+        (_, Some(tag), _) => format!("tag:{}", line(tag)),
+        (_, _, Some(branch)) if event.kind.name() == "branch" => format!("branch:{}", line(branch)),
         _ => event.kind.name().to_owned(),
     }
 }
