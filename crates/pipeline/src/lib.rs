@@ -5,6 +5,7 @@
 //! binary's.
 
 pub mod archive;
+pub mod bake;
 mod bases;
 pub mod build;
 pub mod configuration;

@@ -90,6 +90,16 @@ impl Environment {
         Arc::new(Timestamp::now)
     }
 
+    /// Returns random bytes, others each time.
+    pub fn seed(&self) -> [u8; 16] {
+        use std::hash::{BuildHasher as _, RandomState};
+        let half = || RandomState::new().hash_one(self.now).to_ne_bytes();
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&half());
+        seed[8..].copy_from_slice(&half());
+        seed
+    }
+
     /// Returns the proxies of the usual variables. `HTTP_PROXY` in capitals is not read where the
     /// process answers a web request: there anybody sets it, with a header.
     pub fn proxies(&self) -> ProxySettings {

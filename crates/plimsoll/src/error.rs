@@ -8,6 +8,7 @@ use builder::BuildError;
 use builder::sandbox::SandboxError;
 use layer::LayerError;
 use pipeline::archive::ArchiveError;
+use pipeline::bake::BakeError;
 use pipeline::build::ServiceError;
 use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
@@ -129,6 +130,9 @@ pub enum Error {
     /// Images between jobs.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// A bake or compose file.
+    #[error(transparent)]
+    Bake(#[from] BakeError),
     /// A build, or an image that is to be run in.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -200,7 +204,7 @@ impl Error {
             Self::Git(_) => Code::Usage,
             Self::Import(ImportError::Layer { source, .. }) => code_of_layer(source),
             Self::Import(ImportError::Empty { .. } | ImportError::Archive { .. }) => Code::Failed,
-            Self::Archive(_) => Code::Usage,
+            Self::Archive(_) | Self::Bake(_) => Code::Usage,
             Self::Store(error)
             | Self::Import(ImportError::Store(error))
             | Self::Place(PlaceError::Store(error))

@@ -65,7 +65,7 @@ pub struct Place {
 
 impl Place {
     /// Returns the place of the bytes `span` of `text`; of several lines, the part on the first.
-    pub(super) fn of(text: &str, span: Range<usize>) -> Self {
+    pub(crate) fn of(text: &str, span: Range<usize>) -> Self {
         let start = floor(text, span.start.min(text.len()));
         let end = floor(text, span.end.clamp(start, text.len()));
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);

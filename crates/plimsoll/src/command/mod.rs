@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, its help, what it runs.
 
+mod bake;
 mod build;
 mod completions;
 mod copy;
@@ -39,6 +40,7 @@ pub enum Command {
     Doctor(doctor::Arguments),
     Run(run::Arguments),
     Build(build::Arguments),
+    Bake(bake::Arguments),
     Test(test::Arguments),
     Exec(exec::Arguments),
     Handoff(handoff::Arguments),
@@ -71,6 +73,7 @@ impl Command {
             Self::Doctor(arguments) => arguments.run(session),
             Self::Run(arguments) => arguments.run(session),
             Self::Build(arguments) => arguments.run(session),
+            Self::Bake(arguments) => arguments.run(session),
             Self::Test(arguments) => arguments.run(session),
             Self::Exec(arguments) => {
                 session.refuse_dry_run("exec")?;

@@ -5,6 +5,7 @@
 mod run;
 
 mod archive;
+mod bake;
 mod basics;
 mod copy;
 mod identity;
