@@ -174,8 +174,9 @@ impl<'a> Naming<'a> {
         };
         let scheme = rule.parse.as_ref().and_then(|parse| parse.scheme).unwrap_or(Scheme::Semver);
         tags.iter().filter_map(move |tag| {
-            let texts = rule.tags.iter().filter_map(|template| template.version_in(tag.as_str()));
-            texts.filter_map(|text| Version::of_registry_tag(text, scheme)).next()
+            let tag = tag.as_str();
+            let texts = rule.tags.iter().filter_map(|template| template.version_in(tag));
+            texts.chain([tag]).find_map(|text| Version::of_registry_tag(text, scheme))
         })
     }
 

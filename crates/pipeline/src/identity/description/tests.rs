@@ -1,5 +1,7 @@
 //! Folders as projects have them, and files nobody should trust.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[track_caller]
@@ -68,6 +70,18 @@ fn damaged_and_foreign_files_say_nothing() {
     std::fs::create_dir(folder.path().join("README.md")).unwrap();
     std::fs::write(folder.path().join("package.json"), b"\xff\xfe{").unwrap();
     assert_eq!(Description::read(folder.path(), ""), Description::default());
+}
+
+proptest! {
+    #[test]
+    fn readers_never_panic(text in "(\\PC|[\\[\\]{}=\"\n.,]|project|package|authors|license|urls){0,60}") {
+        for name in ["Cargo.toml", "package.json", "pyproject.toml", "README.md", "LICENSE"] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(name), &text).unwrap();
+            let description = Description::read(folder.path(), "");
+            prop_assert!(description.title.is_none_or(|title| !title.value.contains('\n')));
+        }
+    }
 }
 
 #[test]

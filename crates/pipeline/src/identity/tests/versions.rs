@@ -59,6 +59,22 @@ fn a_registry_knows_versions_that_a_shallow_clone_does_not() {
 }
 
 #[test]
+fn other_tags_of_a_registry_are_no_versions() {
+    let text =
+        "[[identity.tag]]\non = \"tag:**\"\nparse = \"pep440\"\ntags = [\"r{version}\", \"{major}\"]\n";
+    let event = assumed("tag:1.2");
+    let of = |texts: &[&str]| {
+        let registry_tags = RegistryTags::Known(texts.iter().map(|text| text.parse().unwrap()).collect());
+        let subject =
+            Subject { registry_tags: &registry_tags, ..Subject::new(&event, "api", event.committed) };
+        tags(&identify(&rules(text), &subject))
+    };
+    assert_eq!(of(&["20261106", "20261106-150405", "main", "1", "r1.1"]), "r1.2 1 latest");
+    assert_eq!(of(&["r1.3"]), "r1.2");
+    assert_eq!(of(&["2.0"]), "r1.2 1");
+}
+
+#[test]
 fn what_could_not_be_asked_is_said() {
     let unknown = RegistryTags::Unknown { reason: "the clone is shallow and --offline".to_owned() };
     let identity = with_registry("tag:v1.2.9", &unknown);

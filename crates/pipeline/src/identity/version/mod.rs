@@ -71,7 +71,11 @@ impl Version {
     }
 
     /// Reads a version out of a registry's tag, where `+` has become `_`, and `!` of PEP 440 `-`.
+    /// A number alone is none: PEP 440 would take the date `20261106` for one.
     pub fn of_registry_tag(tag: &str, scheme: Scheme) -> Option<Self> {
+        if !tag.contains('.') {
+            return None;
+        }
         let text = match scheme {
             Scheme::Calver => tag.to_owned(),
             Scheme::Semver => tag.replacen('_', "+", 1),

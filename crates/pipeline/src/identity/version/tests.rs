@@ -135,6 +135,11 @@ fn registry_tags_are_read_back() {
         let version = Version::of_scheme(text, scheme).unwrap();
         assert_eq!(Version::of_registry_tag(&version.in_tag(), scheme), Some(version), "{text}");
     }
+    for tag in ["20261106", "20261106-150405", "1", "latest", "main-1234567"] {
+        for scheme in [Scheme::Semver, Scheme::Pep440, Scheme::Calver] {
+            assert_eq!(Version::of_registry_tag(tag, scheme), None, "{tag}");
+        }
+    }
 }
 
 #[test]
