@@ -240,6 +240,8 @@ impl Builds<'_> {
     ) -> Result<Made, ServiceError> {
         let bases = PlanBases { named, places: self.tools.places };
         let local = self.tools.local(&service.image);
+        // Layers that were found to be there must not be collected before the image names them.
+        let _lock = local.store().lock_shared()?;
         let mut steps = Steps::default();
         let mut children = Vec::new();
         for platform in &service.platforms {

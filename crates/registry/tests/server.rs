@@ -338,3 +338,16 @@ fn answers_are_logged() {
     assert_eq!((entry.method.as_str(), entry.path.as_str(), entry.status), ("GET", "/v2/a/tags/list", 404));
     assert!(entry.elapsed < Duration::from_secs(60));
 }
+
+#[test]
+fn health_and_counters_are_beside_the_protocol() {
+    let spec = Spec(TestServer::with(|options| options.metrics = true));
+    assert_eq!(spec.check("GET", "/healthz", b"", 200).text(), "ok\n");
+    spec.blob(&noise(1, 500));
+    let text = spec.check("GET", "/metrics", b"", 200).text();
+    assert!(text.contains("plimsoll_registry_received_bytes_total 500\n"), "{text}");
+    assert!(text.contains("plimsoll_registry_requests_total{method=\"POST\",status=\"2xx\"} 1\n"), "{text}");
+    Spec::start().check("GET", "/metrics", b"", 404);
+    std::fs::remove_dir_all(spec.0.folder.path()).unwrap();
+    spec.check("GET", "/healthz", b"", 503);
+}

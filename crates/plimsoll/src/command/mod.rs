@@ -96,10 +96,7 @@ impl Command {
             Self::Rm(arguments) => arguments.run(session),
             Self::Login(arguments) => arguments.run(session),
             Self::Logout(arguments) => arguments.run(session),
-            Self::Serve(arguments) => {
-                session.refuse_dry_run("serve")?;
-                arguments.run(session)
-            }
+            Self::Serve(arguments) => arguments.run(session),
             Self::Schema(arguments) => arguments.run(session),
             Self::Completions(arguments) => arguments.run(session),
         }

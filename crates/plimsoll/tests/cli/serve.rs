@@ -321,3 +321,34 @@ fn ask_raw(address: &str) -> Vec<u8> {
     let _ = stream.read_to_end(&mut answer);
     answer
 }
+
+#[test]
+fn what_no_image_needs_is_collected() {
+    let scene = scene();
+    let digest = scene.see_raw("digest local/base:1");
+    scene.see("rm local/base:1");
+    assert_snapshot!(scene.see("serve collect --dry-run"), @"
+    exit code: 0
+    --- stdout
+    0 blobs would be removed, 0 B
+    ");
+    assert!(scene.see("serve collect --after 0s").starts_with("exit code: 0\n"));
+    assert!(!digest.is_empty());
+}
+
+#[test]
+fn requests_are_logged_as_json() {
+    let mut registry = Registry::start("--access-log json --metrics --collect-every 1h");
+    ask(&registry.address, "GET", "/v2/a/tags/list", "");
+    assert!(ask(&registry.address, "GET", "/metrics", "").contains("plimsoll_registry_requests_total"));
+    assert!(ask(&registry.address, "GET", "/healthz", "").ends_with("ok\n"));
+    let mut line = String::new();
+    BufReader::new(registry.child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let start = line.find('{').unwrap_or_else(|| panic!("{line}"));
+    let parsed: serde_json::Value = serde_json::from_str(&line[start..]).unwrap();
+    assert_eq!(parsed["schema"], "plimsoll.registry-request/1");
+    assert_eq!(
+        (&parsed["method"], &parsed["path"], &parsed["status"]),
+        (&"GET".into(), &"/v2/a/tags/list".into(), &404.into())
+    );
+}

@@ -35,6 +35,12 @@ pub(super) fn content(
     with(response, CONTENT_TYPE, media_type)
 }
 
+/// Returns an answer of plain text.
+pub(super) fn text(status: StatusCode, text: String) -> Response<Content> {
+    let length = text.len() as u64;
+    content(status, "text/plain; version=0.0.4; charset=utf-8", length, Content::Bytes(Some(text.into())))
+}
+
 /// Returns an answer of JSON that was written already.
 pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response<Content> {
     content(status, "application/json", body.len() as u64, Content::Bytes(Some(Bytes::from(body))))

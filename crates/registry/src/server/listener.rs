@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::collector;
 use super::outlet::{Outlet, Plain};
 use super::routes::{self, State};
 
@@ -39,6 +41,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     let mut connections = JoinSet::new();
     let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
     let sweeper = tokio::spawn(sweep(state.clone()));
+    let collector = tokio::spawn(collector::run(state.clone()));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -49,10 +52,12 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
             Some(_) = connections.join_next() => {}
             (accepted, place) = next => match accepted {
                 Ok((stream, peer)) => {
-                    let connection = connection(stream, peer, state.clone(), stopped.clone());
+                    let (state, stopped) = (state.clone(), stopped.clone());
                     connections.spawn(async move {
                         let _place = place;
-                        connection.await;
+                        state.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                        connection(stream, peer, state.clone(), stopped).await;
+                        state.metrics.connections.fetch_sub(1, Ordering::Relaxed);
                     });
                 }
                 Err(error) => {
@@ -64,6 +69,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     }
     drop(listener);
     sweeper.abort();
+    collector.abort();
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
         tracing::warn!("requests were cut off because the server was stopped");

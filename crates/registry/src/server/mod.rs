@@ -11,6 +11,8 @@
 //! | `outlet` | files that the kernel sends |
 //! | `tls`, `certificate` | encryption |
 //! | `access`, `quota` | who may do what, and how much |
+//! | `collector` | garbage collection while it runs |
+//! | `metrics` | what is counted |
 //! | `routes` | which answer a request gets; the access log |
 //! | `blob`, `upload`, `session` | blobs, and those that are still coming |
 //! | `manifest`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
@@ -23,10 +25,12 @@ mod answer;
 mod blob;
 mod body;
 mod certificate;
+mod collector;
 mod immutable;
 mod list;
 mod listener;
 mod manifest;
+mod metrics;
 mod outlet;
 mod pattern;
 mod quota;
@@ -49,6 +53,7 @@ use tokio::sync::watch;
 
 pub use access::Policy;
 pub use certificate::{NoCertificate, SelfSigned};
+pub use collector::{Collection, CollectionReport, Keep};
 pub use immutable::Immutable;
 pub use pattern::Pattern;
 pub use quota::Quota;
@@ -67,6 +72,10 @@ pub struct ServerOptions {
     pub immutable: Vec<Immutable>,
     /// How much repositories may hold.
     pub quotas: Vec<Quota>,
+    /// When what nothing needs is removed; never where it is not said.
+    pub collection: Option<Collection>,
+    /// Whether `/metrics` is answered.
+    pub metrics: bool,
     /// Who may do what; everybody may do everything where it is not said.
     pub policy: Option<Policy>,
     /// The certificate; plain HTTP where there is none.
@@ -124,6 +133,8 @@ impl ServerOptions {
             store,
             immutable: Vec::new(),
             quotas: Vec::new(),
+            collection: None,
+            metrics: false,
             policy: None,
             tls: None,
             access: Access::ReadWrite,

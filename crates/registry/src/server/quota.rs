@@ -73,6 +73,11 @@ impl Quotas {
         }
     }
 
+    /// Notes that any repository may have less than before.
+    pub fn forget_all(&self) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Notes that the repository may have less than before.
     pub fn forget(&self, repository: &Repository) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).remove(repository.path());

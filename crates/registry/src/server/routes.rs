@@ -13,6 +13,7 @@ use store::{LayoutRepository, Reach, RepositoryOptions};
 
 use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
+use super::metrics::Metrics;
 use super::outlet::Outlet;
 use super::quota::Quotas;
 use super::referrers::Referrers;
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub sessions: Sessions,
     pub referrers: Referrers,
     pub quotas: Quotas,
+    pub metrics: Metrics,
     entry: Option<Entry>,
 }
 
@@ -48,7 +50,14 @@ impl State {
         let entry = options.policy.clone().map(|policy| Entry::new(policy, scheme)).transpose()?;
         let sessions = Sessions::new(options.session_lifetime);
         let quotas = Quotas::new(options.quotas.clone());
-        Ok(Self { sessions, referrers: Referrers::default(), quotas, entry, options })
+        Ok(Self {
+            sessions,
+            referrers: Referrers::default(),
+            quotas,
+            metrics: Metrics::default(),
+            entry,
+            options,
+        })
     }
 
     /// Returns the view that clients have of a repository: only its own blobs.
@@ -100,21 +109,47 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let query = query::pairs(head.uri.query().unwrap_or_default());
     let mut question = Question { head, outlet, who: None, query };
-    let response = match admit(&state, &mut question).await {
-        Ok(()) => route(&state, &question, body).await,
-        Err(refusal) => Err(refusal),
+    let response = match beside(&state, &question) {
+        Some(response) => Ok(response),
+        None => match admit(&state, &mut question).await {
+            Ok(()) => route(&state, &question, body).await,
+            Err(refusal) => Err(refusal),
+        },
     };
     let response = response.unwrap_or_else(Refusal::into_response);
+    let bytes = response.body().size_hint().exact();
+    let (method, status) = (question.head.method.as_str(), response.status().as_u16());
+    state.metrics.answered(method, status, bytes.unwrap_or(0), started.elapsed());
     (state.options.access_log)(&LogEntry {
         peer,
         who: question.who.map(|who| who.name).unwrap_or_default(),
-        method: question.head.method.to_string(),
+        method: method.to_owned(),
         path: question.head.uri.path().to_owned(),
-        status: response.status().as_u16(),
-        bytes: response.body().size_hint().exact(),
+        status,
+        bytes,
         elapsed: started.elapsed(),
     });
     response
+}
+
+/// Answers what is beside the protocol and asks nobody for credentials: whether the server is well,
+/// and what it counted, where that is wanted.
+fn beside(state: &State, question: &Question) -> Option<Response<Content>> {
+    let reads = question.head.method == Method::GET || question.is_head();
+    match question.head.uri.path() {
+        "/healthz" if reads => {
+            let is_well = state.on_disk(|| state.options.store.root().join("temporary").is_dir());
+            let (status, text) = match is_well {
+                true => (StatusCode::OK, "ok\n"),
+                false => (StatusCode::SERVICE_UNAVAILABLE, "the store is not there\n"),
+            };
+            Some(answer::text(status, text.to_owned()))
+        }
+        "/metrics" if reads && state.options.metrics => {
+            Some(answer::text(StatusCode::OK, state.metrics.text(state.sessions.count())))
+        }
+        _ => None,
+    }
 }
 
 /// Finds out who asks.

@@ -83,6 +83,11 @@ impl Sessions {
         }
     }
 
+    /// Returns how many uploads are under way.
+    pub fn count(&self) -> usize {
+        self.sessions.lock().expect(LOCK).len()
+    }
+
     /// Forgets sessions that nobody used for their lifetime.
     pub fn sweep(&self) {
         let is_alive = |session: &Arc<Session>| {

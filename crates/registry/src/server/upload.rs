@@ -273,6 +273,7 @@ fn write(
             None => quota::full(name, coming),
         });
     }
+    state.metrics.received(coming - ingest.written());
     let written = state.on_disk(|| pieces.iter().try_for_each(|piece| ingest.write_all(piece)));
     written.map_err(|source| {
         upload.take();

@@ -16,11 +16,12 @@
 //! | `quarantine/` | blobs that were found corrupt |
 //! | `locks/` | advisory locks |
 //!
-//! This module owns files and their order of durability; which blobs may be deleted is left to
-//! garbage collection, which takes [`LayoutStore::lock_exclusive`].
+//! This module owns files and their order of durability; `collect` says which blobs may be removed,
+//! and takes [`LayoutStore::try_lock_exclusive`] to do it.
 //!
 //! Source: image-spec v1.1, image-layout.md.
 
+mod collect;
 mod content;
 mod durable;
 mod index;
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
+pub use self::collect::{CollectOptions, Collected, CollectionPlan};
 pub use self::ingest::Ingest;
 pub use self::lock::StoreLock;
 pub use self::repository::{Children, LayoutRepository, Reach, RepositoryOptions, TagRule};

@@ -118,6 +118,20 @@ pub(super) fn holders(
     Ok(found)
 }
 
+/// Returns the folders of all repositories, also of those that have nothing but blobs.
+pub(super) fn folders(root: &Path) -> Result<Vec<RepositoryFolder>, StoreError> {
+    let mut found = Vec::new();
+    for registry in file_names(root)? {
+        let mut add = |_: &str, folder: &Path, names: &[String]| {
+            if names.iter().any(|name| name.starts_with('_')) {
+                found.push(RepositoryFolder { path: folder.to_owned() });
+            }
+        };
+        walk(&root.join(&registry), "", 0, &mut add)?;
+    }
+    Ok(found)
+}
+
 /// Shows every folder that may be a repository: its name, where it is, and what is in it.
 fn walk(
     folder: &Path,
@@ -134,7 +148,7 @@ fn walk(
     Ok(())
 }
 
-fn file_names(folder: &Path) -> Result<Vec<String>, StoreError> {
+pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, StoreError> {
     let failed = |source| StoreError::io("read", folder.display().to_string(), source);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -8,6 +8,8 @@ use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Descriptor, Digest, Document, Repository, Tag};
 
 use super::durable::Names;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+
 use super::index::Change;
 use super::names::{self, RepositoryFolder};
 use super::{LayoutStore, durable};
@@ -134,6 +136,14 @@ impl LayoutRepository {
             Some(_) => self.mark_blob(digest),
             None => Err(StoreError::NotFound { what: self.store.what(digest) }),
         }
+    }
+
+    /// Notes that somebody was told the blob is here, so that it is not collected before they name
+    /// it in a manifest. It is no matter where that cannot be noted.
+    pub fn refresh_blob(&self, digest: &Digest) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        let _ = utimensat(CWD, self.folder.blob(digest), &times, AtFlags::empty());
     }
 
     /// Takes the blob out of the repository; the content stays until garbage collection.
@@ -268,6 +278,7 @@ impl LayoutRepository {
         let path = self.folder.blob(digest);
         let failed = |source| StoreError::io("write", path.display().to_string(), source);
         if exists(&path)? {
+            self.refresh_blob(digest);
             return Ok(());
         }
         durable::make_folder(folder_of(&path))?;

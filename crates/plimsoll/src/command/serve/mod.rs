@@ -1,24 +1,25 @@
-//! `serve`: the local store as a registry.
+//! `serve`: the local store as a registry, and clearing it up.
 
 mod access;
+mod collect;
 mod encryption;
+mod log;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Subcommand;
 use encryption::Encryption;
-use pipeline::configuration::ByteSize;
-use registry::server::{Access, Immutable, LogEntry, Server, ServerOptions};
+use pipeline::configuration::{ByteSize, Timespan};
+use registry::server::{Access, Immutable, Server, ServerOptions};
 use serde::Serialize;
 use store::{Children, LayoutStore};
 
 use crate::error::Error;
 use crate::interrupt;
 use crate::session::Session;
-use crate::ui::{Verbosity, quantity};
+use crate::ui::Verbosity;
 
 /// Serves the local store
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     Registry(Registry),
+    Collect(collect::Collect),
 }
 
 /// Serves the local store as a registry that any client pushes to and pulls from
@@ -65,6 +67,18 @@ struct Registry {
     anonymous_pull: bool,
     #[command(flatten)]
     encryption: Encryption,
+    /// Removes content that no image needs, again and again after this time, such as 1h
+    #[arg(long, value_name = "TIME")]
+    collect_every: Option<Timespan>,
+    /// How long content stays that no image needs yet
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    collect_after: Timespan,
+    /// Counters for Prometheus at /metrics, for everybody who reaches the address
+    #[arg(long)]
+    metrics: bool,
+    /// What is printed of each request [default: none, text with -v]
+    #[arg(long, value_name = "FORM")]
+    access_log: Option<log::Form>,
     /// The largest blob that is taken, such as 10GiB
     #[arg(long, value_name = "SIZE")]
     max_blob_size: Option<ByteSize>,
@@ -87,12 +101,14 @@ impl Arguments {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match &self.what {
             What::Registry(registry) => registry.run(session),
+            What::Collect(collect) => collect.run(session),
         }
     }
 }
 
 impl Registry {
     fn run(&self, session: &Session) -> Result<(), Error> {
+        session.refuse_dry_run("serve registry")?;
         let store = session.store()?;
         let root = store.root().display().to_string();
         interrupt::take();
@@ -132,19 +148,17 @@ impl Registry {
         if self.whole_images {
             options.children = Children::Sparse;
         }
-        if session.ui.verbosity() >= Verbosity::Verbose {
-            let ui = session.ui.clone();
-            options.access_log = Arc::new(move |entry: &LogEntry| ui.note(log_line(entry)));
+        options.metrics = self.metrics;
+        if let Some(every) = self.collect_every {
+            options.collection = Some(collect::collection(session, every.0, self.collect_after.0)?);
         }
+        let form = match session.ui.verbosity() >= Verbosity::Verbose {
+            true => log::Form::Text,
+            false => log::Form::None,
+        };
+        options.access_log = log::sink(session, self.access_log.unwrap_or(form));
         Ok(options)
     }
-}
-
-fn log_line(entry: &LogEntry) -> String {
-    let LogEntry { peer, who, method, path, status, bytes, elapsed } = entry;
-    let size = bytes.map(quantity::size).unwrap_or_default();
-    let who = if who.is_empty() { "-" } else { who };
-    format!("{peer} {who} {method} {path} {status} {size} {}", quantity::duration(*elapsed))
 }
 
 impl fmt::Display for Started {

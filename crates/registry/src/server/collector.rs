@@ -1,0 +1,65 @@
+//! Garbage collection while the server runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oci::Digest;
+use store::{CollectOptions, Collected, StoreError};
+
+use super::routes::State;
+
+/// When what nothing needs is removed from the store.
+#[derive(Clone)]
+pub struct Collection {
+    /// How long is waited between two collections.
+    pub every: Duration,
+    /// How long content stays that nothing needs yet.
+    pub grace: Duration,
+    /// Returns blobs that stay although no image needs them, such as those of a build cache.
+    pub keep: Keep,
+    /// Told of each collection.
+    pub report: CollectionReport,
+}
+
+/// Asked at the beginning of a collection; what it returns says which blobs stay.
+pub type Keep = Arc<dyn Fn() -> Box<dyn Fn(&Digest) -> bool + Send> + Send + Sync>;
+
+/// Who is told of collections.
+pub type CollectionReport = Arc<dyn Fn(&Result<Collected, StoreError>) + Send + Sync>;
+
+impl std::fmt::Debug for Collection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Collection(every {:?})", self.every)
+    }
+}
+
+/// Collects until the server ends.
+pub(super) async fn run(state: Arc<State>) {
+    let Some(collection) = state.options.collection.clone() else { return };
+    let every = collection.every.max(Duration::from_millis(10));
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (state, collection) = (state.clone(), collection.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let result = collect(&state, &collection);
+            if let Ok(collected) = &result {
+                state.metrics.collected(collected);
+            }
+            (collection.report)(&result);
+        });
+        // A panic in there was printed where it happened; the next round may do better.
+        let _ = done.await;
+    }
+}
+
+fn collect(state: &State, collection: &Collection) -> Result<Collected, StoreError> {
+    let store = &state.options.store;
+    let options = CollectOptions { grace: collection.grace, patience: Duration::from_secs(30) };
+    let keep = (collection.keep)();
+    let plan = store.plan_collection(&options, &*keep)?;
+    let collected = store.apply_collection(plan, &options)?;
+    state.quotas.forget_all();
+    Ok(collected)
+}
