@@ -23,6 +23,10 @@ impl Forge for Local {
         Ok(())
     }
 
+    fn write_variables(&self, _: &Outputs) -> Result<(), ForgeError> {
+        Ok(())
+    }
+
     fn write_summary(&self, _: &str) -> Result<(), ForgeError> {
         Ok(())
     }

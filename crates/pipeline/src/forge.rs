@@ -29,6 +29,12 @@ pub trait Forge: Send + Sync {
     /// Where a value cannot be handed over whole.
     fn write_outputs(&self, outputs: &Outputs) -> Result<(), ForgeError>;
 
+    /// Sets variables for later steps of the job; a host without such a thing sets none.
+    ///
+    /// # Errors
+    /// Where a value cannot be handed over whole.
+    fn write_variables(&self, variables: &Outputs) -> Result<(), ForgeError>;
+
     /// Adds Markdown to the page of the run; what is too long for the host is cut at a line.
     ///
     /// # Errors

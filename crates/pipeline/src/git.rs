@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::event::{CommitId, Event, GitRef, Kind, Source};
 
 mod address;
+mod names;
 
 /// A clone.
 pub struct Checkout {
@@ -48,6 +49,9 @@ pub enum GitError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Nothing says what its commit is called.
+    #[error(transparent)]
+    NoReference(crate::identity::docker::NoReference),
     /// It is damaged, or lacks something.
     #[error("cannot {action} in the git repository of {}", folder.display())]
     Unreadable {

@@ -46,7 +46,7 @@ pub struct Global {
     /// Overrides a key of the configuration, such as `identity.short-sha=8`
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub settings: Vec<String>,
-    /// Form of the results on standard output: text or json
+    /// Form of the results on standard output: text or json; meta also takes env
     #[arg(long, value_name = "FORMAT", global = true, default_value = "text", hide_possible_values = true)]
     pub format: Format,
     /// Says nothing but results and errors
@@ -96,6 +96,8 @@ pub enum Format {
     Text,
     /// One JSON document with a schema number; NDJSON for streams.
     Json,
+    /// Assignments that a shell or an env file takes; of `meta`.
+    Env,
 }
 
 /// When to use colours.
@@ -185,6 +187,9 @@ fn parse(environment: &Environment, arguments: &[OsString]) -> Result<Cli, clap:
 fn start(mut environment: Environment, cli: Cli, ui: &Ui) -> Result<(), Error> {
     if let Some(folder) = &cli.global.folder {
         environment.enter(folder)?;
+    }
+    if cli.global.format == Format::Env && !matches!(cli.command, Command::Meta(_)) {
+        return Err(Error::usage("--format env is for meta; here it is text or json"));
     }
     cli.command.run(&Session::new(environment, cli.global, ui.clone()))
 }

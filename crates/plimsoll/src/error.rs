@@ -16,6 +16,7 @@ use pipeline::daemon::DaemonError;
 use pipeline::forge::ForgeError;
 use pipeline::git::GitError;
 use pipeline::handover::HandoverError;
+use pipeline::identity::docker::MetadataError;
 use pipeline::image::ImageError;
 use pipeline::import::ImportError;
 use pipeline::ledger::LedgerError;
@@ -139,6 +140,9 @@ pub enum Error {
     /// A sandbox that cannot be made.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Inputs of docker/metadata-action that give no tags.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// What went wrong has been told already.
     #[error("told already")]
     Reported(Code),
@@ -196,7 +200,7 @@ impl Error {
                 code_of_file(source)
             }
             Self::Configuration(ConfigurationError::Unreadable { source, .. }) => code_of_file(source),
-            Self::Configuration(_) | Self::Plan(_) => Code::Usage,
+            Self::Configuration(_) | Self::Plan(_) | Self::Metadata(_) => Code::Usage,
             Self::Forge(ForgeError::Replay { .. }) => Code::Usage,
             Self::Forge(ForgeError::File { source, variable: "--event", .. }) => code_of_file(source),
             Self::Forge(_) => Code::Failed,

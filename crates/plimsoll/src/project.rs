@@ -45,10 +45,6 @@ impl Project {
         let clock = session.environment.instant();
         let forge = forge::detect(&session.environment.variables, session.global.ci.into(), clock);
         let event = happened(session, forge.as_ref())?;
-        let event = match &session.global.event {
-            Some(assumed) => event.assume(assumed),
-            None => event,
-        };
         let facts = facts(session, &configuration, &event)?;
         let project = Self { configuration, forge, event, facts };
         project.warn_of_unknown_versions(session);
@@ -87,9 +83,17 @@ pub fn ledger_folder(session: &Session) -> PathBuf {
     ledger_path(session).parent().map_or_else(|| session.environment.folder.clone(), Path::to_owned)
 }
 
-/// Returns the event of `--event`, else what the CI host or the clone says. What a file does not say
+/// Returns the event of `--as`, of `--event`, else what the CI host or the clone says. What a file does not say
 /// and the clone stands in for is told: a replay that guesses in silence shows nothing.
-fn happened(session: &Session, forge: &dyn Forge) -> Result<Event, Error> {
+pub fn happened(session: &Session, forge: &dyn Forge) -> Result<Event, Error> {
+    let event = told(session, forge)?;
+    Ok(match &session.global.event {
+        Some(assumed) => event.assume(assumed),
+        None => event,
+    })
+}
+
+fn told(session: &Session, forge: &dyn Forge) -> Result<Event, Error> {
     let folder = &session.environment.folder;
     let Some(file) = &session.global.event_file else { return Ok(forge.event(folder)?) };
     let replayed = forge::replay(file, session.global.event_name.as_deref(), folder)?;
@@ -117,7 +121,7 @@ fn facts(session: &Session, configuration: &Configuration, event: &Event) -> Res
 }
 
 /// Returns the moment that `SOURCE_DATE_EPOCH` asks for.
-fn epoch(session: &Session) -> Result<Option<Timestamp>, Error> {
+pub fn epoch(session: &Session) -> Result<Option<Timestamp>, Error> {
     let Some(seconds) = session.source_date_epoch()? else { return Ok(None) };
     let time = Timestamp::from_second(seconds);
     time.map(Some).map_err(|_| Error::usage("SOURCE_DATE_EPOCH lies outside of the calendar"))

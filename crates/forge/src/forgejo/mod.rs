@@ -91,6 +91,10 @@ impl Forge for Forgejo {
         self.protocol.write_outputs(outputs)
     }
 
+    fn write_variables(&self, variables: &Outputs) -> Result<(), ForgeError> {
+        self.protocol.write_variables(variables)
+    }
+
     fn write_summary(&self, markdown: &str) -> Result<(), ForgeError> {
         self.protocol.write_summary(markdown)
     }

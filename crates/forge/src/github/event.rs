@@ -36,18 +36,19 @@ use crate::{Environment, payload};
 
 /// Reads the event of the step, with the clone in `folder` for what the payload does not say.
 pub(super) fn read(host: Host, environment: &Environment, folder: &Path) -> Result<Event, ForgeError> {
-    let variable = "GITHUB_EVENT_PATH";
-    let payload = match environment.get(variable).filter(|path| !path.is_empty()).map(Path::new) {
-        None => Value::Null,
-        Some(path) => {
-            let cannot =
-                |source| ForgeError::File { action: "read", variable, path: path.to_owned(), source };
-            let bytes = payload::read(path).map_err(cannot)?;
-            payload::parse(&bytes)
-                .map_err(|reason| host.invalid(format!("of {}, {reason}", path.display())))?
-        }
-    };
+    let payload = payload(host, environment)?;
     Ok(Step::new(host, environment, payload, folder)?.event()?.0)
+}
+
+/// Returns the payload of the step; `null` where there is none.
+pub(super) fn payload(host: Host, environment: &Environment) -> Result<Value, ForgeError> {
+    let variable = "GITHUB_EVENT_PATH";
+    let Some(path) = environment.get(variable).filter(|path| !path.is_empty()).map(Path::new) else {
+        return Ok(Value::Null);
+    };
+    let cannot = |source| ForgeError::File { action: "read", variable, path: path.to_owned(), source };
+    let bytes = payload::read(path).map_err(cannot)?;
+    payload::parse(&bytes).map_err(|reason| host.invalid(format!("of {}, {reason}", path.display())))
 }
 
 /// A step, with what it is described by.

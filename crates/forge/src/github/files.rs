@@ -10,6 +10,7 @@ use super::random_token;
 use crate::Environment;
 
 const OUTPUT: &str = "GITHUB_OUTPUT";
+const VARIABLES: &str = "GITHUB_ENV";
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// The longest summary of a step, in bytes; the host drops a longer one altogether.
@@ -20,12 +21,21 @@ const CUT: &str = "\n\n_The rest did not fit; it is in the ledger._\n";
 
 /// Appends `outputs` to the file of outputs, where there is one.
 pub(super) fn write_outputs(environment: &Environment, outputs: &Outputs) -> Result<(), ForgeError> {
-    let Some(path) = path_in(environment, OUTPUT) else { return Ok(()) };
+    write_values(environment, OUTPUT, outputs)
+}
+
+/// Appends `variables` to the file of variables, where there is one.
+pub(super) fn write_variables(environment: &Environment, variables: &Outputs) -> Result<(), ForgeError> {
+    write_values(environment, VARIABLES, variables)
+}
+
+fn write_values(environment: &Environment, file: &'static str, values: &Outputs) -> Result<(), ForgeError> {
+    let Some(path) = path_in(environment, file) else { return Ok(()) };
     let mut text = String::new();
-    for (name, value) in &outputs.0 {
+    for (name, value) in &values.0 {
         text.push_str(&heredoc(name, value)?);
     }
-    append(OUTPUT, &path, &text)
+    append(file, &path, &text)
 }
 
 /// Appends `markdown` to the summary of the step, where there is one.

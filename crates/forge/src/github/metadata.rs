@@ -12,11 +12,16 @@
 //!
 //! Values of an unexpected kind are taken for none: a payload is somebody else's file.
 
+use std::path::Path;
+
 use jiff::Timestamp;
+use pipeline::forge::ForgeError;
+use pipeline::git::Checkout;
 use pipeline::identity::docker::{Context, RepositoryFacts, ShortSha};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::event;
 use crate::Environment;
 
 /// The variables of a step that count.
@@ -154,6 +159,52 @@ pub struct Times {
     pub now: Timestamp,
     /// When the commit was made, where the caller knows better than the payload.
     pub commit_date: Option<Timestamp>,
+}
+
+/// Where the reference and the commit come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The variables of the step.
+    Workflow,
+    /// What is checked out.
+    Git,
+}
+
+/// Returns what the neighbour sees of the step that `environment` is of. The clone in `folder` stands
+/// in for a time of the commit that the payload does not say.
+///
+/// # Errors
+/// A payload that cannot be read; for [`Place::Git`], a clone that cannot, or says nothing.
+pub fn of_step(
+    environment: &Environment,
+    folder: &Path,
+    place: Place,
+    now: Timestamp,
+) -> Result<Context, ForgeError> {
+    let payload = event::payload(super::Host::GitHub, environment)?;
+    let payload = lenient::<_, Payload>(payload).unwrap_or_default().unwrap_or_default();
+    let mut context = context(&Variables::of(environment), payload, None, Times { now, commit_date: None });
+    let facts = &mut context.repository;
+    let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    if let Some(repository) = variable("GITHUB_REPOSITORY") {
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        facts.name.get_or_insert_with(|| name.to_owned());
+        let server = variable("GITHUB_SERVER_URL").map_or("https://github.com", String::as_str);
+        facts.html_url.get_or_insert_with(|| format!("{server}/{repository}"));
+    }
+    let checkout = Checkout::open(folder);
+    if place == Place::Git {
+        let checkout = checkout?;
+        let head = checkout.head()?;
+        context.reference = checkout.full_reference()?;
+        context.sha = head.revision.to_string();
+        context.commit_date = Some(head.committed);
+    } else if context.commit_date.is_none()
+        && let (Ok(checkout), Ok(commit)) = (checkout, context.sha.parse())
+    {
+        context.commit_date = checkout.commit_time(&commit).ok();
+    }
+    Ok(context)
 }
 
 /// Returns what the neighbour sees of a step. Without `repository` the payload's is taken.

@@ -92,6 +92,10 @@ impl Forge for GitHub {
         files::write_outputs(&self.environment, outputs)
     }
 
+    fn write_variables(&self, variables: &Outputs) -> Result<(), ForgeError> {
+        files::write_variables(&self.environment, variables)
+    }
+
     fn write_summary(&self, markdown: &str) -> Result<(), ForgeError> {
         files::write_summary(&self.environment, markdown)
     }

@@ -89,6 +89,11 @@ impl Forge for GitLab {
         Ok(())
     }
 
+    /// Variables of a job come from its dotenv report, which takes the outputs already.
+    fn write_variables(&self, _: &Outputs) -> Result<(), ForgeError> {
+        Ok(())
+    }
+
     fn write_summary(&self, markdown: &str) -> Result<(), ForgeError> {
         let Some(path) = self.file("summary.md") else { return Ok(()) };
         write(&path, markdown)

@@ -5,7 +5,10 @@ use std::ops::Range;
 
 use super::document::Source;
 use super::error::Problem;
-use super::{Configuration, IdentityRules, Metadata, Name, Pattern, ServiceIdentity, Suite, TagRule};
+use super::{
+    Configuration, IdentityRules, LabelRules, Metadata, Name, Pattern, ServiceIdentity, Suite, TagRule,
+};
+use crate::identity::docker;
 use crate::identity::template::{Field, Template};
 
 /// Returns what is wrong, in the order of the sections; `span_at` finds the place of a key.
@@ -70,21 +73,42 @@ impl Checks<'_> {
             let hint = Some("128 is what registries take; 63 is what Kubernetes labels take".to_owned());
             self.report(&["identity", "max-length"], "max-length goes from 16 to 128".to_owned(), hint);
         }
+        self.neighbour(rules);
+        self.label_prefix(rules);
+        self.tag_rules(&rules.tag, &["identity"]);
+        self.labels(&rules.labels.templates, &rules.tag, &["identity", "labels"]);
+        self.labels(&rules.annotations.templates, &rules.tag, &["identity", "annotations"]);
+    }
+
+    /// Checks the inputs of docker/metadata-action, which are for its engine alone.
+    fn neighbour(&mut self, rules: &IdentityRules) {
         if rules.metadata == Metadata::Docker {
-            let message = "metadata = \"docker\" is not supported by this version".to_owned();
-            let hint = Some("use [[identity.tag]] rules".to_owned());
-            self.report(&["identity", "metadata"], message, hint);
+            let image = "example.org/image".to_owned();
+            if let Err(error) = docker::inputs(rules, vec![image]).and_then(|inputs| inputs.check()) {
+                self.report(&["identity", "metadata"], error.to_string(), None);
+            }
+            return;
         }
-        for (key, is_there) in [("tags", rules.tags.is_some()), ("flavor", rules.flavor.is_some())] {
-            if is_there && rules.metadata == Metadata::Native {
+        let has_entries = |labels: &LabelRules| !labels.lines.is_empty();
+        for (key, is_there) in [
+            ("tags", rules.tags.is_some()),
+            ("flavor", rules.flavor.is_some()),
+            ("images", rules.images.is_some()),
+        ] {
+            if is_there {
                 let hint = Some("native rules are [[identity.tag]] tables".to_owned());
                 self.report(&["identity", key], format!("`{key}` needs metadata = \"docker\""), hint);
             }
         }
-        self.label_prefix(rules);
-        self.tag_rules(&rules.tag, &["identity"]);
-        self.labels(&rules.labels, &rules.tag, &["identity", "labels"]);
-        self.labels(&rules.annotations, &rules.tag, &["identity", "annotations"]);
+        for (key, is_there) in
+            [("labels", has_entries(&rules.labels)), ("annotations", has_entries(&rules.annotations))]
+        {
+            if is_there {
+                let hint = Some(format!("native ones are a table, [identity.{key}]"));
+                let message = format!("lines of key=value in `{key}` need metadata = \"docker\"");
+                self.report(&["identity", key], message, hint);
+            }
+        }
     }
 
     fn label_prefix(&mut self, rules: &IdentityRules) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::labels::LabelRules;
 use super::parse::{Parse, Scheme};
 use super::values::OneOrMany;
 use crate::identity::On;
@@ -29,9 +30,9 @@ pub struct IdentityRules {
     /// Rules, in order; the first one for the event wins.
     pub tag: Vec<TagRule>,
     /// Labels that are added to, or replace, those of the repository; one that is empty is left out.
-    pub labels: BTreeMap<String, Template>,
+    pub labels: LabelRules,
     /// Annotations that are added to, or replace, the labels that are repeated as annotations.
-    pub annotations: BTreeMap<String, Template>,
+    pub annotations: LabelRules,
     /// Where annotations are written.
     pub annotation_levels: Vec<AnnotationLevel>,
     /// What keys of this project's own labels start with, such as `PREFIX.feature.branch`; the
@@ -48,6 +49,10 @@ pub struct IdentityRules {
     /// Entries of docker/metadata-action's input `flavor`; with `metadata = "docker"` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flavor: Option<OneOrMany<String>>,
+    /// Entries of docker/metadata-action's input `images`, for `meta`; the services' images where
+    /// absent; with `metadata = "docker"` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<OneOrMany<String>>,
 }
 
 impl Default for IdentityRules {
@@ -59,14 +64,15 @@ impl Default for IdentityRules {
             max_length: oci::tag::MAX_LENGTH,
             latest: Latest::HighestSemver,
             tag: default_rules(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            labels: LabelRules::default(),
+            annotations: LabelRules::default(),
             annotation_levels: vec![AnnotationLevel::Manifest, AnnotationLevel::Index],
             label_prefix: None,
             run_url: false,
             metadata: Metadata::Native,
             tags: None,
             flavor: None,
+            images: None,
         }
     }
 }
@@ -99,8 +105,8 @@ impl IdentityRules {
             rules.tag.clone_from(tag);
         }
         rules.latest = own.latest.unwrap_or(rules.latest);
-        rules.labels.extend(own.labels.clone());
-        rules.annotations.extend(own.annotations.clone());
+        rules.labels.templates.extend(own.labels.clone());
+        rules.annotations.templates.extend(own.annotations.clone());
         rules
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod identity;
 mod keys;
+mod labels;
 mod parse;
 mod pattern;
 mod release;
@@ -36,6 +37,7 @@ pub use gate::{
 pub use identity::{
     AnnotationLevel, Created, IdentityRules, Latest, Metadata, PullRequestSha, ServiceIdentity, TagRule,
 };
+pub use labels::LabelRules;
 pub use parse::{Parse, Scheme};
 pub use pattern::Pattern;
 pub use release::{Notify, NotifyChannel, NotifyOn, Release, Retention, RetentionRule, RetentionWhen};

@@ -129,7 +129,8 @@ fn wrong_values_name_what_is_expected() {
     check_refused("[identity]\nshort-sha = 3\n", 2, "from 4 to 64");
     check_refused("[identity]\nmax-length = 500\n", 2, "from 16 to 128");
     check_refused("[identity]\nlatest = \"always\"\n", 2, "highest-semver");
-    check_refused("[identity]\nmetadata = \"docker\"\n", 2, "not supported");
+    check_refused("[identity]\nmetadata = \"docker\"\ntags = \"type=x\"\n", 2, "unknown tag type");
+    check_refused("[identity]\nlabels = [\"a=b\"]\n", 2, "need metadata");
     check_refused("[identity]\nflavor = \"latest=auto\"\n", 2, "needs metadata");
     check_refused("[[identity.tag]]\non = \"brnch:x\"\ntags = []\n", 2, "did you mean branch:?");
     check_refused("[[identity.tag]]\non = []\ntags = []\n", 2, "for no event");

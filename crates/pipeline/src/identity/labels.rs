@@ -119,12 +119,12 @@ impl Naming<'_> {
     /// files of the checkout say.
     pub(super) fn labels(&self, version: &str) -> Labels {
         let mut offers = Offers::default();
-        offers.configured(self, &self.rules.labels, "[identity.labels]");
+        offers.configured(self, &self.rules.labels.templates, "[identity.labels]");
         self.offer_standard(&mut offers, version);
         self.offer_own(&mut offers);
         let (labels, mut explained) = offers.into_parts();
         let mut offers = Offers::default();
-        offers.configured(self, &self.rules.annotations, "[identity.annotations]");
+        offers.configured(self, &self.rules.annotations.templates, "[identity.annotations]");
         let is_annotated = |key: &str| offers.taken.contains_key(key);
         let repeated: Annotations = labels
             .iter()

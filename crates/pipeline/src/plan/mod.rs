@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oci::{InvalidReference, Platform, Reference, Registry, Repository, Tag};
 
-use crate::configuration::{Configuration, ForkPush, Name, Prefix, PushEvent};
+use crate::configuration::{Configuration, ForkPush, Metadata, Name, Prefix, PushEvent};
 use crate::event::{Event, Kind};
+use crate::identity::docker::MetadataError;
 use crate::identity::{self, Components, Description, Identity, Movement, RegistryTags, Subject};
 use crate::text::Text;
 
@@ -58,6 +59,15 @@ pub enum PlanError {
         /// What there is.
         hint: String,
     },
+    /// docker/metadata-action's inputs give a service no tags.
+    #[error("service {service} gets no tags from metadata = \"docker\"")]
+    Metadata {
+        /// The service.
+        service: Name,
+        /// Why not.
+        #[source]
+        source: Box<MetadataError>,
+    },
     /// No repository can be named after a service.
     #[error("service {service} has no place to go")]
     Repository {
@@ -91,7 +101,7 @@ pub fn plan(
     let (mut explained, mut explained_labels) = (BTreeMap::new(), BTreeMap::new());
     let mut versions = BTreeMap::new();
     for name in order.iter().flatten() {
-        let identity = planning.identity(name);
+        let identity = planning.identity(name)?;
         explained.insert(name.clone(), identity.explained.clone());
         explained_labels.insert(name.clone(), identity.explained_labels.clone());
         versions.insert(name, identity.version.clone());
@@ -275,7 +285,7 @@ impl Planning<'_> {
         })
     }
 
-    fn identity(&self, name: &Name) -> Identity {
+    fn identity(&self, name: &Name) -> Result<Identity, PlanError> {
         let (nothing, not_needed) = (Description::default(), RegistryTags::NotNeeded);
         let subject = Subject {
             event: self.event,
@@ -289,7 +299,13 @@ impl Planning<'_> {
             description: self.facts.descriptions.get(name).unwrap_or(&nothing),
         };
         let own = &self.configuration.service[name].identity;
-        identity::identify(&self.configuration.identity.of_service(own), &subject)
+        let rules = self.configuration.identity.of_service(own);
+        if rules.metadata == Metadata::Native {
+            return Ok(identity::identify(&rules, &subject));
+        }
+        let image = repository(self.configuration, &self.facts.registry, name)?;
+        let failed = |source| PlanError::Metadata { service: name.clone(), source: Box::new(source) };
+        identity::docker::identify(&rules, &subject, &image).map_err(failed)
     }
 
     /// Returns the version of what the git tag releases, or else of the first service.

@@ -66,7 +66,7 @@ impl Ui {
     /// Prints a result: JSON with `"schema": "plimsoll.<name>/1"` or what it displays.
     pub fn answer<T: Serialize + fmt::Display>(&self, name: &str, value: &T) -> Result<(), Error> {
         match self.format {
-            Format::Text => self.text(value),
+            Format::Text | Format::Env => self.text(value),
             Format::Json => self.json(name, value),
         }
     }
@@ -74,7 +74,7 @@ impl Ui {
     /// Prints a result that has a schema of its own: as JSON, or what it displays.
     pub fn document<T: Serialize + fmt::Display>(&self, value: &T) -> Result<(), Error> {
         match self.format {
-            Format::Text => self.text(value),
+            Format::Text | Format::Env => self.text(value),
             Format::Json => self.bytes(&pretty(value)),
         }
     }
@@ -140,7 +140,7 @@ impl Ui {
             return;
         }
         let text = match self.format {
-            Format::Text => error_text(error, self.messages),
+            Format::Text | Format::Env => error_text(error, self.messages),
             Format::Json => error_json(error),
         };
         self.line(&text);
@@ -150,7 +150,7 @@ impl Ui {
     pub fn failure(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Code {
         let code = code_of(error);
         self.line(&match self.format {
-            Format::Text => failure::text(what, error, self.messages),
+            Format::Text | Format::Env => failure::text(what, error, self.messages),
             Format::Json => failure::json(what, error, code),
         });
         code
@@ -171,7 +171,8 @@ impl Ui {
         self.verbosity
     }
 
-    fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
+    /// Prints a result as JSON with `"schema": "plimsoll.<name>/1"`.
+    pub fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Error> {
         let document = Schema { schema: format!("plimsoll.{name}/1"), value };
         self.bytes(&pretty(&document))
     }

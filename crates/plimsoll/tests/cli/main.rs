@@ -13,5 +13,6 @@ mod images;
 mod init;
 mod job;
 mod job_failures;
+mod metadata;
 mod plan;
 mod serve;

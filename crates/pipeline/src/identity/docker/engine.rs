@@ -16,6 +16,18 @@ use super::version::{Applying, Versions, sanitise};
 use super::zone::Zones;
 use super::{Context, Inputs, labels};
 
+impl Inputs {
+    /// Checks all entries without an event: their form, not what their expressions give.
+    ///
+    /// # Errors
+    /// The first entry that is none.
+    pub fn check(&self) -> Result<(), MetadataError> {
+        entry::images(&self.images)?;
+        entry::tags(&self.tags)?;
+        Flavor::parse(&self.flavor).map(|_| ())
+    }
+}
+
 /// How many templates, and how many expressions, are kept; more start anew.
 const MAX_KEPT: usize = 4096;
 

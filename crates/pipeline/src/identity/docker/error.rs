@@ -110,7 +110,7 @@ pub enum MetadataError {
     #[error("the length of a short commit id is not a number; set DOCKER_METADATA_SHORT_SHA_LENGTH to one")]
     ShortSha,
     /// A tag would be one that no registry takes.
-    #[error("{tag:?} is no tag: {source}; the neighbour would have printed it")]
+    #[error("the tag would be {tag:?}, which docker/metadata-action prints and no registry takes")]
     Tag {
         /// What was computed.
         tag: String,
@@ -118,7 +118,7 @@ pub enum MetadataError {
         source: oci::InvalidTag,
     },
     /// An image's name is one that no registry takes.
-    #[error("{name:?} is no image name without tag: {source}")]
+    #[error("{name:?} is not the name of an image without a tag")]
     Name {
         /// What was given.
         name: String,

@@ -106,8 +106,10 @@ fn pointing(at: &str) -> Option<String> {
         let groups = Pattern::parse(pattern, "").ok()?.find(at).ok()??;
         groups.into_iter().nth(1).flatten()
     };
-    let branch = branch("^[^/]+\\/[^/]+, (.+)$").or_else(|| branch("^[^/]+\\/(.+)$"))?;
-    Some(format!("refs/heads/{}", trim(&branch)))
+    let of_remote = branch("^[^/]+\\/[^/]+, (.+)$").or_else(|| branch("^[^/]+\\/(.+)$"));
+    // A branch that only this clone has; the neighbour knows no way from there.
+    let local = || at.split(", ").next().map(str::to_owned);
+    Some(format!("refs/heads/{}", trim(&of_remote.or_else(local)?)))
 }
 
 fn containing<E>(ask: &mut impl FnMut(Question) -> Result<String, E>) -> Result<Option<String>, E> {

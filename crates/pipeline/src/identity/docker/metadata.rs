@@ -56,6 +56,12 @@ impl Image {
     }
 }
 
+impl From<Repository> for Image {
+    fn from(repository: Repository) -> Self {
+        Self { name: repository.to_string(), repository: Some(repository) }
+    }
+}
+
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)

@@ -14,6 +14,7 @@
 //! | from entries to tags | `version.rs`, `engine.rs` |
 //! | labels, documents | `labels.rs`, `metadata.rs` |
 //! | what a checkout is at | `git_reference.rs` |
+//! | other hosts, and `metadata = "docker"` | `event.rs`, `rules.rs` |
 //!
 //! Source: docker/metadata-action v5 and v6: README, action.yml, and its behaviour over some
 //! thousands of inputs.
@@ -21,6 +22,7 @@
 mod engine;
 mod entry;
 mod error;
+mod event;
 mod expression;
 mod git_reference;
 mod global;
@@ -31,6 +33,7 @@ mod moment;
 mod number;
 mod order;
 mod pattern;
+mod rules;
 mod semantic;
 mod version;
 mod zone;
@@ -39,9 +42,11 @@ use jiff::Timestamp;
 
 pub use engine::Engine;
 pub use error::{ListError, MetadataError};
+pub use event::Around;
 pub use git_reference::{NoReference, Question, git_reference};
 pub use list::entries;
 pub use metadata::{BakePart, Image, Metadata, Version};
+pub use rules::{identify, inputs};
 
 /// What happened, as the neighbour sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,3 +167,6 @@ impl Context {
 pub fn metadata(inputs: &Inputs, context: &Context) -> Result<Metadata, MetadataError> {
     Engine::default().metadata(inputs, context)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub(super) fn find(
 }
 
 /// How deep the matcher may be in itself: it goes deeper with every character of a repetition.
-const MAX_DEPTH: usize = 3_000;
+const MAX_DEPTH: usize = 1_000;
 
 struct Matcher<'a> {
     pattern: &'a Pattern,
