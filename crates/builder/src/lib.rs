@@ -16,6 +16,6 @@ pub mod sandbox;
 pub use engine::{EmbeddedEngine, ImageRoot, SandboxMaker, Workspace};
 pub use error::{BuildError, Location};
 pub use request::{
-    Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Engine, Observer,
-    StepCount,
+    Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine,
+    Observer, Secret, StepCount,
 };

@@ -1,13 +1,17 @@
 //! What an engine is asked for and what it answers.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use oci::{Annotations, Document, ImageConfig, Platform};
 use store::ImageStore;
 
 use crate::BuildError;
+use crate::sandbox::Network;
 
 /// What builds images: the embedded engine here, BuildKit elsewhere.
 pub trait Engine: Send + Sync {
@@ -58,6 +62,47 @@ pub struct BuildRequest {
     pub step_timeout: Option<Duration>,
     /// Whether to run every step even where its result is known.
     pub no_cache: bool,
+    /// What else the build may use and do.
+    pub options: BuildOptions,
+}
+
+/// What a build may use and do besides what every build needs. The default is nothing of it.
+#[derive(Clone, Debug, Default)]
+pub struct BuildOptions {
+    /// Values for `RUN --mount=type=secret`, by id. They are in no key.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of agents for `RUN --mount=type=ssh`, by id. They are in no key.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// The network of RUN steps that say none.
+    pub network: Network,
+    /// More lines for the `/etc/hosts` of steps.
+    pub hosts: Vec<(IpAddr, String)>,
+    /// Whether `RUN --security=insecure` is allowed.
+    pub insecure: bool,
+    /// Stages, by name, whose steps run even where their results are known; numbers count as names.
+    pub no_cache_filter: Vec<String>,
+}
+
+/// Bytes that are never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<[u8]>);
+
+impl Secret {
+    /// Takes the bytes.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Where base images come from.

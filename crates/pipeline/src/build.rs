@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use builder::{BaseNote, BuildError, BuildEvent, BuildRequest, Built};
+use builder::{BaseNote, BuildError, BuildEvent, BuildOptions, BuildRequest, Built};
 use oci::{Annotations, Descriptor, Digest, Document, ImageIndex, Platform, annotations};
 use store::{ImageStore, LayoutRepository, StoreError};
 
 use crate::bases::PlanBases;
-use crate::configuration::{AnnotationLevel, Name};
+use crate::configuration::{AnnotationLevel, Name, Secret};
 use crate::event::CommitId;
 use crate::image::{Image, ImageError};
 use crate::ledger::{PlatformRecord, ServiceRecord, Status, Steps};
@@ -67,7 +67,7 @@ pub enum OnFailure {
 }
 
 /// Choices of the one who asks for a build.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BuildChoices {
     /// What a failure does to the others.
     pub on_failure: OnFailure,
@@ -77,6 +77,8 @@ pub struct BuildChoices {
     pub step_timeout: Option<std::time::Duration>,
     /// The time that newer files get, where the user asks for one (`SOURCE_DATE_EPOCH`).
     pub source_date_epoch: Option<i64>,
+    /// Secrets and whatever else builds may use, over what the configuration says.
+    pub options: BuildOptions,
 }
 
 /// Builds, or finds, the images of all services of the plan. Every service of the plan is in the result.
@@ -245,7 +247,7 @@ impl Builds<'_> {
         let mut steps = Steps::default();
         let mut children = Vec::new();
         for platform in &service.platforms {
-            let request = self.request(service, &platform.0);
+            let request = self.request(service, &platform.0)?;
             let watch = Watch::new(name.clone(), &platform.0, Box::new(self.tools.observer));
             let built = self.tools.engine.build(&request, &bases, &|event| watch.take(event));
             let built = built.inspect_err(|error| watch.failed(error))?;
@@ -287,10 +289,10 @@ impl Builds<'_> {
         Document::from_index(index)
     }
 
-    fn request(&self, service: &PlannedService, platform: &Platform) -> BuildRequest {
+    fn request(&self, service: &PlannedService, platform: &Platform) -> Result<BuildRequest, ServiceError> {
         let created = service.labels.get(annotations::CREATED).cloned();
         let annotated = service.annotation_levels.contains(&AnnotationLevel::Manifest);
-        BuildRequest {
+        Ok(BuildRequest {
             context: self.tools.project.join(&service.context),
             dockerfile: self.tools.project.join(&service.dockerfile),
             dockerfile_name: service.dockerfile.display().to_string(),
@@ -304,7 +306,30 @@ impl Builds<'_> {
             source_date_epoch: self.choices.source_date_epoch,
             step_timeout: self.choices.step_timeout,
             no_cache: self.choices.no_cache,
+            options: self.options(service)?,
+        })
+    }
+
+    /// Returns what the build may use: the secrets of the configuration, and what was asked for beside it.
+    fn options(&self, service: &PlannedService) -> Result<BuildOptions, ServiceError> {
+        let mut options = self.choices.options.clone();
+        for (id, place) in &service.secrets {
+            if options.secrets.contains_key(id) {
+                continue;
+            }
+            let value = match place {
+                // A step that needs a secret that is not set says so itself.
+                Secret::Env(name) => self.tools.environment.get(name).map(|value| value.clone().into_bytes()),
+                Secret::File(path) => {
+                    let path = self.tools.project.join(path);
+                    let read = std::fs::read(&path);
+                    let failed = |source| BuildError::Io { action: "read the secret", path, source };
+                    Some(read.map_err(failed)?)
+                }
+            };
+            options.secrets.extend(value.map(|value| (id.clone(), builder::Secret::new(value))));
         }
+        Ok(options)
     }
 }
 

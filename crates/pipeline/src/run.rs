@@ -19,7 +19,7 @@ use crate::suite::{self, SuiteOutcome};
 use crate::tools::Tools;
 
 /// Choices of the one who asks for a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RunChoices {
     /// How to build.
     pub build: BuildChoices,
@@ -72,7 +72,7 @@ pub fn run(
     tools: &Tools<'_>,
     choices: RunChoices,
 ) -> RunReport {
-    let mut outcomes = stage(tools, Stage::Build, || build::build(plan, tools, choices.build));
+    let mut outcomes = stage(tools, Stage::Build, || build::build(plan, tools, choices.build.clone()));
     let mut report = RunReport {
         ledger: Ledger::new(plan.event.clone(), plan.revision.clone(), plan.version.clone()),
         failed: BTreeMap::new(),

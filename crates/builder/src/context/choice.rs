@@ -23,6 +23,8 @@ pub struct Choice {
     pub parents: bool,
     /// What is left out.
     pub exclude: IgnoreFile,
+    /// Whether a source is a path and no pattern.
+    pub literal: bool,
 }
 
 impl Choice {
@@ -31,7 +33,13 @@ impl Choice {
     /// # Errors
     /// A value that is no pattern.
     pub fn new(parents: bool, exclude: &[String]) -> Result<Self, IgnoreError> {
-        Ok(Self { parents, exclude: IgnoreFile::of_patterns(exclude, "--exclude")? })
+        let exclude = IgnoreFile::of_patterns(exclude, "--exclude")?;
+        Ok(Self { parents, exclude, literal: false })
+    }
+
+    /// Takes sources as paths, whatever characters they hold.
+    pub fn literal() -> Self {
+        Self { literal: true, ..Self::default() }
     }
 
     /// Takes out of a selection what is not meant.

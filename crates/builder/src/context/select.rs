@@ -74,7 +74,11 @@ pub fn select_some(
     if choice.parents {
         return super::parents::select(tree, source, choice);
     }
-    let mut selected = Selection { tree, source }.paths(source)?;
+    let selection = Selection { tree, source };
+    if choice.literal {
+        return selection.selected(components(source).join("/").as_bytes()).map(|selected| vec![selected]);
+    }
+    let mut selected = selection.paths(source)?;
     if !choice.exclude.rules().is_empty() {
         selected.iter_mut().for_each(|one| choice.leave_out(one));
     }

@@ -1,6 +1,8 @@
 //! Bytes of single files out of layer blobs, without unpacking anything.
 
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use layer::{FollowLast, Kind, Tree};
@@ -44,6 +46,11 @@ impl LayerContents {
         self.position = offset + size;
         Ok((&mut self.tar).take(size))
     }
+}
+
+/// Returns a path of a layer as one of the system.
+pub(crate) fn os_path(path: &[u8]) -> PathBuf {
+    std::ffi::OsStr::from_bytes(path).into()
 }
 
 /// The layers of an image with their merged view.

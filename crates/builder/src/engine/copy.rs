@@ -8,6 +8,7 @@ use layer::LayerPath;
 
 use super::contents::View;
 use super::fill::{Sources, write_layer};
+use super::from::From;
 use super::place::{Content, Group, Item, ItemKind, content_key, place};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
@@ -16,13 +17,7 @@ use super::workspace::{LayerRef, chain};
 use crate::BuildError;
 use crate::cache::KeyBuilder;
 use crate::context::{Choice, Context};
-use crate::dockerfile::{Add, Chmod, Copy, Instruction, Origin, Transfer, Word};
-
-/// Where COPY reads.
-enum From<'a> {
-    Context(&'a Context),
-    Layers { layers: Vec<LayerRef>, name: String },
-}
+use crate::dockerfile::{Add, Chmod, Copy, Instruction, Transfer, Word};
 
 /// A transfer with its variables expanded.
 struct Expanded {
@@ -52,7 +47,10 @@ pub(crate) fn copy(stage: &mut StageRun<'_>, at: &Instruction, copy: &Copy) -> R
     let expanded = expand(stage, at, &copy.transfer, copy.parents.is_some())?;
     let from = match &copy.from {
         None => From::Context(stage.build.context()?),
-        Some(word) => source_layers(stage, at, word)?,
+        Some(_) => match stage.build.dockerfile.origins(at)?.first() {
+            Some((origin, _)) => From::origin(stage, at, origin)?,
+            None => From::Context(stage.build.context()?),
+        },
     };
     let created_by = history("COPY", &expanded);
     stage.layer_step(at, created_by, |stage, step| transfer(stage, step, at, &expanded, &from))
@@ -101,15 +99,9 @@ fn transfer(
     if let Some(layer) = stage.known(&asked)? {
         return Ok(Outcome { layer, cached: true });
     }
-    let (groups, layers) = match (from, groups) {
-        (From::Layers { layers, name }, _) => {
-            let view = View::of(stage.build.workspace, layers)?;
-            (
-                source::from_layers(&view, name, &expanded.sources, &expanded.choice).map_err(refuse)?,
-                &layers[..],
-            )
-        }
-        (From::Context(_), groups) => (groups.unwrap_or_default(), &[][..]),
+    let groups = match groups {
+        Some(groups) => groups,
+        None => from.select(stage, &expanded.sources, &expanded.choice)?.map_err(refuse)?,
     };
     let below = expanded.below(stage)?;
     let owner = stage.owner(at, &below, &expanded.chown)?;
@@ -117,12 +109,8 @@ fn transfer(
     let groups = with_documents(groups, &expanded.documents);
     let placed = place(&below.tree, &expanded.destination, &groups, &stage.attributes(owner, chmod))
         .map_err(|reason| stage.refuse(at, reason))?;
-    let context = match from {
-        From::Context(context) => Some(*context),
-        From::Layers { .. } => None,
-    };
     let outcome = stage.known_or(step, &content_key(&placed), || {
-        let sources = Sources { context, layers };
+        let sources = Sources { context: from.context(), layers: from.layers() };
         let layer = write_layer(stage.build.workspace, &placed, sources, &step.location.instruction)?;
         source::check_unchanged(stage.build.workspace, &layer, &placed)?
             .map_err(|reason| stage.refuse(at, reason))?;
@@ -231,22 +219,6 @@ fn expand(
         choice,
         exclude,
     })
-}
-
-fn source_layers<'a>(stage: &StageRun<'_>, at: &Instruction, from: &Word) -> Result<From<'a>, BuildError> {
-    let name = stage.state.expand(from).map_err(|error| stage.refuse(at, error.to_string()))?;
-    let origins = stage.build.dockerfile.origins(at)?;
-    match origins.first().map(|(origin, _)| origin) {
-        Some(Origin::Stage(index)) => {
-            let layers = stage.build.schedule.wait(*index)?.layers.clone();
-            Ok(From::Layers { layers, name: stage.build.dockerfile.stage_label(*index) })
-        }
-        _ if name == "scratch" => Ok(From::Layers { layers: Vec::new(), name }),
-        _ => {
-            let layers = stage.build.image(&name, &stage.location(at))?.layers;
-            Ok(From::Layers { layers, name: format!("the image {name}") })
-        }
-    }
 }
 
 fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Vec<Group> {

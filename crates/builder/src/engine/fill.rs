@@ -1,6 +1,7 @@
 //! Entries and their bytes to a layer.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use layer::{Kind, TarWriter};
 
@@ -95,5 +96,30 @@ pub(crate) fn write_layer(
         Fill::new(workspace, sources).append(&mut tar, placed)?;
         tar.finish().map_err(|error| BuildError::layer("end the tar", error))?;
         Ok::<(), BuildError>(())
+    })
+}
+
+/// Writes entries with their bytes into the existing folder `target`, with the owners they have.
+pub(crate) fn unfold(
+    workspace: &Workspace,
+    placed: &[Placed],
+    sources: Sources<'_>,
+    target: &Path,
+) -> Result<(), BuildError> {
+    let action = || format!("write {}", target.display());
+    let sandbox = workspace.sandbox().map_err(|error| BuildError::layer(action(), error))?;
+    let (mut read, mut write) = io::pipe().map_err(|error| BuildError::layer(action(), error))?;
+    std::thread::scope(|threads| {
+        let written = threads.spawn(move || {
+            let mut tar = TarWriter::new(&mut write as &mut dyn Write);
+            Fill::new(workspace, sources).append(&mut tar, placed)?;
+            tar.finish().map_err(|error| BuildError::layer("end the tar", error)).map(drop)
+        });
+        let applied = sandbox.apply_layer(&mut read, target, None);
+        // A writer must not wait for a reader that gave up.
+        drop(read);
+        let written = written.join().expect("writing returns its errors and does not panic");
+        applied.map_err(|error| BuildError::layer(action(), error))?;
+        written
     })
 }

@@ -5,16 +5,22 @@
 //! | `build`, `schedule` | one build; its stages side by side |
 //! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
 //! | `run` | RUN |
+//! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
+//! | `from` | context, stage or image that files come from |
 //! | `copy`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
 //! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
 
 mod accounts;
+mod agent;
 mod build;
+mod caches;
 mod contents;
 mod copy;
 mod fill;
+mod from;
+mod mounts;
 mod place;
 mod root;
 mod run;

@@ -1,5 +1,6 @@
 //! RUN: a command over the layers below, and what it changed as a layer.
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use layer::diff::Times;
 use oci::Platform;
 
+use super::mounts::{Mounts, Prepared};
+use super::work::WorkFolder;
 use super::workspace::{LayerRef, Workspace, chain, io_error};
 use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
@@ -18,13 +21,15 @@ use crate::sandbox::{Command, Exit, Limits, Mount, Network, OutputStream, RootFs
 /// time zone. It is the same whenever the step runs, so that its layer depends on nothing but the key.
 pub(crate) const LAYER_TIME: i64 = 315_619_200;
 
+/// Where here-documents that are scripts are put.
+pub(crate) const SCRIPTS: &str = "/dev/pipes/";
+
 /// How many of a failing step's last lines are kept for its error.
 const LAST_LINES: usize = 20;
 const LONGEST_LINE: usize = 4096;
 
 /// A RUN with everything that its result depends on.
-#[derive(Clone, Debug)]
-pub(crate) struct RunStep {
+pub(crate) struct RunStep<'a> {
     pub program: Program,
     pub shell: Vec<String>,
     /// `NAME=value`, part of the key.
@@ -34,11 +39,14 @@ pub(crate) struct RunStep {
     pub working_directory: String,
     pub user: String,
     pub network: Network,
+    pub hosts: Vec<(IpAddr, String)>,
+    pub privileged: bool,
+    pub mounts: Mounts<'a>,
     pub source_date_epoch: Option<i64>,
     pub timeout: Option<Duration>,
 }
 
-impl RunStep {
+impl RunStep<'_> {
     /// Returns the key of the step over the layers `below`.
     pub fn key(&self, below: &[LayerRef], platform: &Platform) -> CacheKey {
         let (kind, words) = match &self.program {
@@ -55,6 +63,9 @@ impl RunStep {
             .field("folder", &self.working_directory)
             .field("user", &self.user)
             .field("network", format!("{:?}", self.network))
+            .list("hosts", self.hosts.iter().map(|(address, name)| format!("{address} {name}")))
+            .field("privileged", if self.privileged { "yes" } else { "" })
+            .list("mounts", self.mounts.fields())
             .field("epoch", self.source_date_epoch.map_or_else(String::new, |epoch| epoch.to_string()))
             .finish()
     }
@@ -77,7 +88,8 @@ impl RunStep {
             work: work.create("work")?,
             read_only: false,
         };
-        let command = self.command(&work)?;
+        let prepared = self.mounts.prepare(workspace, &work)?;
+        let command = self.command(&work, &prepared)?;
         let mut tail = Tail::default();
         let mut take = |_: OutputStream, bytes: &[u8]| {
             tail.push(bytes);
@@ -114,14 +126,14 @@ impl RunStep {
         Ok(layer)
     }
 
-    fn command(&self, work: &super::work::WorkFolder<'_>) -> Result<Command, BuildError> {
-        let mut mounts = Vec::new();
+    fn command(&self, work: &WorkFolder<'_>, prepared: &Prepared) -> Result<Command, BuildError> {
+        let mut mounts = prepared.mounts.clone();
         let arguments = match &self.program {
             Program::Exec(words) => words.clone(),
             Program::Shell(text) => self.shell.iter().chain([text]).cloned().collect(),
             Program::Script { name, content } => {
                 let source = work.write_executable("script", content.as_bytes())?;
-                let target = format!("/dev/pipes/{name}");
+                let target = format!("{SCRIPTS}{name}");
                 mounts.push(Mount::Bind { source, target: target.clone().into(), read_only: true });
                 vec![target]
             }
@@ -132,10 +144,18 @@ impl RunStep {
         };
         Ok(Command {
             arguments,
-            environment: self.environment.iter().chain(&self.proxies).map(pair).collect(),
+            environment: self
+                .environment
+                .iter()
+                .chain(&self.proxies)
+                .chain(&prepared.environment)
+                .map(pair)
+                .collect(),
             working_directory: self.working_directory.clone(),
             user: self.user.clone(),
             network: self.network,
+            hosts: self.hosts.clone(),
+            privileged: self.privileged,
             mounts,
             limits: Limits { timeout: self.timeout, ..Limits::default() },
             ..Command::new(&[])

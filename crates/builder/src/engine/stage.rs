@@ -4,13 +4,16 @@ use std::time::Instant;
 
 use super::build::Build;
 use super::contents::View;
+use super::mounts::Mounts;
 use super::place::{self, Attributes};
 use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
 use super::{copy, fill};
 use crate::cache::{CacheKey, KeyBuilder, StepRecord};
-use crate::dockerfile::{Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Stage};
+use crate::dockerfile::{
+    Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Stage,
+};
 use crate::error::Location;
 use crate::sandbox::Network;
 use crate::{BuildError, BuildEvent};
@@ -70,12 +73,21 @@ impl<'a> StageRun<'a> {
 
     /// Returns the record's layer for `key`, where it can be used.
     pub fn known(&self, key: &CacheKey) -> Result<Option<LayerRef>, BuildError> {
-        if self.build.request.no_cache {
+        if self.build.request.no_cache || self.is_filtered() {
             return Ok(None);
         }
         let Some(record) = self.build.workspace.records.get(key) else { return Ok(None) };
         let layer = LayerRef { diff_id: record.diff_id, descriptor: record.descriptor };
         Ok(self.build.workspace.has_layer(&layer)?.then_some(layer))
+    }
+
+    /// Whether steps of this stage run even where their results are known.
+    fn is_filtered(&self) -> bool {
+        let is_named = |name: &String| {
+            self.stage.name.as_ref().is_some_and(|own| own.text.eq_ignore_ascii_case(name))
+                || *name == self.stage.index.to_string()
+        };
+        self.build.request.options.no_cache_filter.iter().any(is_named)
     }
 
     /// Returns the layer of `key`, making it where it is not known. Whoever else needs the same key
@@ -164,18 +176,19 @@ impl<'a> StageRun<'a> {
     }
 
     fn run_step(&mut self, instruction: &Instruction, run: &Run) -> Result<(), BuildError> {
-        if let Some(mount) = run.mounts.first() {
-            return Err(self.unsupported(instruction, format!("RUN --mount={}", mount.value.text)));
-        }
-        if run.security.is_some() {
-            return Err(self.unsupported(instruction, "RUN --security"));
-        }
         if !run.devices.is_empty() {
             return Err(self.unsupported(instruction, "RUN --device"));
         }
+        let options = &self.build.request.options;
+        let privileged = matches!(run.security, Some((Security::Insecure, _)));
+        if privileged && !options.insecure {
+            let reason = "RUN --security=insecure is not allowed (build with --allow security.insecure)";
+            return Err(self.refuse(instruction, reason));
+        }
         let network = match run.network {
             Some((RunNetwork::None, _)) => Network::None,
-            _ => Network::Host,
+            Some((RunNetwork::Host, _)) => Network::Host,
+            _ => options.network,
         };
         let environment = self.state.config.config.env.clone();
         let step = RunStep {
@@ -186,6 +199,9 @@ impl<'a> StageRun<'a> {
             working_directory: self.state.config.config.working_dir.clone(),
             user: self.state.config.config.user.clone(),
             network,
+            hosts: options.hosts.clone(),
+            privileged,
+            mounts: Mounts::plan(self, instruction, run)?,
             source_date_epoch: self.build.request.source_date_epoch,
             timeout: self.build.request.step_timeout,
         };
@@ -204,7 +220,7 @@ impl<'a> StageRun<'a> {
         })
     }
 
-    fn run_history(&self, step: &RunStep, environment: &[String]) -> String {
+    fn run_history(&self, step: &RunStep<'_>, environment: &[String]) -> String {
         let arguments = self.state.scope.arguments(environment);
         let count = match arguments.len() {
             0 => String::new(),
@@ -213,7 +229,7 @@ impl<'a> StageRun<'a> {
         let command = match &step.program {
             Program::Exec(words) => words.join(" "),
             Program::Shell(text) => format!("{} {text}", step.shell.join(" ")),
-            Program::Script { content, .. } => content.clone(),
+            Program::Script { name, .. } => format!("{} {}{name}", step.shell.join(" "), super::run::SCRIPTS),
         };
         format!("RUN {count}{command} # buildkit")
     }

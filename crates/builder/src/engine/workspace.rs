@@ -87,16 +87,21 @@ impl Workspace {
         self.sandbox().map_err(|error| BuildError::layer("unpack layers", error))
     }
 
-    /// Returns the folder of unpacked layers. Owners look different from each kind of sandbox, so
-    /// that each has its own.
+    /// Returns the folder of unpacked layers.
     fn trees(&self) -> Result<PathBuf, BuildError> {
+        self.folder_of_kind("trees")
+    }
+
+    /// Returns the folder `name` for this kind of sandbox. Owners look different from each, so that each has
+    /// its own.
+    pub(crate) fn folder_of_kind(&self, name: &str) -> Result<PathBuf, BuildError> {
         let label = match self.layer_sandbox()?.mode() {
             Mode::Root => "root",
             Mode::NamespaceRoot { .. } => "namespace",
             Mode::UserSubordinate(_) => "subordinate",
             Mode::UserSingle => "single",
         };
-        let folder = self.root.join(format!("trees-{label}"));
+        let folder = self.root.join(format!("{name}-{label}"));
         fs::create_dir_all(&folder).map_err(|source| io_error("create", &folder, source))?;
         Ok(folder)
     }

@@ -44,6 +44,8 @@ pub struct Command {
     pub stdin: Option<Vec<u8>>,
     /// What it may use.
     pub limits: Limits,
+    /// Whether it keeps every capability this process has and sees all of `/proc` and `/sys`.
+    pub privileged: bool,
 }
 
 impl Command {
@@ -60,6 +62,7 @@ impl Command {
             mounts: Vec::new(),
             stdin: None,
             limits: Limits::default(),
+            privileged: false,
         }
     }
 }
@@ -96,12 +99,52 @@ pub enum Mount {
         /// Largest content in bytes; the kernel's default when absent.
         size: Option<u64>,
     },
+    /// The layers of another image, or a part of them.
+    Layers {
+        /// Extracted layers, lowest first; at least one.
+        lowers: Vec<PathBuf>,
+        /// Where the command may write: two existing empty folders as in [`RootFs`], for what it writes and
+        /// for the sandbox' own use.
+        writes: Option<(PathBuf, PathBuf)>,
+        /// What of the joined layers: a relative path without links; empty for all.
+        source: PathBuf,
+        /// Whether that is a folder.
+        directory: bool,
+        /// Absolute path inside.
+        target: PathBuf,
+    },
+    /// A small file in memory that the command may not write to.
+    File {
+        /// What is in it.
+        content: Content,
+        /// Permission bits.
+        mode: u32,
+        /// Owner's number, inside.
+        uid: u32,
+        /// Group's number, inside.
+        gid: u32,
+        /// Absolute path inside.
+        target: PathBuf,
+    },
+}
+
+/// Bytes that no message shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content(pub Vec<u8>);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} bytes", self.0.len())
+    }
 }
 
 impl Mount {
     pub(super) fn target(&self) -> &std::path::Path {
         match self {
-            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Layers { target, .. }
+            | Self::File { target, .. } => target,
         }
     }
 }

@@ -34,7 +34,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub use command::{Command, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
+pub use command::{Command, Content, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
 pub use error::{Cause, SandboxError};
 pub use probe::{Mode, Probe, probe, probe_once};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
-use crate::configuration::{AnnotationLevel, Name};
+use crate::configuration::{AnnotationLevel, Name, Secret};
 use crate::event::{CommitId, Event};
 use crate::identity::{Explained, ExplainedLabel};
 use crate::text::Text;
@@ -104,6 +104,9 @@ pub struct PlannedService {
     pub target: Option<String>,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// Where secrets of its build come from, by id; never their values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 /// A suite that will run.

@@ -260,6 +260,7 @@ impl Planning<'_> {
             dockerfile: service.dockerfile(),
             target: service.target.clone(),
             args: service.args.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+            secrets: service.secrets.clone(),
         })
     }
 

@@ -1,5 +1,7 @@
 //! `build`: images of services, or of one Dockerfile without any configuration.
 
+mod options;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -60,6 +62,8 @@ pub struct Arguments {
     /// Longest time one step may take, such as 30m
     #[arg(long, value_name = "TIME")]
     step_timeout: Option<pipeline::configuration::Timespan>,
+    #[command(flatten)]
+    options: options::Options,
 }
 
 #[derive(Serialize)]
@@ -195,6 +199,7 @@ impl Arguments {
             source_date_epoch: epoch,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             no_cache: self.no_cache,
+            options: self.options.read(&session.environment)?,
         })
     }
 
@@ -216,6 +221,7 @@ impl Arguments {
             no_cache: self.no_cache,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
+            options: self.options.read(&session.environment)?,
         })
     }
 }

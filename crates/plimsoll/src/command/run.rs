@@ -116,6 +116,7 @@ impl Arguments {
             no_cache: self.no_cache,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
+            options: builder::BuildOptions::default(),
         })
     }
 }

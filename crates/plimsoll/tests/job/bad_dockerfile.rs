@@ -61,8 +61,7 @@ fn parts_of_the_language_that_are_not_done_name_their_line() {
         let dockerfile = format!("FROM local/base:1\n\n{instruction}\n");
         check(&dockerfile, 2, &["Dockerfile:3", name, "not supported"]);
     };
-    unsupported("RUN --mount=type=cache,target=/c true", "--mount");
-    unsupported("RUN --security=insecure true", "--security");
+    unsupported("RUN --device=vendor.com/gpu true", "--device");
     unsupported("ADD https://localhost/x /x", "https://localhost/x");
     unsupported("ONBUILD RUN true", "ONBUILD");
 }

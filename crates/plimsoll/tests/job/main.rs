@@ -16,6 +16,7 @@ mod build_cache;
 mod build_damage;
 mod build_killed;
 mod language_copy;
+mod language_mounts;
 mod run_ci;
 mod run_failures;
 mod run_registry;

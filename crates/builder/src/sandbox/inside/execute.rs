@@ -42,7 +42,9 @@ fn prepare(command: &Command, users: Users, input: Option<&OwnedFd>) -> Result<P
     if users == Users::Single {
         privileges::call_own_id(&account)?;
     }
-    privileges::drop_capabilities()?;
+    if !command.privileged {
+        privileges::drop_capabilities()?;
+    }
     privileges::become_user(&account)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     system::reset_signals().map_err(setup)?;

@@ -10,6 +10,7 @@
 //! with init everything in its process namespace. So nothing outlives a caller that is killed.
 
 mod account;
+mod asked;
 mod devices;
 mod execute;
 mod health;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, chmod, open};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use rustix::process::{chdir, pivot_root};
 
 use super::privileges;
@@ -157,6 +157,25 @@ fn join_for_looking(
             // Stays under the final mount and is let go with the machine's root.
             join(several, None, place, user_namespace)?;
             open_layer(place).map(Some)
+        }
+    }
+}
+
+/// Mounts extracted layers on the folder `place`, to be written to where two folders are given for that.
+/// A single layer that nobody writes to is mounted itself.
+pub(super) fn mount_layers(
+    lowers: &[PathBuf],
+    writes: Option<&(PathBuf, PathBuf)>,
+    place: &Path,
+    user_namespace: bool,
+) -> Result<(), SandboxError> {
+    let layers = lowers.iter().map(|path| open_layer(path)).collect::<Result<Vec<_>, _>>()?;
+    let writes = writes.map(|(upper, work)| Ok((open_layer(upper)?, open_layer(work)?))).transpose()?;
+    match (&lowers[..], &writes) {
+        ([only], None) => mount_bind(only, place).map_err(|errno| unusable(only, errno)),
+        (_, writes) => {
+            let writes = writes.as_ref().map(|(upper, work)| (upper, work));
+            join(&layers, writes, place, user_namespace)
         }
     }
 }

@@ -59,7 +59,10 @@ pub(super) fn drop_capabilities() -> Result<(), SandboxError> {
 /// Becomes the user of the command, for good.
 pub(super) fn become_user(account: &Account) -> Result<(), SandboxError> {
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    let groups: Vec<_> = account.groups.iter().copied().map(Gid::from_raw).collect();
+    // The user's own group is among the others as well, as in Docker: a program that changes its group keeps it.
+    let mut groups = vec![account.gid];
+    groups.extend(account.groups.iter().copied().filter(|group| *group != account.gid));
+    let groups: Vec<_> = groups.into_iter().map(Gid::from_raw).collect();
     match set_thread_groups(&groups) {
         // With a single id mapped, the kernel forbids it, and there are no groups to be in.
         Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}

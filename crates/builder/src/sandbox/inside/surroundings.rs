@@ -54,9 +54,11 @@ pub(super) fn places(mounts: &[Mount]) -> Result<Vec<Place>, SandboxError> {
     Ok(places)
 }
 
-fn is_directory(mount: &Mount) -> Result<bool, SandboxError> {
+pub(super) fn is_directory(mount: &Mount) -> Result<bool, SandboxError> {
     match mount {
         Mount::Tmpfs { .. } => Ok(true),
+        Mount::Layers { directory, .. } => Ok(*directory),
+        Mount::File { .. } => Ok(false),
         Mount::Bind { source, target, .. } => match fs::metadata(source) {
             Ok(found) => Ok(found.is_dir()),
             Err(error) => Err(SandboxError::Mount {
@@ -74,14 +76,16 @@ pub(super) fn mount(root: &Path, job: &Job, user_namespace: bool) -> Result<(), 
     tree.process_information()?;
     devices::mount(&tree, user_namespace)?;
     tree.system_information(&job.command, user_namespace)?;
-    tree.protect()?;
+    if !job.command.privileged {
+        tree.protect()?;
+    }
     tree.name_resolution(&job.command)?;
-    job.command.mounts.iter().try_for_each(|mount| tree.asked_for(mount))
+    job.command.mounts.iter().try_for_each(|mount| tree.asked_for(mount, user_namespace))
 }
 
 /// The root file system while it is being furnished.
 pub(super) struct Tree {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     folder: rustix::fd::OwnedFd,
 }
 
@@ -196,27 +200,6 @@ impl Tree {
             fs::remove_file(&scratch).map_err(cannot)?;
         }
         Ok(())
-    }
-
-    fn asked_for(&self, mount: &Mount) -> Result<(), SandboxError> {
-        let place = self.place(mount.target(), is_directory(mount)?)?;
-        match mount {
-            Mount::Bind { source, target, read_only } => {
-                let cannot = |cause: Cause| failed(&source.display().to_string(), target, cause);
-                mount_bind_recursive(source, &place).map_err(|errno| cannot(errno.into()))?;
-                if *read_only {
-                    system::make_read_only(&place, Reach::Tree).map_err(|error| cannot(error.into()))?;
-                }
-                Ok(())
-            }
-            Mount::Tmpfs { target, size } => {
-                let flags = MountFlags::NOSUID | MountFlags::NODEV;
-                let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
-                let options = CString::new(format!("mode=1777{size}")).expect("a number holds no NUL");
-                rustix::mount::mount("tmpfs", &place, "tmpfs", flags, options.as_c_str())
-                    .map_err(|errno| failed("tmpfs", target, errno))
-            }
-        }
     }
 }
 
