@@ -162,7 +162,7 @@ def main():
 def guarded(engines, case):
     try:
         return check(engines, case)
-    except (AssertionError, OSError, KeyError, ValueError) as error:
+    except (AssertionError, OSError, KeyError, ValueError, TypeError) as error:
         return "failed", f"    {type(error).__name__}: {error}"
 
 

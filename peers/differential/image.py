@@ -20,12 +20,12 @@ def read(path):
             document = json.loads(blob(document["manifests"][0]["digest"]))
         config = json.loads(blob(document["config"]["digest"]))
         tree = {}
-        for layer in document["layers"]:
+        for layer in document["layers"] or []:
             apply(tree, entries(blob(layer["digest"])))
     inner = {key: config.get("config", {}).get(key) for key in CONFIG_KEYS}
     outer = {key: config.get(key) for key in ("architecture", "os", "variant", "author")}
     history = [{key: entry.get(key) for key in ("created_by", "comment", "empty_layer", "author")}
-               for entry in config.get("history", [])]
+               for entry in config.get("history") or []]
     return shown(tree), {**outer, **{key: value for key, value in inner.items() if value}}, history
 
 

@@ -79,8 +79,19 @@ pub struct BuildOptions {
     pub hosts: Vec<(IpAddr, String)>,
     /// Whether `RUN --security=insecure` is allowed.
     pub insecure: bool,
+    /// What stands in the place of images, by their names in the Dockerfile.
+    pub contexts: BTreeMap<String, NamedContext>,
     /// Stages, by name, whose steps run even where their results are known; numbers count as names.
     pub no_cache_filter: Vec<String>,
+}
+
+/// What stands in the place of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder, for COPY --from and mounts.
+    Folder(PathBuf),
+    /// Another image, by a name that [`Bases`] finds.
+    Image(String),
 }
 
 /// Bytes that are never shown.

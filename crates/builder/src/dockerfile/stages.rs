@@ -99,7 +99,22 @@ impl Dockerfile {
             let origins: Result<Vec<_>, _> = stage.instructions.iter().map(|one| self.origins(one)).collect();
             graph.sources.push(origins?.into_iter().flatten().collect());
         }
+        self.add_triggers(&mut graph)?;
         Ok(graph)
+    }
+
+    /// Adds what a stage takes files from because of ONBUILD in the stage it starts from.
+    fn add_triggers(&self, graph: &mut StageGraph) -> Result<(), DockerfileError> {
+        for index in 0..self.stages.len() {
+            let Origin::Stage(base) = graph.bases[index] else { continue };
+            for instruction in &self.stages[base].instructions {
+                if let Command::Onbuild(onbuild) = &instruction.command {
+                    let origins = self.origins(&onbuild.instruction)?;
+                    graph.sources[index].extend(origins);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns the stages that `target` needs, ascending: itself last, each after what it needs.

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use oci::{Annotations, Descriptor, DiffId, Digest, Document, ImageConfig, ImageManifest, MediaType};
+use oci::{
+    Annotations, Descriptor, DiffId, Digest, Document, ImageConfig, ImageManifest, MediaType, Platform,
+};
 use store::{Blob, ImageStore};
 
+use super::contexts::Contexts;
 use super::schedule::Schedule;
 use super::scope::{Globals, proxy_environment};
 use super::stage::StageRun;
@@ -19,7 +22,8 @@ use crate::context::Context;
 use crate::dockerfile::{Command, Dockerfile, Origin, Span, StageGraph, Word};
 use crate::error::Location;
 use crate::request::{
-    Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, Observer, StepCount,
+    Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, NamedContext,
+    Observer, StepCount,
 };
 
 /// A build on its way.
@@ -32,6 +36,10 @@ pub(crate) struct Build<'a> {
     pub globals: Globals,
     pub proxies: Vec<String>,
     pub schedule: Schedule<State>,
+    pub contexts: Contexts,
+    /// The stages that are built, and how many steps of triggers there were.
+    needed: BTreeSet<usize>,
+    triggered: AtomicU32,
     /// The number of the first step of each stage.
     pub first_steps: Vec<u32>,
     bases: &'a dyn Bases,
@@ -78,6 +86,9 @@ impl<'a> Build<'a> {
             graph,
             globals,
             first_steps,
+            contexts: Contexts::new(&request.options.contexts),
+            needed: needed.iter().copied().collect(),
+            triggered: AtomicU32::new(0),
             bases,
             used_bases: Mutex::default(),
             context: OnceLock::new(),
@@ -165,6 +176,19 @@ impl<'a> Build<'a> {
         self.cached.fetch_add(u32::from(cached), Ordering::Relaxed);
     }
 
+    /// Returns the number of a step that no line of the Dockerfile has: one more than all before.
+    pub fn triggered_step(&self) -> u32 {
+        self.total + 1 + self.triggered.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns what another stage came to; one that only a trigger of an image asks for is built here.
+    pub fn stage(&self, index: usize) -> Result<Arc<State>, BuildError> {
+        match self.needed.contains(&index) {
+            true => self.schedule.wait(index),
+            false => StageRun::run(self, index).map(Arc::new),
+        }
+    }
+
     /// Returns a place in the Dockerfile, for messages.
     pub fn location(&self, span: Span, instruction: &str) -> Location {
         let instruction = instruction.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -177,28 +201,28 @@ impl<'a> Build<'a> {
     }
 
     /// Returns the state of `FROM scratch`.
-    pub fn scratch(&self) -> State {
-        State::scratch(&self.request.platform, &self.request.created, self.dockerfile.directives.escape)
+    pub fn scratch(&self, platform: &Platform) -> State {
+        State::scratch(platform, &self.request.created, self.dockerfile.directives.escape)
     }
 
     /// Returns the state of `FROM name` with all blobs in the local store.
-    pub fn image(&self, name: &str, location: &Location) -> Result<State, BuildError> {
+    pub fn image(&self, name: &str, platform: &Platform, location: &Location) -> Result<State, BuildError> {
         let refused = |source| BuildError::Base { location: location.clone(), name: name.to_owned(), source };
-        let request = BaseRequest { name, platform: &self.request.platform };
+        let named = match self.contexts.find(name) {
+            Some(NamedContext::Image(image)) => image,
+            _ => name,
+        };
+        let request = BaseRequest { name: named, platform };
         let base = self.bases.find(&request).map_err(refused)?;
         let (config, layers) = self.fetch(name, &base).map_err(|error| refused(Box::new(error)))?;
-        if let Some(trigger) = config.config.on_build.first() {
-            let what = format!("a base image with ONBUILD triggers ({trigger})");
-            return Err(BuildError::Unsupported { location: location.clone(), what });
-        }
-        if !self.request.platform.accepts(&config.platform()) {
-            let reason =
-                format!("it is for {}, the build is for {}", config.platform(), self.request.platform);
+        if !platform.accepts(&config.platform()) {
+            let reason = format!("it is for {}, the stage is for {platform}", config.platform());
             return Err(refused(reason.into()));
         }
         let digest = base.manifest.digest();
         self.used().insert(name.to_owned(), (digest, base.reference));
-        Ok(State::from_image(config, layers, &self.request.created, self.dockerfile.directives.escape))
+        let escape = self.dockerfile.directives.escape;
+        Ok(State::from_image(config, layers, platform, &self.request.created, escape))
     }
 
     fn fetch(&self, name: &str, base: &Base) -> Result<(ImageConfig, Vec<LayerRef>), BuildError> {
@@ -321,6 +345,11 @@ fn warn_unused(dockerfile: &Dockerfile, globals: &Globals, observer: Observer<'_
     for stage in &dockerfile.stages {
         for instruction in &stage.instructions {
             if let Command::Arg(arguments) = &instruction.command {
+                declared.extend(arguments.iter().map(|argument| argument.name.text.clone()));
+            }
+            if let Command::Onbuild(onbuild) = &instruction.command
+                && let Command::Arg(arguments) = &onbuild.instruction.command
+            {
                 declared.extend(arguments.iter().map(|argument| argument.name.text.clone()));
             }
         }

@@ -145,6 +145,8 @@ fn add_archives(
             let plain = with_documents(plain, &expanded.documents);
             let placed = place(&below.tree, &expanded.destination, &plain, &attributes)
                 .map_err(|reason| stage.refuse(at, reason))?;
+            // What an archive brings keeps its modes, and so do the folders it goes to.
+            let attributes = stage.attributes(owner, None);
             let unpacking = unpack::Unpacking {
                 workspace: stage.build.workspace,
                 context,

@@ -20,14 +20,21 @@ impl<'a> From<'a> {
     pub fn origin(stage: &StageRun<'a>, at: &Instruction, origin: &Origin) -> Result<Self, BuildError> {
         match origin {
             Origin::Stage(index) => {
-                let layers = stage.build.schedule.wait(*index)?.layers.clone();
+                if *index >= stage.stage.index {
+                    let label = stage.build.dockerfile.stage_label(*index);
+                    return Err(stage.refuse(at, format!("{label} comes after this stage or is this stage")));
+                }
+                let layers = stage.build.stage(*index)?.layers.clone();
                 Ok(Self::Layers { layers, name: stage.build.dockerfile.stage_label(*index) })
             }
             Origin::External(name) if name == "scratch" => {
                 Ok(Self::Layers { layers: Vec::new(), name: name.clone() })
             }
             Origin::External(name) => {
-                let layers = stage.build.image(name, &stage.location(at))?.layers;
+                if let Some(folder) = stage.build.contexts.folder(stage.build.workspace, name)? {
+                    return Ok(Self::Context(folder));
+                }
+                let layers = stage.build.image(name, &stage.state.platform, &stage.location(at))?.layers;
                 Ok(Self::Layers { layers, name: format!("the image {name}") })
             }
         }

@@ -6,6 +6,7 @@
 //! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
 //! | `run` | RUN |
 //! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
+//! | `contexts` | named contexts |
 //! | `from` | context, stage or image that files come from |
 //! | `copy`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
 //! | `contents`, `accounts` | single files and names out of layers |
@@ -17,6 +18,7 @@ mod agent;
 mod build;
 mod caches;
 mod contents;
+mod contexts;
 mod copy;
 mod fill;
 mod from;

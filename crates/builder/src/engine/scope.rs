@@ -2,7 +2,7 @@
 //!
 //! | where from | seen by expansion | seen by RUN | in the key and history |
 //! |---|---|---|---|
-//! | ENV, and the base image's environment | yes, first | yes | yes |
+//! | ENV, and the base image's environment | yes, over an ARG that stands above it | yes | yes |
 //! | ARG of the stage with a value | yes | yes | yes |
 //! | proxy arguments given, not declared | no | yes | no |
 //! | ARG before the first FROM | in FROM, and in a stage that declares it again | no | no |
@@ -78,8 +78,17 @@ impl Globals {
 /// The variables of one stage.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
-    /// Arguments in the order of their declaration; one without value is declared and empty-handed.
-    arguments: Vec<(String, Option<String>)>,
+    /// Arguments in the order of their declaration.
+    arguments: Vec<Declared>,
+}
+
+/// An argument of a stage; one without value is declared and empty-handed.
+#[derive(Clone, Debug)]
+struct Declared {
+    name: String,
+    value: Option<String>,
+    /// Whether it stands below an ENV of its name, so that its value counts.
+    over_environment: bool,
 }
 
 impl Scope {
@@ -87,43 +96,57 @@ impl Scope {
     pub fn declare(&mut self, globals: &Globals, name: &str, default: Option<String>) {
         let value = globals.given.get(name).cloned().or(default);
         let value = value.or_else(|| globals.get(name).map(str::to_owned));
-        match self.arguments.iter_mut().find(|(known, _)| known == name) {
-            Some(argument) => argument.1 = value,
-            None => self.arguments.push((name.to_owned(), value)),
+        let over_environment = value.is_some();
+        match self.find_mut(name) {
+            Some(known) => (known.value, known.over_environment) = (value, over_environment),
+            None => self.arguments.push(Declared { name: name.to_owned(), value, over_environment }),
         }
     }
 
-    /// Returns the value that expansion sees; the environment wins over arguments.
-    pub fn get<'a>(&'a self, environment: &'a [String], name: &str) -> Option<&'a str> {
-        let argument =
-            || self.arguments.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_deref());
-        environment_value(environment, name).or_else(argument)
+    /// Notes that ENV sets a name: from here on it wins over the argument.
+    pub fn set_by_environment(&mut self, name: &str) {
+        if let Some(known) = self.find_mut(name) {
+            known.over_environment = false;
+        }
     }
 
-    /// Returns `NAME=value` of each argument with a value, sorted by name; where the environment
-    /// has the name, with the environment's value.
+    fn find_mut(&mut self, name: &str) -> Option<&mut Declared> {
+        self.arguments.iter_mut().find(|known| known.name == name)
+    }
+
+    /// Returns the value that expansion sees: of ENV and ARG, that of the later one.
+    pub fn get<'a>(&'a self, environment: &'a [String], name: &str) -> Option<&'a str> {
+        match self.arguments.iter().find(|known| known.name == name) {
+            Some(argument) => argument.seen(environment),
+            None => environment_value(environment, name),
+        }
+    }
+
+    /// Returns `NAME=value` of each argument in the order of declaration, as the history has it; one without
+    /// value is `NAME=`.
     pub fn arguments(&self, environment: &[String]) -> Vec<String> {
-        let mut list: Vec<String> = self
-            .arguments
-            .iter()
-            .filter_map(|(name, value)| {
-                let value = environment_value(environment, name).or(value.as_deref())?;
-                Some(format!("{name}={value}"))
-            })
-            .collect();
-        list.sort();
-        list
+        let shown =
+            |known: &Declared| format!("{}={}", known.name, known.seen(environment).unwrap_or_default());
+        self.arguments.iter().map(shown).collect()
     }
 
     /// Returns the environment of a RUN step without the proxy settings: what its key holds.
     pub fn step_environment(&self, environment: &[String]) -> Vec<String> {
         let mut list = environment.to_vec();
-        for (name, value) in &self.arguments {
-            if let (None, Some(value)) = (environment_value(environment, name), value) {
-                list.push(format!("{name}={value}"));
+        for argument in &self.arguments {
+            if let Some(value) = argument.seen(environment) {
+                set_environment(&mut list, &argument.name, value);
             }
         }
         list
+    }
+}
+
+impl Declared {
+    fn seen<'a>(&'a self, environment: &'a [String]) -> Option<&'a str> {
+        let own = self.value.as_deref();
+        let environment = environment_value(environment, &self.name);
+        if self.over_environment { own.or(environment) } else { environment.or(own) }
     }
 }
 
@@ -186,12 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_over_arguments() {
-        let scope = scope(&globals(&[]), &[("A", Some("argument"))]);
-        let environment = vec!["A=environment".to_owned()];
+    fn of_env_and_arg_the_later_one_wins() {
+        let mut scope = scope(&globals(&[]), &[("A", Some("argument")), ("B", None)]);
+        let environment = vec!["A=environment".to_owned(), "B=b".to_owned()];
+        assert_eq!(scope.get(&environment, "A"), Some("argument"));
+        assert_eq!(scope.get(&environment, "B"), Some("b"));
+        scope.set_by_environment("A");
         assert_eq!(scope.get(&environment, "A"), Some("environment"));
-        assert_eq!(scope.arguments(&environment), ["A=environment"]);
-        assert_eq!(scope.step_environment(&environment), ["A=environment"]);
+        assert_eq!(scope.arguments(&environment), ["A=environment", "B=b"]);
+        assert_eq!(scope.step_environment(&environment), ["A=environment", "B=b"]);
     }
 
     #[test]

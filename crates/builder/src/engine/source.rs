@@ -1,5 +1,6 @@
 //! What COPY and ADD select, from a context or from layers, as items that can be placed.
 
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use layer::{FollowLast, Kind};
@@ -21,7 +22,22 @@ const HASHING_THREADS: usize = 4;
 
 /// Opens the context of a build with the ignore file that belongs to its Dockerfile.
 pub(crate) fn open_context(request: &BuildRequest, workspace: &Workspace) -> Result<Context, BuildError> {
-    let ignore = ignore_file(request)?;
+    let own = request.dockerfile.file_name().map(|name| {
+        let mut name = name.to_owned();
+        name.push(".dockerignore");
+        request.dockerfile.with_file_name(name)
+    });
+    let ignores: Vec<PathBuf> = own.into_iter().chain([request.context.join(".dockerignore")]).collect();
+    open_folder(&request.context, &ignores, workspace)
+}
+
+/// Opens a folder as a context with the first of the ignore files that is there.
+pub(crate) fn open_folder(
+    folder: &Path,
+    ignores: &[PathBuf],
+    workspace: &Workspace,
+) -> Result<Context, BuildError> {
+    let ignore = ignore_file(ignores)?;
     let cache_folder = workspace.context_cache()?;
     let options = ContextOptions {
         threads: HASHING_THREADS,
@@ -29,8 +45,7 @@ pub(crate) fn open_context(request: &BuildRequest, workspace: &Workspace) -> Res
         cache_folder: Some(cache_folder),
         permissions: Permissions::AsFound,
     };
-    Context::open(&request.context, &ignore, options)
-        .map_err(|error| BuildError::layer("read the context", error))
+    Context::open(folder, &ignore, options).map_err(|error| BuildError::layer("read the context", error))
 }
 
 /// The time by the clock that stamps files, which is what times of files are held against.
@@ -38,20 +53,15 @@ fn file_system_time(folder: &std::path::Path) -> std::io::Result<SystemTime> {
     tempfile::tempfile_in(folder)?.metadata()?.modified()
 }
 
-fn ignore_file(request: &BuildRequest) -> Result<IgnoreFile, BuildError> {
-    let own = request.dockerfile.file_name().map(|name| {
-        let mut name = name.to_owned();
-        name.push(".dockerignore");
-        request.dockerfile.with_file_name(name)
-    });
-    for path in own.into_iter().chain([request.context.join(".dockerignore")]) {
-        match std::fs::read(&path) {
+fn ignore_file(paths: &[PathBuf]) -> Result<IgnoreFile, BuildError> {
+    for path in paths {
+        match std::fs::read(path) {
             Ok(bytes) => {
                 let file = IgnoreFile::parse(&bytes, &path.display().to_string());
                 return file.map_err(|error| BuildError::layer("use the ignore file", error));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(io_error("read", &path, source)),
+            Err(source) => return Err(io_error("read", path, source)),
         }
     }
     Ok(IgnoreFile::empty())

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use oci::Platform;
+
 use super::build::Build;
 use super::contents::View;
 use super::mounts::Mounts;
@@ -12,9 +14,11 @@ use super::workspace::{LayerRef, chain};
 use super::{copy, fill};
 use crate::cache::{CacheKey, KeyBuilder, StepRecord};
 use crate::dockerfile::{
-    Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Stage,
+    Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Span, Stage,
+    parse_trigger,
 };
 use crate::error::Location;
+use crate::request::NamedContext;
 use crate::sandbox::Network;
 use crate::{BuildError, BuildEvent};
 
@@ -25,6 +29,8 @@ pub(crate) struct StageRun<'a> {
     pub state: State,
     /// Number of the next step that makes a layer.
     next_step: u32,
+    /// Where the trigger that is carried out came from: its FROM.
+    triggered_by: Option<Span>,
 }
 
 /// A step that makes a layer, on its way.
@@ -44,16 +50,30 @@ impl<'a> StageRun<'a> {
     pub fn run(build: &'a Build<'a>, index: usize) -> Result<State, BuildError> {
         let stage = &build.dockerfile.stages[index];
         let state = base_state(build, index)?;
-        let mut run = Self { build, stage, state, next_step: build.first_steps[index] };
+        let next_step = build.first_steps[index];
+        let mut run = Self { build, stage, state, next_step, triggered_by: None };
+        run.triggers()?;
         for instruction in &stage.instructions {
             run.instruction(instruction)?;
         }
         Ok(run.state)
     }
 
-    /// Returns the place of an instruction, for messages.
+    /// Carries out what ONBUILD left in the base; it is not handed down.
+    fn triggers(&mut self) -> Result<(), BuildError> {
+        let triggers = std::mem::take(&mut self.state.config.config.on_build);
+        self.triggered_by = Some(self.stage.span);
+        for trigger in &triggers {
+            let name = format!("ONBUILD of {}", self.stage.base.text);
+            self.instruction(&parse_trigger(trigger, &name)?)?;
+        }
+        self.triggered_by = None;
+        Ok(())
+    }
+
+    /// Returns the place of an instruction, for messages; that of a trigger is its FROM.
     pub fn location(&self, instruction: &Instruction) -> Location {
-        self.build.location(instruction.span, &instruction.original)
+        self.build.location(self.triggered_by.unwrap_or(instruction.span), &instruction.original)
     }
 
     /// Returns an error about an instruction.
@@ -141,7 +161,6 @@ impl<'a> StageRun<'a> {
             }
             Command::Copy(transfer) => copy::copy(self, instruction, transfer),
             Command::Add(add) => copy::add(self, instruction, add),
-            Command::Onbuild(_) => Err(self.unsupported(instruction, "ONBUILD")),
             _ => unreachable!("the state carries out every instruction that makes no layer"),
         }
     }
@@ -153,8 +172,14 @@ impl<'a> StageRun<'a> {
         created_by: String,
         work: impl FnOnce(&Self, &Step) -> Result<Outcome, BuildError>,
     ) -> Result<(), BuildError> {
-        let step = Step { number: self.next_step, location: self.location(instruction) };
-        self.next_step += 1;
+        let number = match self.triggered_by {
+            Some(_) => self.build.triggered_step(),
+            None => {
+                self.next_step += 1;
+                self.next_step - 1
+            }
+        };
+        let step = Step { number, location: self.location(instruction) };
         (self.build.observer)(BuildEvent::StepStarted {
             number: step.number,
             stage: self.build.dockerfile.stage_label(self.stage.index),
@@ -207,7 +232,7 @@ impl<'a> StageRun<'a> {
         };
         let created_by = self.run_history(&step, &environment);
         self.layer_step(instruction, created_by, |stage, at| {
-            let key = step.key(&stage.state.layers, &stage.build.request.platform);
+            let key = step.key(&stage.state.layers, &stage.state.platform);
             stage.known_or(at, &key, || {
                 let mut output = |bytes: &[u8]| {
                     (stage.build.observer)(BuildEvent::StepOutput {
@@ -241,6 +266,10 @@ impl<'a> StageRun<'a> {
         let folder = self.state.absolute(path);
         self.state.config.config.working_dir.clone_from(&folder);
         let created_by = format!("WORKDIR {folder}");
+        if folder == "/" {
+            self.state.push_history(created_by, true);
+            return Ok(());
+        }
         self.layer_step(instruction, created_by, |stage, step| {
             let user = stage.state.config.config.user.clone();
             let key = KeyBuilder::new("workdir")
@@ -296,21 +325,24 @@ impl<'a> StageRun<'a> {
 fn base_state(build: &Build<'_>, index: usize) -> Result<State, BuildError> {
     let stage = &build.dockerfile.stages[index];
     let location = build.location(stage.span, &stage.original);
-    if let Some(platform) = &stage.platform {
-        let wanted = build.global(platform)?;
-        let same = wanted.parse::<oci::Platform>().map(|wanted| build.request.platform.accepts(&wanted));
-        match same {
-            Ok(true) => {}
-            Ok(false) => {
-                let what = format!("FROM --platform={wanted} in a build for {}", build.request.platform);
-                return Err(BuildError::Unsupported { location, what });
-            }
-            Err(error) => return Err(BuildError::Instruction { location, reason: error.to_string() }),
+    let platform = match &stage.platform {
+        None => build.request.platform.clone(),
+        Some(word) => {
+            let wanted = build.global(word)?;
+            let parsed = wanted.parse::<Platform>();
+            parsed.map_err(|error| BuildError::Instruction {
+                location: location.clone(),
+                reason: error.to_string(),
+            })?
         }
-    }
+    };
     match &build.graph.bases[index] {
-        Origin::Stage(base) => Ok(build.schedule.wait(*base)?.child()),
-        Origin::External(name) if name == "scratch" => Ok(build.scratch()),
-        Origin::External(name) => build.image(name, &location),
+        Origin::Stage(base) => Ok(build.stage(*base)?.child()),
+        Origin::External(name) if name == "scratch" => Ok(build.scratch(&platform)),
+        Origin::External(name) if matches!(build.contexts.find(name), Some(NamedContext::Folder(_))) => {
+            let what = format!("FROM {name}, which --build-context makes a folder (copy from it instead)");
+            Err(BuildError::Unsupported { location, what })
+        }
+        Origin::External(name) => build.image(name, &platform, &location),
     }
 }

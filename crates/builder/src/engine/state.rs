@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub layers: Vec<LayerRef>,
     pub config: ImageConfig,
     pub scope: Scope,
+    /// What the stage is for; COPY --from takes images for it, and steps run as it.
+    pub platform: Platform,
     created: String,
     escape: char,
     /// CMD stood in this stage, so ENTRYPOINT does not clear it.
@@ -40,12 +42,18 @@ impl State {
         };
         config.config.env.push(DEFAULT_PATH.to_owned());
         "/".clone_into(&mut config.config.working_dir);
-        Self::new(config, Vec::new(), created, escape)
+        Self::new(config, Vec::new(), platform, created, escape)
     }
 
     /// Returns the state of a stage that starts from an image or another stage.
-    pub fn from_image(config: ImageConfig, layers: Vec<LayerRef>, created: &str, escape: char) -> Self {
-        let mut state = Self::new(config, layers, created, escape);
+    pub fn from_image(
+        config: ImageConfig,
+        layers: Vec<LayerRef>,
+        platform: &Platform,
+        created: &str,
+        escape: char,
+    ) -> Self {
+        let mut state = Self::new(config, layers, platform, created, escape);
         if environment_value(&state.config.config.env, "PATH").is_none() {
             state.config.config.env.insert(0, DEFAULT_PATH.to_owned());
         }
@@ -58,9 +66,15 @@ impl State {
         Self { own_cmd: false, ..self.clone() }
     }
 
-    fn new(config: ImageConfig, layers: Vec<LayerRef>, created: &str, escape: char) -> Self {
-        let (scope, created) = (Scope::default(), created.to_owned());
-        Self { layers, config, scope, created, escape, own_cmd: false }
+    fn new(
+        config: ImageConfig,
+        layers: Vec<LayerRef>,
+        platform: &Platform,
+        created: &str,
+        escape: char,
+    ) -> Self {
+        let (scope, created, platform) = (Scope::default(), created.to_owned(), platform.clone());
+        Self { layers, config, scope, platform, created, escape, own_cmd: false }
     }
 
     /// Expands a word with the variables in scope.
@@ -106,12 +120,12 @@ impl State {
         self.push_history(created_by, false);
     }
 
-    fn push_history(&mut self, created_by: String, empty_layer: bool) {
+    /// Adds the history of an instruction.
+    pub fn push_history(&mut self, created_by: String, empty_layer: bool) {
         self.config.history.push(History {
             created: Some(self.created.clone()),
             created_by: Some(created_by),
             comment: Some(COMMENT.to_owned()),
-            author: self.config.author.clone(),
             empty_layer,
             ..History::default()
         });
@@ -141,6 +155,7 @@ impl State {
                 let pairs = self.pairs(pairs)?;
                 for (name, value) in &pairs {
                     set_environment(&mut self.config.config.env, name, value);
+                    self.scope.set_by_environment(name);
                 }
                 format!("ENV {}", joined(&pairs))
             }
@@ -158,7 +173,7 @@ impl State {
             Command::Cmd(line) => {
                 let words = self.command_words(line);
                 let text = quoted(&words);
-                self.config.config.args_escaped = matches!(line, CommandLine::Shell(_));
+                self.config.config.args_escaped = true;
                 self.config.config.cmd = Some(words);
                 self.own_cmd = true;
                 format!("CMD {text}")
@@ -203,11 +218,12 @@ impl State {
                 self.config.author = Some(name.text.clone());
                 format!("MAINTAINER {}", name.text)
             }
-            Command::Workdir(_)
-            | Command::Copy(_)
-            | Command::Add(_)
-            | Command::Run(_)
-            | Command::Onbuild(_) => {
+            Command::Onbuild(onbuild) => {
+                // It is in no history, as for BuildKit: what it does is, once it is done.
+                self.config.config.on_build.push(onbuild.trigger.clone());
+                return Ok(true);
+            }
+            Command::Workdir(_) | Command::Copy(_) | Command::Add(_) | Command::Run(_) => {
                 return Ok(false);
             }
         };

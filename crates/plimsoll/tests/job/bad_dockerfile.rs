@@ -63,7 +63,6 @@ fn parts_of_the_language_that_are_not_done_name_their_line() {
     };
     unsupported("RUN --device=vendor.com/gpu true", "--device");
     unsupported("ADD https://localhost/x /x", "https://localhost/x");
-    unsupported("ONBUILD RUN true", "ONBUILD");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod build_damage;
 mod build_killed;
 mod language_copy;
 mod language_mounts;
+mod language_stages;
 mod run_ci;
 mod run_failures;
 mod run_registry;

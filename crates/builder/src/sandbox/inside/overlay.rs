@@ -171,7 +171,7 @@ pub(super) fn mount_layers(
 ) -> Result<(), SandboxError> {
     let layers = lowers.iter().map(|path| open_layer(path)).collect::<Result<Vec<_>, _>>()?;
     let writes = writes.map(|(upper, work)| Ok((open_layer(upper)?, open_layer(work)?))).transpose()?;
-    match (&lowers[..], &writes) {
+    match (lowers, &writes) {
         ([only], None) => mount_bind(only, place).map_err(|errno| unusable(only, errno)),
         (_, writes) => {
             let writes = writes.as_ref().map(|(upper, work)| (upper, work));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use builder::sandbox::Network;
-use builder::{BuildOptions, Secret};
+use builder::{BuildOptions, NamedContext, Secret};
 use clap::ValueEnum;
 
 use crate::env::Environment;
@@ -30,6 +30,9 @@ pub struct Options {
     /// Allows what is refused otherwise
     #[arg(long, value_name = "ENTITLEMENT")]
     allow: Vec<Entitlement>,
+    /// Puts a folder or an image in the place of an image: NAME=FOLDER, NAME=docker-image://REF, NAME=oci-layout://DIR
+    #[arg(long, value_name = "NAME=CONTEXT")]
+    build_context: Vec<ContextFlag>,
     /// Stages whose steps run even where their results are known
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
@@ -68,6 +71,30 @@ impl FromStr for HostFlag {
         let address = address.trim_matches(['[', ']']);
         let address = address.parse().map_err(|_| format!("{address:?} is not an address"))?;
         Ok(Self(address, name.to_owned()))
+    }
+}
+
+/// `NAME=` and what stands in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ContextFlag(String, NamedContext);
+
+impl FromStr for ContextFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) =
+            text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it is NAME=CONTEXT")?;
+        let context = match value.split_once("://") {
+            Some(("docker-image", image)) => NamedContext::Image(image.to_owned()),
+            Some(("oci-layout", folder)) => NamedContext::Image(format!("oci:{folder}")),
+            Some((other, _)) => {
+                return Err(format!(
+                    "{other}:// is not done here; it is a folder, docker-image:// or oci-layout://"
+                ));
+            }
+            None => NamedContext::Folder(value.into()),
+        };
+        Ok(Self(name.to_owned(), context))
     }
 }
 
@@ -143,6 +170,16 @@ impl SecretFlag {
     }
 }
 
+impl ContextFlag {
+    fn read(&self, environment: &Environment) -> (String, NamedContext) {
+        let context = match &self.1 {
+            NamedContext::Folder(path) => NamedContext::Folder(environment.folder.join(path)),
+            image @ NamedContext::Image(_) => image.clone(),
+        };
+        (self.0.clone(), context)
+    }
+}
+
 impl Options {
     /// Returns what the flags say, secrets read.
     pub fn read(&self, environment: &Environment) -> Result<BuildOptions, Error> {
@@ -156,6 +193,7 @@ impl Options {
             },
             hosts: self.add_host.iter().map(|host| (host.0, host.1.clone())).collect(),
             insecure: self.allow.contains(&Entitlement::SecurityInsecure),
+            contexts: self.build_context.iter().map(|flag| flag.read(environment)).collect(),
             no_cache_filter: self.no_cache_filter.clone(),
         })
     }
@@ -211,6 +249,16 @@ mod tests {
         check("id=a,scr=b", Err("\"scr\" is not known"));
         check("npm", Err("not KEY=VALUE"));
         check("type=vault,id=a", Err("type=vault"));
+    }
+
+    #[test]
+    fn contexts_are_folders_or_images() {
+        let context = |text: &str| text.parse::<ContextFlag>().map(|flag| flag.1);
+        let image = |name: &str| Ok(NamedContext::Image(name.to_owned()));
+        assert_eq!(context("a=../b"), Ok(NamedContext::Folder("../b".into())));
+        assert_eq!(context("a=docker-image://local/b:1"), image("local/b:1"));
+        assert_eq!(context("a=oci-layout:///b:1"), image("oci:/b:1"));
+        assert!(context("a=https://b").is_err() && context("a").is_err() && context("=b").is_err());
     }
 
     #[test]
