@@ -19,6 +19,12 @@ impl Bake {
         Ok(())
     }
 
+    /// Returns file and line where a target's key is set; the line is 0 where it is set nowhere.
+    pub fn line(&self, target: &Target, key: &str) -> (String, usize) {
+        let place = target.place(key).filter(|span| *span != Span::default());
+        place.map(|span| self.sources.line(span)).unwrap_or_default()
+    }
+
     /// Returns an error that shows where a target's key is set.
     pub fn at(&self, target: &Target, key: &str, reason: String) -> BakeError {
         let summary = format!("target {}, {key}: {reason}", target.name);

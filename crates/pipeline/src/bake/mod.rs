@@ -6,7 +6,7 @@
 //! ([`read`]); then targets are chosen, inherit, take overrides and are linked
 //! ([`Definition::select`]). What is computed is bounded in depth and in amount.
 //!
-//! What a build makes of a target is the `plan` room's and the binary's.
+//! [`jobs`] says what the engine does for each target; doing it is the binary's.
 
 mod access;
 mod check;
@@ -18,6 +18,7 @@ mod error;
 mod evaluate;
 mod functions;
 mod hcl;
+mod job;
 mod json;
 mod number;
 mod operate;
@@ -36,6 +37,7 @@ mod world;
 
 pub use entries::{Entry, Secret, Ssh};
 pub use error::BakeError;
+pub use job::{Destination, Dockerfile, Job, NamedBase, jobs};
 pub use print::Printed;
 pub use resolve::{Group, Notice, Variable};
 pub use select::{Bake, Definition, Request};

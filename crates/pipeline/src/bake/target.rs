@@ -133,7 +133,12 @@ pub(super) fn known_key(name: &str) -> Option<&'static str> {
 }
 
 impl Target {
-    /// Returns the file and line where a key was set, for messages.
+    /// Returns the targets that this one inherits from, as it is defined.
+    pub fn inherited(&self) -> impl Iterator<Item = &str> {
+        self.inherits.iter().map(String::as_str)
+    }
+
+    /// Returns where a key was set, for messages.
     pub(super) fn place(&self, key: &str) -> Option<Span> {
         self.places.get(key).copied()
     }

@@ -105,6 +105,8 @@ pub(super) fn target(
     }
     if target.tags.as_ref().is_none_or(Vec::is_empty) {
         target.tags = image.map(|image| vec![image]);
+        let place = service.entries().iter().find(|(key, ..)| key == "image").map(|(_, span, _)| *span);
+        target.places.extend(place.map(|span| ("tags", span)));
     }
     Ok(Some(target))
 }

@@ -1,6 +1,7 @@
 //! `bake`: the targets of a bake or compose file, printed, listed or built.
 
-mod definition;
+mod build;
+pub(super) mod definition;
 mod list;
 mod presence;
 
@@ -100,7 +101,7 @@ impl Arguments {
         presence::check(&session, &bake)?;
         match self.print || session.global.dry_run {
             true => print(&session, &bake),
-            false => Err(Error::usage("only --print and --list are there yet")),
+            false => build::run(&session, &bake, self.metadata_file.as_deref()),
         }
     }
 }

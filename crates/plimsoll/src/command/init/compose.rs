@@ -1,17 +1,17 @@
-//! A draft for what a compose file builds.
+//! A draft for what a compose file builds: its services with a `build` section.
 
 use std::path::Path;
 
 use pipeline::configuration::Prefix;
 
-use super::Draft;
+use super::{Draft, bake};
 use crate::error::Error;
 use crate::session::Session;
 
 /// Reads `file`.
 ///
 /// # Errors
-/// Always: only workflows are read in this version.
-pub(super) fn draft(_: &Session, file: &Path, _: Option<&Prefix>) -> Result<Draft, Error> {
-    Err(Error::usage(format!("{}: a compose file cannot be read by this version", file.display())))
+/// The file cannot be read, or builds nothing.
+pub(super) fn draft(session: &Session, file: &Path, registry: Option<&Prefix>) -> Result<Draft, Error> {
+    bake::draft(session, file, registry)
 }

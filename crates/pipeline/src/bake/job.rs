@@ -1,0 +1,314 @@
+//! Targets as builds: what the engine does for each, in the order of their links, and what it cannot do
+//! for one, said with the place in the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci::{Annotations, Platform, Reference};
+
+use super::entries::Entry;
+use super::error::BakeError;
+use super::path;
+use super::select::Bake;
+use super::target::Target;
+use crate::place::Place;
+
+/// One target to build.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The target.
+    pub target: String,
+    /// The folder that COPY reads.
+    pub context: String,
+    /// The Dockerfile.
+    pub dockerfile: Dockerfile,
+    /// The stage to build.
+    pub stage: Option<String>,
+    /// Values for ARG.
+    pub args: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: Annotations,
+    /// Annotations of each manifest.
+    pub manifest_annotations: Annotations,
+    /// Annotations of the index, where there is one.
+    pub index_annotations: Annotations,
+    /// Platforms, one at least.
+    pub platforms: Vec<Platform>,
+    /// What names in the Dockerfile stand for.
+    pub bases: BTreeMap<String, NamedBase>,
+    /// Names for the image.
+    pub tags: Vec<Reference>,
+    /// Where it goes besides the local store.
+    pub destinations: Vec<Destination>,
+    /// Whether every step runs.
+    pub no_cache: bool,
+    /// Whether nobody asked for it but another target.
+    pub linked: bool,
+    /// What is asked for and has no effect here, a sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dockerfile {
+    /// In a file.
+    File(String),
+    /// In the definition itself.
+    Text(String),
+}
+
+/// What a name in the Dockerfile stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedBase {
+    /// The image of another target.
+    Target(String),
+    /// An image somewhere.
+    Image(Place),
+}
+
+/// Where an image goes besides the local store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the registries that its names say.
+    Registry,
+    /// Into a file that `docker load` reads.
+    DockerArchive(String),
+    /// Into a file with an image layout.
+    OciArchive(String),
+}
+
+/// Returns the builds of all targets, those first that others are linked to.
+///
+/// # Errors
+/// The target, key and place of what the engine does not do.
+pub fn jobs(bake: &Bake) -> Result<Vec<Job>, BakeError> {
+    let mut jobs = Vec::new();
+    let mut done = BTreeSet::new();
+    while done.len() < bake.targets.len() {
+        let before = done.len();
+        for (name, target) in &bake.targets {
+            let links = target.contexts.values().filter_map(|context| context.strip_prefix("target:"));
+            if !done.contains(name) && links.into_iter().all(|link| done.contains(link)) {
+                jobs.push(job(target).map_err(|(key, reason)| bake.at(target, key, reason))?);
+                done.insert(name.clone());
+            }
+        }
+        if done.len() == before {
+            return Err(BakeError::Links("targets are linked in a circle".to_owned()));
+        }
+    }
+    Ok(jobs)
+}
+
+type Wrong = (&'static str, String);
+
+fn job(target: &Target) -> Result<Job, Wrong> {
+    refuse(target)?;
+    let context = target.context.clone().unwrap_or_else(|| ".".to_owned());
+    if path::is_remote(&context) || context.contains("://") {
+        return Err((
+            "context",
+            format!("{context} is an address; only folders of this machine are built from"),
+        ));
+    }
+    let (manifest_annotations, index_annotations) = annotations(target)?;
+    let tags =
+        target.tags.iter().flatten().map(|tag| tag.parse().map_err(|error| ("tags", format!("{error}"))));
+    let mut tags: Vec<Reference> = tags.collect::<Result<_, _>>()?;
+    let destinations = destinations(target, &mut tags)?;
+    let platform = |text: &String| match text.as_str() {
+        "local" => Ok(Platform::host()),
+        text => text.parse::<Platform>().map_err(|error| ("platforms", error.to_string())),
+    };
+    let mut platforms: Vec<Platform> =
+        target.platforms.iter().flatten().map(platform).collect::<Result<_, _>>()?;
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    Ok(Job {
+        target: target.name.clone(),
+        dockerfile: dockerfile(target, &context),
+        context,
+        stage: target.stage.clone(),
+        args: target.args.clone(),
+        labels: target.labels.clone(),
+        manifest_annotations,
+        index_annotations,
+        platforms,
+        bases: bases(target)?,
+        tags,
+        destinations,
+        no_cache: target.no_cache == Some(true),
+        linked: target.linked,
+        remarks: remarks(target),
+    })
+}
+
+/// Refuses what the engine does not do; silence would be another image than the one asked for.
+fn refuse(target: &Target) -> Result<(), Wrong> {
+    let filled = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let unsupported = |key: &'static str, what: &str| {
+        Err((key, format!("{what} by this version; take the key out, or build this target elsewhere")))
+    };
+    if target.secrets.as_ref().is_some_and(|secrets| !secrets.is_empty()) {
+        return unsupported("secret", "secrets are not handed to steps");
+    }
+    if target.ssh.as_ref().is_some_and(|agents| !agents.is_empty()) {
+        return unsupported("ssh", "SSH agents are not handed to steps");
+    }
+    if target.network.as_deref().is_some_and(|network| network != "default") {
+        return unsupported("network", "the network of all steps cannot be chosen");
+    }
+    if target.shm_size.is_some() {
+        return unsupported("shm-size", "the size of /dev/shm cannot be chosen");
+    }
+    if filled(&target.ulimits) {
+        return unsupported("ulimits", "limits of steps cannot be chosen");
+    }
+    if !target.extra_hosts.is_empty() {
+        return unsupported("extra-hosts", "further hosts are not known to steps");
+    }
+    if filled(&target.no_cache_filter) {
+        return unsupported("no-cache-filter", "stages cannot be left out of the cache one by one");
+    }
+    if filled(&target.entitlements) {
+        return unsupported("entitlements", "no step gets more rights than others");
+    }
+    match target.call.as_deref() {
+        None | Some("build" | "") => {}
+        Some(_) => return unsupported("call", "nothing but a build is done"),
+    }
+    match target.attest.iter().flatten().any(|attestation| !attestation.disabled) {
+        true => unsupported("attest", "attestations are not made by bake"),
+        false => Ok(()),
+    }
+}
+
+fn remarks(target: &Target) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let name = &target.name;
+    if target.cache_from.as_ref().or(target.cache_to.as_ref()).is_some_and(|caches| !caches.is_empty()) {
+        remarks.push(format!("target {name}: results of steps are kept in the local store; cache-from and cache-to have no effect"));
+    }
+    if target.pull == Some(true) {
+        remarks.push(format!("target {name}: base images are taken from the local store where they are there; pull has no effect"));
+    }
+    remarks
+}
+
+fn dockerfile(target: &Target, context: &str) -> Dockerfile {
+    if let Some(text) = &target.dockerfile_inline {
+        return Dockerfile::Text(text.clone());
+    }
+    let name = target.dockerfile.as_deref().unwrap_or("Dockerfile");
+    Dockerfile::File(match name.strip_prefix("cwd://") {
+        Some(local) => path::clean(local),
+        None if name.starts_with('/') => name.to_owned(),
+        None => path::clean(&format!("{context}/{name}")),
+    })
+}
+
+fn bases(target: &Target) -> Result<BTreeMap<String, NamedBase>, Wrong> {
+    let base = |(name, context): (&String, &String)| {
+        let image = |place: String| {
+            let place: Place =
+                place.parse().map_err(|error: crate::place::InvalidPlace| ("contexts", error.to_string()))?;
+            Ok((name.clone(), NamedBase::Image(place)))
+        };
+        if let Some(target) = context.strip_prefix("target:") {
+            return Ok((name.clone(), NamedBase::Target(target.to_owned())));
+        }
+        if let Some(reference) = context.strip_prefix("docker-image://") {
+            return image(reference.to_owned());
+        }
+        if let Some(layout) = context.strip_prefix("oci-layout://") {
+            return image(format!("oci:{layout}"));
+        }
+        Err((
+            "contexts",
+            format!(
+                "{name} = {context:?}: a folder or an address as a further context is not supported by this version; target:, docker-image:// and oci-layout:// are"
+            ),
+        ))
+    };
+    target.contexts.iter().map(base).collect()
+}
+
+/// Annotations without a type are those of the manifests, as with the neighbour.
+fn annotations(target: &Target) -> Result<(Annotations, Annotations), Wrong> {
+    let (mut manifest, mut index) = (Annotations::new(), Annotations::new());
+    for text in target.annotations.iter().flatten() {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let (types, name) = name.split_once(':').unwrap_or(("manifest", name));
+        for kind in types.split(',') {
+            let into = match kind {
+                "manifest" => &mut manifest,
+                "index" => &mut index,
+                other => {
+                    return Err((
+                        "annotations",
+                        format!(
+                            "{other}: only annotations of manifest and index are written by this version"
+                        ),
+                    ));
+                }
+            };
+            into.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok((manifest, index))
+}
+
+fn destinations(target: &Target, tags: &mut Vec<Reference>) -> Result<Vec<Destination>, Wrong> {
+    let mut destinations = Vec::new();
+    for output in target.outputs.iter().flatten() {
+        let file = output.attributes.get("dest").filter(|dest| *dest != "-").cloned();
+        let in_folder = output.attributes.get("tar").is_some_and(|tar| tar == "false");
+        let destination = match (output.kind.as_str(), file) {
+            ("cacheonly", _) => continue,
+            ("registry", _) => Destination::Registry,
+            ("image", _) if output.attributes.get("push").is_some_and(|push| push == "true") => {
+                Destination::Registry
+            }
+            ("image", _) => {
+                add_names(output, tags)?;
+                continue;
+            }
+            ("docker", Some(file)) if !in_folder => Destination::DockerArchive(file),
+            ("oci", Some(file)) if !in_folder => Destination::OciArchive(file),
+            ("docker", None) => {
+                return Err(("output", "images are not loaded into a daemon by bake; give it dest=FILE, or load it afterwards: plimsoll save REF -o - | docker load".to_owned()));
+            }
+            (other, _) => {
+                return Err((
+                    "output",
+                    format!(
+                        "type={other} with these attributes is not written by this version; image, registry, docker and oci with dest=FILE, and cacheonly are"
+                    ),
+                ));
+            }
+        };
+        add_names(output, tags)?;
+        destinations.push(destination);
+    }
+    if destinations.contains(&Destination::Registry) {
+        if let Some(local) = tags.iter().find(|tag| tag.repository().registry().is_local()) {
+            return Err(("tags", format!("{local} names no registry to push to")));
+        }
+        if tags.is_empty() {
+            return Err(("output", "a tag is needed to push: there is no name to push to".to_owned()));
+        }
+    }
+    destinations.dedup();
+    Ok(destinations)
+}
+
+fn add_names(output: &Entry, tags: &mut Vec<Reference>) -> Result<(), Wrong> {
+    let names = output.attributes.get("name").map(String::as_str).unwrap_or_default();
+    for name in names.split(',').filter(|name| !name.is_empty()) {
+        let name = name.parse().map_err(|error| ("output", format!("{error}")))?;
+        if !tags.contains(&name) {
+            tags.push(name);
+        }
+    }
+    Ok(())
+}
