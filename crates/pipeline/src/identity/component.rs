@@ -41,8 +41,8 @@ impl<'a> Components<'a> {
 }
 
 fn after_name<'t>(tag: &'t str, name: &str) -> Option<&'t str> {
-    let plain = ["releases/", "release/"].iter().find_map(|folder| tag.strip_prefix(folder));
-    let rest = plain.unwrap_or(tag).strip_prefix(name)?;
+    let inside = ["releases/", "release/"].iter().find_map(|folder| tag.strip_prefix(folder));
+    let rest = [Some(tag), inside].into_iter().flatten().find_map(|tag| tag.strip_prefix(name))?;
     match rest.strip_prefix('/') {
         Some(rest) => (!rest.is_empty()).then_some(rest),
         None => rest.strip_prefix(['-', '@']).filter(|rest| starts_a_version(rest)),
@@ -77,7 +77,7 @@ mod tests {
     #[track_caller]
     fn check(tag: &str, expected: Option<(&str, &str)>) {
         let components = Components {
-            services: vec![("api", None), ("api-admin", None), ("web", Some("frontend-")), ("v", None)],
+            services: vec![("api", None), ("api-admin", None), ("web", Some("frontend-")), ("release", None)],
         };
         assert_eq!(components.released_by(tag), expected, "{tag}");
     }
@@ -95,6 +95,7 @@ mod tests {
         check("frontend-v1", Some(("web", "v1")));
         check("web/v1", None);
         check("api-preview", None);
+        check("release/1.2.3", Some(("release", "1.2.3")));
         check("api/", None);
         check("apis/v1", None);
         check("v1.2.3", None);

@@ -20,7 +20,7 @@ pub struct PlanFacts {
     pub subject: Option<String>,
     /// The time of all images, where the user asks for one (`SOURCE_DATE_EPOCH`).
     pub source_date_epoch: Option<Timestamp>,
-    /// All git tags.
+    /// All git tags; none where the event is not about one.
     pub existing_tags: Vec<String>,
     /// What the registries of services have, where git's tags are not all there is to know.
     pub registry_tags: BTreeMap<Name, RegistryTags>,
@@ -77,7 +77,8 @@ impl PlanFacts {
             registry_tags: BTreeMap::new(),
             descriptions: BTreeMap::new(),
             subject: checkout.commit_subject(&event.revision)?,
-            existing_tags: checkout.tags()?,
+            // Only a git tag is compared with others, and a repository may have thousands of them.
+            existing_tags: if event.tag().is_some() { checkout.tags()? } else { Vec::new() },
             last: images,
             configuration_path: environment.configuration_path,
             registry: environment.registry,
@@ -160,9 +161,13 @@ mod tests {
             registry: "127.0.0.1:5000".parse().unwrap(),
         };
         let folder = repository.path().join("shop");
+        let released = event.clone().assume(&"tag:v1.1.0".parse().unwrap());
+        let of_release =
+            PlanFacts::gather(&checkout, &folder, &released, BTreeMap::new(), environment.clone()).unwrap();
+        assert_eq!(of_release.existing_tags, ["v1.0.0"]);
         let facts = PlanFacts::gather(&checkout, &folder, &event, last, environment).unwrap();
         assert_eq!(facts.subject.as_deref(), Some("feat: web"));
-        assert_eq!(facts.existing_tags, ["v1.0.0"]);
+        assert_eq!(facts.existing_tags, [""; 0]);
         let changed = |name: &str| facts.last[name].changed_paths.clone();
         assert_eq!(changed("api").unwrap(), ["../libs/x", "web/w"]);
         assert_eq!(changed("web"), None);
