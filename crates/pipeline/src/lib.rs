@@ -19,6 +19,7 @@ pub mod identity;
 pub mod image;
 pub mod import;
 pub mod ledger;
+pub mod moving_in;
 pub mod place;
 pub mod plan;
 mod process;

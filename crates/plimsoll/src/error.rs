@@ -86,6 +86,15 @@ pub enum Error {
     /// The CI host.
     #[error(transparent)]
     Forge(ForgeError),
+    /// A workflow that is to be taken over.
+    #[error("{} cannot be taken over", file.display())]
+    Workflow {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: forge::github::workflow::WorkflowError,
+    },
     /// The configuration makes no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -201,7 +210,7 @@ impl Error {
             }
             Self::Configuration(ConfigurationError::Unreadable { source, .. }) => code_of_file(source),
             Self::Configuration(_) | Self::Plan(_) | Self::Metadata(_) => Code::Usage,
-            Self::Forge(ForgeError::Replay { .. }) => Code::Usage,
+            Self::Workflow { .. } | Self::Forge(ForgeError::Replay { .. }) => Code::Usage,
             Self::Forge(ForgeError::File { source, variable: "--event", .. }) => code_of_file(source),
             Self::Forge(_) => Code::Failed,
             Self::Git(GitError::Unreadable { .. }) => Code::Failed,

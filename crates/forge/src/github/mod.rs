@@ -8,9 +8,11 @@
 
 mod commands;
 mod event;
+pub mod expression;
 mod files;
 pub mod metadata;
 pub(crate) mod webhook;
+pub mod workflow;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};

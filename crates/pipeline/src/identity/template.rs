@@ -10,8 +10,9 @@
 //! | `date:FORMAT` | strftime, in UTC |
 //! | `image` | repository of the service; cache locations only |
 //!
-//! Filters follow after `|`, in order: `slug`, `lower`, `trunc:N` (at most N characters), `hash:N` (first N digits
-//! of the SHA-256). `{{` and `}}` are braces. Nothing is escaped.
+//! Filters follow after `|`, in order: `slug`, `clean` (each run of characters that no tag may have becomes one `-`, and
+//! the rest stays, as docker/metadata-action has it), `lower`, `trunc:N` (at most N characters), `hash:N` (first N
+//! digits of the SHA-256). `{{` and `}}` are braces. Nothing is escaped.
 
 mod parse;
 
@@ -76,6 +77,7 @@ pub enum Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filter {
     Slug,
+    Clean,
     Lower,
     Truncate(usize),
     Hash(usize),
@@ -103,7 +105,7 @@ impl Template {
     pub(crate) fn carries_commit(&self) -> bool {
         const ENOUGH: usize = 7;
         let keeps = |filter: &Filter| match filter {
-            Filter::Slug | Filter::Lower => true,
+            Filter::Slug | Filter::Clean | Filter::Lower => true,
             Filter::Truncate(count) | Filter::Hash(count) => *count >= ENOUGH,
         };
         self.parts.iter().any(|part| match part {
@@ -184,6 +186,7 @@ impl Filter {
     fn apply(self, text: String) -> String {
         match self {
             Self::Slug => slug(&text),
+            Self::Clean => clean(&text),
             Self::Lower => text.to_lowercase(),
             Self::Truncate(count) => match text.char_indices().nth(count) {
                 Some((end, _)) => text[..end].trim_end_matches('-').to_owned(),
@@ -192,6 +195,22 @@ impl Filter {
             Self::Hash(count) => oci::Digest::of(text.as_bytes()).short(count),
         }
     }
+}
+
+/// Returns `text` with each run of characters that no tag may have as one `-`.
+fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut is_in_run = false;
+    for character in text.chars() {
+        let is_allowed = character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
+        if is_allowed {
+            clean.push(character);
+        } else if !is_in_run {
+            clean.push('-');
+        }
+        is_in_run = !is_allowed;
+    }
+    clean
 }
 
 /// Cuts the longest elastic piece until all pieces together have at most `max_length` bytes.
@@ -289,6 +308,12 @@ mod tests {
         check("{{{branch}}}", "x", "{x}");
         check("it's {branch} & more", "a<b", "it's a<b & more");
         check("", "", "");
+    }
+
+    #[test]
+    fn clean_names_are_those_of_the_neighbour() {
+        check("{branch|clean}", "Feature/Login_Form.v2", "Feature-Login_Form.v2");
+        check("{branch|clean|lower}", "a//#b-/c", "a-b--c");
     }
 
     #[test]

@@ -14,5 +14,6 @@ mod init;
 mod job;
 mod job_failures;
 mod metadata;
+mod moving_in;
 mod plan;
 mod serve;

@@ -129,12 +129,13 @@ fn parse_filter(word: &str) -> Result<Filter, String> {
     };
     match (name, number) {
         ("slug", "") => Ok(Filter::Slug),
+        ("clean", "") => Ok(Filter::Clean),
         ("lower", "") => Ok(Filter::Lower),
         ("trunc", _) => Ok(Filter::Truncate(count()?)),
         ("hash", _) => Ok(Filter::Hash(count()?.min(64))),
         _ => {
-            let hint = crate::suggest::did_you_mean(name, ["slug", "lower", "trunc", "hash"]);
-            Err(format!("there is no filter {word:?}, only slug, lower, trunc:N and hash:N{hint}"))
+            let hint = crate::suggest::did_you_mean(name, ["slug", "clean", "lower", "trunc", "hash"]);
+            Err(format!("there is no filter {word:?}, only slug, clean, lower, trunc:N and hash:N{hint}"))
         }
     }
 }
