@@ -35,6 +35,14 @@ pub enum BuildError {
     /// The Dockerfile cannot be read as one.
     #[error(transparent)]
     Dockerfile(#[from] DockerfileError),
+    /// The checks found something, and the Dockerfile says that this is an error.
+    #[error("{file}: the checks found {} (# check=error=true)", rules.join(", "))]
+    Checks {
+        /// The Dockerfile.
+        file: String,
+        /// Names of the checks, each once.
+        rules: Vec<String>,
+    },
     /// Part of the language that this engine does not do.
     #[error("{location}: {what} is not supported by the embedded engine")]
     Unsupported {

@@ -17,5 +17,5 @@ pub use engine::{EmbeddedEngine, ImageRoot, SandboxMaker, Workspace};
 pub use error::{BuildError, Location};
 pub use request::{
     Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine,
-    NamedContext, Observer, Secret, StepCount,
+    Fetcher, NamedContext, Observer, Secret, StepCount,
 };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,10 +80,51 @@ pub struct BuildOptions {
     pub hosts: Vec<(IpAddr, String)>,
     /// Whether `RUN --security=insecure` is allowed.
     pub insecure: bool,
+    /// Fetches what ADD names by URL; without it ADD takes no URLs.
+    pub fetch: Option<Fetcher>,
     /// What stands in the place of images, by their names in the Dockerfile.
     pub contexts: BTreeMap<String, NamedContext>,
     /// Stages, by name, whose steps run even where their results are known; numbers count as names.
     pub no_cache_filter: Vec<String>,
+}
+
+/// What fetches files for ADD: a registry client is a neighbour on this floor and is not known here.
+#[derive(Clone)]
+pub struct Fetcher(Arc<FetchFile>);
+
+/// Writes what is at an address, and returns when it was changed last, in seconds since 1970.
+type FetchFile = dyn Fn(&str, &mut dyn Write) -> Result<Option<i64>, Box<dyn std::error::Error + Send + Sync>>
+    + Send
+    + Sync;
+
+impl Fetcher {
+    /// Fetches with `fetch`.
+    pub fn new(
+        fetch: impl Fn(&str, &mut dyn Write) -> Result<Option<i64>, Box<dyn std::error::Error + Send + Sync>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self(Arc::new(fetch))
+    }
+
+    /// Writes what is at `address` and returns when it was changed last, where that is known.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn fetch(
+        &self,
+        address: &str,
+        output: &mut dyn Write,
+    ) -> Result<Option<i64>, Box<dyn std::error::Error + Send + Sync>> {
+        (self.0)(address, output)
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetcher")
+    }
 }
 
 /// What stands in the place of an image.

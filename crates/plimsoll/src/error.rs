@@ -47,6 +47,8 @@ pub enum Code {
     NotAllowed = 6,
     /// Some of it is done.
     Partly = 7,
+    /// A check found something to do.
+    Found = 8,
     /// A defect of ours.
     Defect = 70,
     /// SIGINT.
@@ -322,6 +324,7 @@ fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
             BuildError::NoDockerfile { .. }
             | BuildError::Dockerfile(_)
             | BuildError::Unsupported { .. }
+            | BuildError::Checks { .. }
             | BuildError::NoSuchTarget { .. } => Some(Code::Usage),
             BuildError::Step { .. } | BuildError::Instruction { .. } => Some(Code::Failed),
             BuildError::Store(error) => Some(code_of_store(error)),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use builder::sandbox::{Sandbox, probe_once};
-use builder::{EmbeddedEngine, Workspace};
+use builder::{EmbeddedEngine, Fetcher, Workspace};
 use oci::Registry;
 use pipeline::daemon::{Daemon, DaemonError};
 use pipeline::place::Places;
@@ -80,6 +80,12 @@ impl Workbench {
             observer,
         }
     }
+}
+
+/// Returns what fetches files for ADD, by the same connections and settings as registries.
+pub fn fetcher(session: &Session) -> Result<Fetcher, Error> {
+    let places = session.places()?;
+    Ok(Fetcher::new(move |url, output| Ok(places.download(url, output)?)))
 }
 
 /// The registry that serves names under `local/` while a command runs.

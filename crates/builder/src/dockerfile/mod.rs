@@ -13,11 +13,13 @@
 //! | `instruction`, `mount` | the instructions as values |
 //! | `expand`, `pattern` | `$name` and its forms |
 //! | `stages` | which stage needs which |
+//! | `checks` | what is legal and most likely not meant |
 //! | `chmod`, `owner`, `port`, `signal`, `duration` | the small languages |
 //!
 //! Source: the Dockerfile reference; BuildKit where the reference is silent.
 
 mod arguments;
+mod checks;
 mod chmod;
 mod directive;
 mod duration;
@@ -43,6 +45,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use checks::CheckRules;
 pub use chmod::Chmod;
 pub use directive::Directives;
 pub use duration::parse_duration;

@@ -48,7 +48,7 @@ pub(super) fn dockerfile(source: Arc<Source>) -> Result<Dockerfile, DockerfileEr
         let heredocs = read_heredocs(&source, &mut lines, &mut line)?;
         check_text(&source, &line, &heredocs)?;
         if let Some(span) = line.empty_continuation {
-            let message = "an empty line inside a continuation; it will be an error one day".to_owned();
+            let message = "Empty continuation line".to_owned();
             file.warnings.push(Warning { rule: "NoEmptyContinuation", message, span });
         }
         let reader = Reader { source: &source, line: &line, escape: file.directives.escape, heredocs };

@@ -60,10 +60,7 @@ impl<'a> Build<'a> {
         observer: Observer<'a>,
     ) -> Result<(Self, Vec<usize>), BuildError> {
         let dockerfile = read_dockerfile(&request.dockerfile, &request.dockerfile_name)?;
-        for warning in &dockerfile.warnings {
-            let (file, line) = (dockerfile.source.name(), warning.span.line);
-            observer(BuildEvent::Warning(format!("{file}:{line}: {} ({})", warning.message, warning.rule)));
-        }
+        super::checks::tell(&dockerfile, request, observer)?;
         let target = dockerfile.target(request.target.as_deref())?;
         let label = dockerfile.stages[target].name.as_ref().map_or("default", Word::as_str);
         let globals = global_arguments(&dockerfile, request, label)?;
@@ -202,7 +199,11 @@ impl<'a> Build<'a> {
 
     /// Returns the state of `FROM scratch`.
     pub fn scratch(&self, platform: &Platform) -> State {
-        State::scratch(platform, &self.request.created, self.dockerfile.directives.escape)
+        let escape = self.dockerfile.directives.escape;
+        let mut state = State::scratch(&self.request.platform, &self.request.created, escape);
+        // Nothing is for no platform: the image is for the one that is asked for, as BuildKit has it.
+        state.platform.clone_from(platform);
+        state
     }
 
     /// Returns the state of `FROM name` with all blobs in the local store.
@@ -300,7 +301,7 @@ fn fetch_all(
     Ok(())
 }
 
-fn read_dockerfile(path: &Path, name: &str) -> Result<Dockerfile, BuildError> {
+pub(crate) fn read_dockerfile(path: &Path, name: &str) -> Result<Dockerfile, BuildError> {
     let bytes = std::fs::read(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => BuildError::NoDockerfile { path: name.into() },
         _ => super::workspace::io_error("read", path, source),

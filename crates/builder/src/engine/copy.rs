@@ -10,9 +10,11 @@ use super::contents::View;
 use super::fill::{Sources, write_layer};
 use super::from::From;
 use super::place::{Content, Group, Item, ItemKind, content_key, place};
+use super::remote::{self, SourceKind};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
 use super::unpack;
+use super::work::WorkFolder;
 use super::workspace::{LayerRef, chain};
 use crate::BuildError;
 use crate::cache::KeyBuilder;
@@ -58,13 +60,16 @@ pub(crate) fn copy(stage: &mut StageRun<'_>, at: &Instruction, copy: &Copy) -> R
 
 /// Carries out an ADD of local files and archives.
 pub(crate) fn add(stage: &mut StageRun<'_>, at: &Instruction, add: &Add) -> Result<(), BuildError> {
-    if add.checksum.is_some() || add.keep_git_dir.is_some() {
-        return Err(stage.unsupported(at, "ADD --checksum and --keep-git-dir"));
-    }
     let expanded = expand(stage, at, &add.transfer, false)?;
-    if let Some(remote) = expanded.sources.iter().find(|source| is_remote(source)) {
-        let what = format!("ADD of {remote}: a URL or git repository (fetch it in a RUN step instead)");
+    if let Some(git) = expanded.sources.iter().find(|source| remote::kind_of(source) == SourceKind::Git) {
+        let what = format!("ADD of {git}: a git repository (clone it in a RUN step instead)");
         return Err(stage.unsupported(at, what));
+    }
+    if expanded.sources.iter().any(|source| remote::kind_of(source) == SourceKind::Url) {
+        return add_urls(stage, at, add, &expanded);
+    }
+    if add.checksum.is_some() {
+        return Err(stage.refuse(at, "--checksum is for one URL"));
     }
     let unpacks = add.unpack.is_none_or(|(unpacks, _)| unpacks);
     let context = stage.build.context()?;
@@ -75,6 +80,77 @@ pub(crate) fn add(stage: &mut StageRun<'_>, at: &Instruction, add: &Add) -> Resu
         }
         transfer(stage, step, at, &expanded, &From::Context(context))
     })
+}
+
+/// Carries out an ADD of URLs, and of local files among them, which are then not unpacked.
+fn add_urls(
+    stage: &mut StageRun<'_>,
+    at: &Instruction,
+    add: &Add,
+    expanded: &Expanded,
+) -> Result<(), BuildError> {
+    if let Some((true, _)) = add.unpack {
+        return Err(stage.unsupported(at, "ADD --unpack of a URL (unpack it in a RUN step instead)"));
+    }
+    let checksum = match &add.checksum {
+        None => None,
+        Some(_) if expanded.sources.len() != 1 => return Err(stage.refuse(at, "--checksum is for one URL")),
+        Some(word) => {
+            let text = stage.state.expand(word).map_err(|error| stage.refuse(at, error.to_string()))?;
+            let digest = text.parse::<oci::Digest>();
+            Some(digest.map_err(|error| stage.refuse(at, format!("--checksum={text}: {error}")))?)
+        }
+    };
+    let created_by = history("ADD", expanded);
+    stage.layer_step(at, created_by, |stage, step| {
+        let pinned =
+            checksum.map(|digest| asked_key(stage, expanded).field("checksum", digest.to_string()).finish());
+        if let Some(key) = &pinned
+            && let Some(layer) = stage.known(key)?
+        {
+            return Ok(Outcome { layer, cached: true });
+        }
+        let work = stage.build.workspace.work_folder()?;
+        let groups = url_groups(stage, at, expanded, &work, checksum)?;
+        let groups = with_documents(groups, &expanded.documents);
+        let below = expanded.below(stage)?;
+        let owner = stage.owner(at, &below, &expanded.chown)?;
+        let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
+        let placed = place(&below.tree, &expanded.destination, &groups, &stage.attributes(owner, chmod))
+            .map_err(|reason| stage.refuse(at, reason))?;
+        let outcome = stage.known_or(step, &content_key(&placed), || {
+            let sources = Sources { context: Some(stage.build.context()?), layers: &[] };
+            write_layer(stage.build.workspace, &placed, sources, &step.location.instruction)
+        })?;
+        if let Some(key) = &pinned {
+            stage.remember(key, &outcome.layer, &step.location.instruction, 0)?;
+        }
+        Ok(outcome)
+    })
+}
+
+fn url_groups(
+    stage: &StageRun<'_>,
+    at: &Instruction,
+    expanded: &Expanded,
+    work: &WorkFolder<'_>,
+    checksum: Option<oci::Digest>,
+) -> Result<Vec<Group>, BuildError> {
+    let mut groups = Vec::new();
+    for (number, source) in expanded.sources.iter().enumerate() {
+        if remote::kind_of(source) == SourceKind::Local {
+            let local = std::slice::from_ref(source);
+            let selected = source::from_context(stage.build.context()?, local, &expanded.choice);
+            groups.extend(selected.map_err(|reason| stage.refuse(at, reason))?);
+            continue;
+        }
+        let group = remote::fetch(stage, at, source, work, number)?;
+        if let Some(digest) = checksum {
+            remote::check(&group, source, digest).map_err(|reason| stage.refuse(at, reason))?;
+        }
+        groups.push(group);
+    }
+    Ok(groups)
 }
 
 fn transfer(
@@ -261,8 +337,4 @@ fn history(keyword: &str, expanded: &Expanded) -> String {
         text += &format!(" {source}");
     }
     format!("{text} {} # buildkit", expanded.given)
-}
-
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
 }

@@ -59,6 +59,7 @@ impl<'a> Fill<'a> {
                 let context = self.sources.context.expect("entries of a context come with it");
                 tar.append(&placed.entry, &mut context.open_file(path)?)?;
             }
+            Some(Content::File(path)) => tar.append(&placed.entry, &mut std::fs::File::open(path)?)?,
             Some(Content::Layer { layer, offset }) => {
                 let mut file = self.contents(*layer, *offset)?.file(*offset, size)?;
                 tar.append(&placed.entry, &mut file as &mut dyn Read)?;

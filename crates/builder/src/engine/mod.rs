@@ -7,8 +7,10 @@
 //! | `run` | RUN |
 //! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
 //! | `contexts` | named contexts |
+//! | `checks` | build checks |
 //! | `from` | context, stage or image that files come from |
 //! | `copy`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
+//! | `remote` | ADD of URLs |
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
 //! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
@@ -17,6 +19,7 @@ mod accounts;
 mod agent;
 mod build;
 mod caches;
+mod checks;
 mod contents;
 mod contexts;
 mod copy;
@@ -24,6 +27,7 @@ mod fill;
 mod from;
 mod mounts;
 mod place;
+mod remote;
 mod root;
 mod run;
 mod schedule;

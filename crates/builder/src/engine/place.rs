@@ -56,6 +56,8 @@ pub(crate) enum Content {
     Context(LayerPath),
     /// A here-document.
     Inline(Vec<u8>),
+    /// A file of this machine that the step itself made.
+    File(std::path::PathBuf),
     /// A file in a layer of the source image.
     Layer { layer: usize, offset: u64 },
 }

@@ -1,16 +1,21 @@
 //! An image as a root file system for commands that test it or run in it.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use layer::LayerIndex;
+use layer::{ApplyOptions, Devices, LayerIndex, Owners, TarWriter, Tree, Whiteouts};
 use oci::{Descriptor, Document, ImageConfig};
 use store::ImageStore;
 
 use super::EmbeddedEngine;
+use super::contents::View;
+use super::fill::{Fill, Sources};
+use super::place::{Attributes, place};
 use super::work::WorkFolder;
 use super::workspace::{LayerRef, fetch_blob};
 use crate::BuildError;
+use crate::context::Choice;
 use crate::sandbox::RootFs;
 
 /// An image's layers, unpacked, with a writable folder on top that goes when this is dropped.
@@ -66,6 +71,60 @@ impl EmbeddedEngine {
     ) -> Result<Vec<Arc<LayerIndex>>, BuildError> {
         let (_, layers) = self.layers_of(store, manifest)?;
         layers.iter().map(|layer| self.workspace.index(layer)).collect()
+    }
+
+    /// Writes the files of an image as one tar, whatever layers they are in, with their owners and times.
+    ///
+    /// # Errors
+    /// `Store` where a blob is missing or corrupt, `Layer` where a layer cannot be read.
+    pub fn write_tree(
+        &self,
+        store: &dyn ImageStore,
+        manifest: &Document,
+        output: &mut dyn Write,
+    ) -> Result<(), BuildError> {
+        let workspace = &self.workspace;
+        let (_, layers) = self.layers_of(store, manifest)?;
+        let view = View::of(workspace, &layers)?;
+        let failed = |reason: String| BuildError::layer("read the image", std::io::Error::other(reason));
+        let everything = ["/".to_owned()];
+        let groups = super::source::from_layers(&view, "the image", &everything, &Choice::literal());
+        let placed = place(&Tree::new(&[]), "/", &groups.map_err(failed)?, &Attributes::default());
+        let mut tar = TarWriter::new(output);
+        let sources = Sources { context: None, layers: &layers };
+        Fill::new(workspace, sources).append(&mut tar, &placed.map_err(failed)?)?;
+        tar.finish().map_err(|error| BuildError::layer("end the tar", error)).map(drop)
+    }
+
+    /// Writes the files of an image into a folder, as files of whoever runs this; what is there already stays
+    /// or is replaced. Devices are left out.
+    ///
+    /// # Errors
+    /// As for [`Self::write_tree`], and what the folder refuses.
+    pub fn write_folder(
+        &self,
+        store: &dyn ImageStore,
+        manifest: &Document,
+        folder: &Path,
+    ) -> Result<(), BuildError> {
+        let failed = |error| super::workspace::io_error("write to", folder, error);
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let (mut read, mut write) = std::io::pipe().map_err(failed)?;
+        let options = ApplyOptions {
+            whiteouts: Whiteouts::Remove,
+            owners: Owners::Ignore,
+            devices: Devices::Skip,
+            lower: None,
+        };
+        std::thread::scope(|threads| {
+            let written = threads.spawn(move || self.write_tree(store, manifest, &mut write));
+            let applied = layer::apply(&mut read, folder, &options);
+            // A writer must not wait for a reader that gave up.
+            drop(read);
+            let written = written.join().expect("writing returns its errors and does not panic");
+            applied.map_err(|error| BuildError::layer(format!("write {}", folder.display()), error))?;
+            written
+        })
     }
 
     /// Brings the blobs of an image into the local store and returns its configuration and layers.

@@ -22,13 +22,22 @@ const HASHING_THREADS: usize = 4;
 
 /// Opens the context of a build with the ignore file that belongs to its Dockerfile.
 pub(crate) fn open_context(request: &BuildRequest, workspace: &Workspace) -> Result<Context, BuildError> {
+    open_folder(&request.context, &ignores(request), workspace)
+}
+
+/// Returns what the context of a build leaves out.
+pub(crate) fn ignore_of(request: &BuildRequest) -> Result<IgnoreFile, BuildError> {
+    ignore_file(&ignores(request))
+}
+
+/// The files that say what the context leaves out; the first one that is there counts.
+fn ignores(request: &BuildRequest) -> Vec<PathBuf> {
     let own = request.dockerfile.file_name().map(|name| {
         let mut name = name.to_owned();
         name.push(".dockerignore");
         request.dockerfile.with_file_name(name)
     });
-    let ignores: Vec<PathBuf> = own.into_iter().chain([request.context.join(".dockerignore")]).collect();
-    open_folder(&request.context, &ignores, workspace)
+    own.into_iter().chain([request.context.join(".dockerignore")]).collect()
 }
 
 /// Opens a folder as a context with the first of the ignore files that is there.

@@ -128,6 +128,20 @@ impl Places {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// Writes what is at a URL to `output` and returns when it was changed last, in seconds since 1970.
+    ///
+    /// # Errors
+    /// `Offline` where other machines must not be asked, `Store` where it cannot be had.
+    pub fn download(&self, url: &str, output: &mut dyn std::io::Write) -> Result<Option<i64>, PlaceError> {
+        let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        if let (Reach::Loopback, Ok(registry)) = (self.reach, authority.parse::<Registry>())
+            && !registry.is_loopback()
+        {
+            return Err(PlaceError::Offline { registry });
+        }
+        Ok(self.client()?.download(url, output)?)
+    }
+
     /// Returns a repository of a registry.
     ///
     /// # Errors

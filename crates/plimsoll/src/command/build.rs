@@ -1,13 +1,15 @@
 //! `build`: images of services, or of one Dockerfile without any configuration.
 
+mod check;
 mod options;
+mod output;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use builder::{Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildRequest, Engine as _};
+use builder::{Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Engine as _};
 use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
 use pipeline::build::{self, BuildChoices, OnFailure};
 use pipeline::configuration::Name;
@@ -21,7 +23,7 @@ use crate::error::{Code, Error};
 use crate::project::Project;
 use crate::session::Session;
 use crate::ui::Verbosity;
-use crate::workbench::Workbench;
+use crate::workbench::{self, Workbench};
 
 /// Builds images and leaves them in the local store
 #[derive(Debug, clap::Args)]
@@ -62,8 +64,13 @@ pub struct Arguments {
     /// Longest time one step may take, such as 30m
     #[arg(long, value_name = "TIME")]
     step_timeout: Option<pipeline::configuration::Timespan>,
+    /// Says what the build checks find, and builds nothing; exit code 8 where they find something
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     options: options::Options,
+    #[command(flatten)]
+    results: output::Results,
 }
 
 #[derive(Serialize)]
@@ -85,7 +92,7 @@ struct Image {
 impl Arguments {
     /// Builds.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        match self.file.is_some() || !self.tag.is_empty() {
+        match self.file.is_some() || !self.tag.is_empty() || self.check || self.results.are_asked_for() {
             true => self.one(session),
             false => self.services(session),
         }
@@ -142,11 +149,15 @@ impl Arguments {
         };
         let workbench = Workbench::open(session)?;
         let request = self.request(session, context)?;
+        if self.check {
+            return check::run(session, workbench.engine(), &request);
+        }
         let progress = Single::new(&workbench, &request.platform);
         let bases = NamedPlaces(workbench.places());
         let built = workbench.engine().build(&request, &bases, &|event| progress.take(event));
         let built = built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
         self.store(&workbench, &built.manifest)?;
+        self.results.write(session, &workbench, &built, &self.tag)?;
         let status = if built.steps.total == built.steps.cached { Status::Cached } else { Status::Built };
         let image = Image {
             image: self.tag.first().map(ToString::to_string),
@@ -199,8 +210,13 @@ impl Arguments {
             source_date_epoch: epoch,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             no_cache: self.no_cache,
-            options: self.options.read(&session.environment)?,
+            options: self.build_options(session)?,
         })
+    }
+
+    fn build_options(&self, session: &Session) -> Result<BuildOptions, Error> {
+        let fetch = Some(workbench::fetcher(session)?);
+        Ok(BuildOptions { fetch, ..self.options.read(&session.environment)? })
     }
 
     fn build_args(&self, session: &Session) -> Result<BTreeMap<String, String>, Error> {
@@ -221,7 +237,7 @@ impl Arguments {
             no_cache: self.no_cache,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
-            options: self.options.read(&session.environment)?,
+            options: self.build_options(session)?,
         })
     }
 }

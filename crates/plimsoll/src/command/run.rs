@@ -116,7 +116,10 @@ impl Arguments {
             no_cache: self.no_cache,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
-            options: builder::BuildOptions::default(),
+            options: builder::BuildOptions {
+                fetch: Some(workbench::fetcher(session)?),
+                ..builder::BuildOptions::default()
+            },
         })
     }
 }

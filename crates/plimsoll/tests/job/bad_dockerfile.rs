@@ -62,7 +62,7 @@ fn parts_of_the_language_that_are_not_done_name_their_line() {
         check(&dockerfile, 2, &["Dockerfile:3", name, "not supported"]);
     };
     unsupported("RUN --device=vendor.com/gpu true", "--device");
-    unsupported("ADD https://localhost/x /x", "https://localhost/x");
+    unsupported("ADD https://localhost/x.git /x", "https://localhost/x.git");
 }
 
 #[test]

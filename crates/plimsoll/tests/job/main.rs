@@ -15,6 +15,8 @@ mod bad_project;
 mod build_cache;
 mod build_damage;
 mod build_killed;
+mod language_add;
+mod language_checks;
 mod language_copy;
 mod language_mounts;
 mod language_stages;

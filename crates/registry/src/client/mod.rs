@@ -40,6 +40,7 @@ mod secret;
 mod token;
 mod transport;
 mod upload;
+mod url;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

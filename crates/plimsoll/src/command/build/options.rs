@@ -193,6 +193,7 @@ impl Options {
             },
             hosts: self.add_host.iter().map(|host| (host.0, host.1.clone())).collect(),
             insecure: self.allow.contains(&Entitlement::SecurityInsecure),
+            fetch: None,
             contexts: self.build_context.iter().map(|flag| flag.read(environment)).collect(),
             no_cache_filter: self.no_cache_filter.clone(),
         })
