@@ -37,7 +37,7 @@ pub(super) fn labels(
         }
     }
     if !custom.is_empty() {
-        labels.sort_by(|(one, _), (other, _)| order::by_key(one, other));
+        labels.sort_by_cached_key(|(key, _)| order::sort_key(key));
     }
     Ok(labels)
 }

@@ -1,9 +1,10 @@
-//! What was computed, and the documents it is passed on in.
+//! What was computed.
 
 use std::fmt;
 
 use oci::{Reference, Repository, Tag};
-use serde_json::{Map, Value, json};
+
+use super::documents::Documents;
 
 /// Tags, labels and annotations of an image.
 #[derive(Clone, Debug)]
@@ -101,59 +102,8 @@ impl Metadata {
         self.levels.iter().flat_map(at).collect()
     }
 
-    /// Returns the document of the output `json`.
-    pub fn json(&self) -> Value {
-        json!({
-            "tags": self.tags(),
-            "tag-names": self.tag_names().collect::<Vec<_>>(),
-            "labels": self.label_map(),
-            "annotations": self.levelled_annotations(),
-        })
+    /// Returns the documents of the metadata.
+    pub fn documents(&self) -> Documents<'_> {
+        Documents::new(self)
     }
-
-    /// Returns a bake file with what `part` says.
-    pub fn bake(&self, part: BakePart) -> Value {
-        let mut target = Map::new();
-        if matches!(part, BakePart::Tags | BakePart::All) {
-            target.insert("tags".to_owned(), json!(self.tags()));
-        }
-        if matches!(part, BakePart::Labels | BakePart::All) {
-            target.insert("labels".to_owned(), Value::Object(self.label_map()));
-        }
-        if part == BakePart::Annotations {
-            target.insert("annotations".to_owned(), json!(self.levelled_annotations()));
-        }
-        if matches!(part, BakePart::Tags | BakePart::All) {
-            let names: Vec<&str> = self.images.iter().map(Image::name).collect();
-            let mut arguments = Map::new();
-            arguments.insert("DOCKER_META_IMAGES".to_owned(), json!(names.join(",")));
-            if let Some(main) = &self.version.main {
-                arguments.insert("DOCKER_META_VERSION".to_owned(), json!(main));
-            }
-            target.insert("args".to_owned(), Value::Object(arguments));
-        }
-        let mut targets = Map::new();
-        targets.insert(self.bake_target.clone(), Value::Object(target));
-        json!({ "target": targets })
-    }
-
-    /// Returns labels as documents have them: a value ends at its first line end.
-    fn label_map(&self) -> Map<String, Value> {
-        let first = |value: &str| value.split(['\n', '\r', '\u{2028}', '\u{2029}']).next().map(str::to_owned);
-        let pair = |(key, value): &(String, String)| (key.clone(), json!(first(value)));
-        self.labels.iter().map(pair).collect()
-    }
-}
-
-/// What a bake file says about its target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BakePart {
-    /// Tags, and images and version as arguments.
-    Tags,
-    /// Labels.
-    Labels,
-    /// Annotations with their levels.
-    Annotations,
-    /// Tags, labels and arguments.
-    All,
 }

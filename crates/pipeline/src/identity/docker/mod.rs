@@ -12,13 +12,14 @@
 //! | expressions, and what they can name | `expression/`, `global.rs`, `moment.rs`, `zone.rs` |
 //! | versions and regular expressions | `semantic.rs`, `pattern/`, `number.rs` |
 //! | from entries to tags | `version.rs`, `engine.rs` |
-//! | labels, documents | `labels.rs`, `metadata.rs` |
+//! | labels, documents | `labels.rs`, `metadata.rs`, `documents.rs` |
 //! | what a checkout is at | `git_reference.rs` |
 //! | other hosts, and `metadata = "docker"` | `event.rs`, `rules.rs` |
 //!
 //! Source: docker/metadata-action v5 and v6: README, action.yml, and its behaviour over some
 //! thousands of inputs.
 
+mod documents;
 mod engine;
 mod entry;
 mod error;
@@ -40,12 +41,13 @@ mod zone;
 
 use jiff::Timestamp;
 
+pub use documents::{BakePart, Documents};
 pub use engine::Engine;
 pub use error::{ListError, MetadataError};
 pub use event::Around;
 pub use git_reference::{NoReference, Question, git_reference};
 pub use list::entries;
-pub use metadata::{BakePart, Image, Metadata, Version};
+pub use metadata::{Image, Metadata, Version};
 pub use rules::{identify, inputs};
 
 /// What happened, as the neighbour sees it.

@@ -50,21 +50,21 @@ fn compare(one: &TagEntry, other: &TagEntry) -> Ordering {
     other.priority.partial_cmp(&one.priority).unwrap_or(Ordering::Equal)
 }
 
-/// Compares keys as people sort them: punctuation, digits, letters; case last, accents before it.
-pub(super) fn by_key(one: &str, other: &str) -> Ordering {
-    if one == other {
-        return Ordering::Equal;
+/// What a key is sorted by; see [`sort_key`].
+pub(super) type SortKey = [Vec<u32>; 3];
+
+/// Returns what keys are compared by as people sort them: punctuation, digits, letters; then accents,
+/// then case, small letters first.
+pub(super) fn sort_key(key: &str) -> SortKey {
+    let mut levels = SortKey::default();
+    for Weight { letter, accent, case } in key.chars().flat_map(weights) {
+        for (level, weight) in levels.iter_mut().zip([letter, accent, case]) {
+            if weight > 0 {
+                level.push(weight);
+            }
+        }
     }
-    let of = |text: &str, level: fn(Weight) -> u32| -> Vec<u32> {
-        text.chars().flat_map(weights).map(level).filter(|weight| *weight > 0).collect()
-    };
-    let levels: [fn(Weight) -> u32; 3] =
-        [|weight| weight.letter, |weight| weight.accent, |weight| weight.case];
-    let differs = |level: &fn(Weight) -> u32| {
-        let ordering = of(one, *level).cmp(&of(other, *level));
-        (ordering != Ordering::Equal).then_some(ordering)
-    };
-    levels.iter().find_map(differs).unwrap_or(Ordering::Equal)
+    levels
 }
 
 /// What a character counts at each level; zero counts nothing.
@@ -110,14 +110,14 @@ fn weights(character: char) -> [Weight; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::by_key;
+    use super::sort_key;
 
     #[test]
     fn keys_are_sorted_as_people_sort_them() {
         let sorted = ["_", "-", ".", "0", "10", "2", "a", "A", "ä", "aa", "b", "B", "org.x", "org.X", "z"];
         let mut keys = sorted.to_vec();
         keys.reverse();
-        keys.sort_by(|one, other| by_key(one, other));
+        keys.sort_by_cached_key(|key| sort_key(key));
         assert_eq!(keys, sorted);
     }
 }

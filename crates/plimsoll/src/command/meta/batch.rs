@@ -113,18 +113,18 @@ enum List {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Answer<'a, Json: Serialize, Bake: Serialize> {
     id: &'a Value,
     version: Version<'a>,
     tags: &'a [String],
     tag_names: Vec<&'a oci::Tag>,
     labels: Vec<String>,
     annotations: Vec<String>,
-    json: Value,
-    bake: Value,
-    bake_tags: Value,
-    bake_labels: Value,
-    bake_annotations: Value,
+    json: Json,
+    bake: Bake,
+    bake_tags: Bake,
+    bake_labels: Bake,
+    bake_annotations: Bake,
     tags_joined: String,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
@@ -223,7 +223,8 @@ impl Lists {
 fn answer(id: &Value, metadata: &Metadata, separator: &str) -> Vec<u8> {
     let pairs =
         |pairs: &[(String, String)]| pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let tags = metadata.tags();
+    let documents = metadata.documents();
+    let tags = &documents.tags;
     let answer = Answer {
         id,
         version: Version {
@@ -234,13 +235,13 @@ fn answer(id: &Value, metadata: &Metadata, separator: &str) -> Vec<u8> {
         tag_names: metadata.tag_names().collect(),
         labels: pairs(&metadata.labels),
         annotations: pairs(&metadata.annotations),
-        json: metadata.json(),
-        bake: metadata.bake(BakePart::All),
-        bake_tags: metadata.bake(BakePart::Tags),
-        bake_labels: metadata.bake(BakePart::Labels),
-        bake_annotations: metadata.bake(BakePart::Annotations),
+        json: documents.json(),
+        bake: documents.bake(BakePart::All),
+        bake_tags: documents.bake(BakePart::Tags),
+        bake_labels: documents.bake(BakePart::Labels),
+        bake_annotations: documents.bake(BakePart::Annotations),
         tags_joined: tags.join(separator),
-        tags: &tags,
+        tags,
         warnings: &metadata.warnings,
     };
     line(&answer)

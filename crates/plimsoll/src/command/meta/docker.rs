@@ -180,10 +180,14 @@ impl Shown {
             tag_names: metadata.tag_names().cloned().collect(),
             labels: lines(&metadata.labels),
             annotations: lines(&metadata.annotations),
-            json: metadata.json(),
+            json: value(&metadata.documents().json()),
             warnings: metadata.warnings.clone(),
         }
     }
+}
+
+fn value(document: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(document).expect("documents have only string keys")
 }
 
 impl fmt::Display for Shown {

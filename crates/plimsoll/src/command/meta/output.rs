@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 
 use pipeline::forge::Outputs;
 use pipeline::identity::docker::{BakePart, Metadata};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+
+/// Why documents can be written.
+const PLAIN: &str = "documents have only string keys";
 
 /// What is put between several values of one output.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,7 +51,7 @@ impl Named {
             ("tag-names".to_owned(), names.join(&separators.sep_tags)),
             ("labels".to_owned(), lines(&metadata.labels).join(&separators.sep_labels)),
             ("annotations".to_owned(), metadata.levelled_annotations().join(&separators.sep_annotations)),
-            ("json".to_owned(), metadata.json().to_string()),
+            ("json".to_owned(), serde_json::to_string(&metadata.documents().json()).expect(PLAIN)),
         ];
         outputs.extend(files.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())));
         Outputs(outputs)
@@ -65,7 +69,7 @@ impl Named {
         let mut files = Vec::new();
         for (output, part, suffix) in parts {
             let path = folder.join(format!("docker-metadata-action-bake{suffix}.json"));
-            let text = pretty(&self.metadata.bake(part));
+            let text = pretty(&self.metadata.documents().bake(part));
             std::fs::write(&path, text).map_err(|source| Error::file("write", &path, source))?;
             files.push((output, path));
         }
@@ -99,15 +103,16 @@ pub fn assignments(variables: &Outputs) -> String {
 pub fn bake_file<'a>(named: impl Iterator<Item = &'a Named>) -> String {
     let mut targets = Map::new();
     for Named { metadata, .. } in named {
-        if let Some(Value::Object(target)) = metadata.bake(BakePart::All).get_mut("target").map(Value::take) {
+        let mut file = serde_json::to_value(metadata.documents().bake(BakePart::All)).expect(PLAIN);
+        if let Some(Value::Object(target)) = file.get_mut("target").map(Value::take) {
             targets.extend(target);
         }
     }
     pretty(&serde_json::json!({ "target": targets }))
 }
 
-fn pretty(value: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(value).expect("JSON values have only string keys");
+fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect(PLAIN);
     text.push('\n');
     text
 }
