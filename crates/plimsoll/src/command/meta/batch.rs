@@ -59,23 +59,23 @@ struct Request {
     #[serde(default)]
     id: Value,
     #[serde(default)]
-    kind: Kind,
+    kind: Option<Kind>,
     #[serde(default)]
     now: Option<Timestamp>,
     #[serde(default)]
     commit_date: Option<Timestamp>,
     #[serde(default)]
-    env: Variables,
+    env: Option<Variables>,
     #[serde(default)]
     event: Option<Payload>,
     #[serde(default)]
     repo: Option<Repository>,
     #[serde(default)]
-    inputs: Lists,
+    inputs: Option<Lists>,
     #[serde(default)]
     annotation_levels: Option<List>,
     #[serde(default)]
-    git_answers: Map<String, Value>,
+    git_answers: Option<Map<String, Value>>,
 }
 
 /// What is asked.
@@ -155,11 +155,8 @@ impl Batch {
         match serde_json::from_slice::<Request>(line) {
             Ok(request) => self.answer(request),
             Err(error) => {
-                #[derive(Deserialize)]
-                struct Named {
-                    id: Value,
-                }
-                let id = serde_json::from_slice::<Named>(line).map_or(Value::Null, |named| named.id);
+                let given = serde_json::from_slice::<Value>(line).unwrap_or_default();
+                let id = given.get("id").cloned().unwrap_or_default();
                 failed(&id, format!("the line is no request: {error}"))
             }
         }
@@ -168,8 +165,9 @@ impl Batch {
     fn answer(&self, request: Request) -> Vec<u8> {
         let Request { id, kind, now, commit_date, env, event, repo, inputs, annotation_levels, git_answers } =
             request;
-        match kind {
-            Kind::GitRef => reference(&id, &git_answers),
+        let (env, inputs) = (env.unwrap_or_default(), inputs.unwrap_or_default());
+        match kind.unwrap_or_default() {
+            Kind::GitRef => reference(&id, &git_answers.unwrap_or_default()),
             Kind::Metadata => {
                 let times = Times { now: now.unwrap_or(self.now), commit_date };
                 let mut context = metadata::context(&env, event.unwrap_or_default(), repo, times);
