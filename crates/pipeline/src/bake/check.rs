@@ -44,9 +44,7 @@ fn check(target: &Target) -> Result<(), (&'static str, String)> {
     if target.dockerfile.as_deref() == Some("-") {
         return Err(("dockerfile", "dockerfile from stdin not allowed in bake".to_owned()));
     }
-    for platform in target.platforms.iter().flatten().filter(|platform| *platform != "local") {
-        platform.parse::<Platform>().map_err(|error| ("platforms", error.to_string()))?;
-    }
+    platforms(target).map_err(|reason| ("platforms", reason))?;
     for annotation in target.annotations.iter().flatten() {
         check_annotation(annotation).map_err(|reason| ("annotations", reason))?;
     }
@@ -63,6 +61,36 @@ fn check(target: &Target) -> Result<(), (&'static str, String)> {
         check_limit(limit).map_err(|reason| ("ulimits", reason))?;
     }
     Ok(())
+}
+
+/// Operating systems and architectures that stand for a platform alone.
+const SYSTEMS: [&str; 10] =
+    ["linux", "windows", "darwin", "freebsd", "openbsd", "netbsd", "solaris", "aix", "android", "dragonfly"];
+const ARCHITECTURES: [&str; 20] = [
+    "amd64", "arm64", "arm", "386", "ppc64le", "ppc64", "s390x", "riscv64", "mips", "mipsle", "mips64",
+    "mips64le", "loong64", "wasm", "x86_64", "x86-64", "aarch64", "armhf", "armel", "i386",
+];
+
+/// Returns the platforms of a target; each text may name several, and half of one is enough.
+pub(super) fn platforms(target: &Target) -> Result<Vec<Platform>, String> {
+    let texts = target.platforms.iter().flatten().flat_map(|text| text.split(','));
+    texts.map(|text| platform(text.trim())).collect()
+}
+
+fn platform(text: &str) -> Result<Platform, String> {
+    let lower = text.to_lowercase();
+    // A version of the system, as in windows(10.0.17763)/amd64, says nothing to a build here.
+    let plain = match (lower.find('('), lower.find(')')) {
+        (Some(open), Some(close)) if open < close => format!("{}{}", &lower[..open], &lower[close + 1..]),
+        _ => lower,
+    };
+    let full = match plain.as_str() {
+        "local" => return Ok(Platform::host()),
+        system if SYSTEMS.contains(&system) => format!("{system}/{}", Platform::host().architecture),
+        architecture if ARCHITECTURES.contains(&architecture) => format!("linux/{architecture}"),
+        full => full.to_owned(),
+    };
+    full.parse::<Platform>().map_err(|error| error.to_string())
 }
 
 /// `[type[platform],...:]name=value`

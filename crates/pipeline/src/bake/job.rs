@@ -2,10 +2,12 @@
 //! for one, said with the place in the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use builder::sandbox::Network;
 use oci::{Annotations, Platform, Reference};
 
-use super::entries::Entry;
+use super::entries::{Entry, Secret, Ssh};
 use super::error::BakeError;
 use super::path;
 use super::select::Bake;
@@ -41,6 +43,18 @@ pub struct Job {
     pub destinations: Vec<Destination>,
     /// Whether every step runs.
     pub no_cache: bool,
+    /// Secrets for steps.
+    pub secrets: Vec<Secret>,
+    /// Agents for steps.
+    pub ssh: Vec<Ssh>,
+    /// The network of steps that say none.
+    pub network: Network,
+    /// Further lines for `/etc/hosts` of steps.
+    pub hosts: Vec<(IpAddr, String)>,
+    /// Whether steps may ask for all rights.
+    pub insecure: bool,
+    /// Stages of which every step runs.
+    pub no_cache_filter: Vec<String>,
     /// Whether nobody asked for it but another target.
     pub linked: bool,
     /// What is asked for and has no effect here, a sentence each.
@@ -63,6 +77,8 @@ pub enum NamedBase {
     Target(String),
     /// An image somewhere.
     Image(Place),
+    /// A folder.
+    Folder(String),
 }
 
 /// Where an image goes besides the local store.
@@ -115,12 +131,7 @@ fn job(target: &Target) -> Result<Job, Wrong> {
         target.tags.iter().flatten().map(|tag| tag.parse().map_err(|error| ("tags", format!("{error}"))));
     let mut tags: Vec<Reference> = tags.collect::<Result<_, _>>()?;
     let destinations = destinations(target, &mut tags)?;
-    let platform = |text: &String| match text.as_str() {
-        "local" => Ok(Platform::host()),
-        text => text.parse::<Platform>().map_err(|error| ("platforms", error.to_string())),
-    };
-    let mut platforms: Vec<Platform> =
-        target.platforms.iter().flatten().map(platform).collect::<Result<_, _>>()?;
+    let mut platforms = super::check::platforms(target).map_err(|reason| ("platforms", reason))?;
     if platforms.is_empty() {
         platforms.push(Platform::host());
     }
@@ -138,6 +149,12 @@ fn job(target: &Target) -> Result<Job, Wrong> {
         tags,
         destinations,
         no_cache: target.no_cache == Some(true),
+        secrets: target.secrets.clone().unwrap_or_default(),
+        ssh: target.ssh.clone().unwrap_or_default(),
+        network: network(target)?,
+        hosts: hosts(target)?,
+        insecure: target.entitlements.iter().flatten().any(|one| one == "security.insecure"),
+        no_cache_filter: target.no_cache_filter.clone().unwrap_or_default(),
         linked: target.linked,
         remarks: remarks(target),
     })
@@ -149,29 +166,11 @@ fn refuse(target: &Target) -> Result<(), Wrong> {
     let unsupported = |key: &'static str, what: &str| {
         Err((key, format!("{what} by this version; take the key out, or build this target elsewhere")))
     };
-    if target.secrets.as_ref().is_some_and(|secrets| !secrets.is_empty()) {
-        return unsupported("secret", "secrets are not handed to steps");
-    }
-    if target.ssh.as_ref().is_some_and(|agents| !agents.is_empty()) {
-        return unsupported("ssh", "SSH agents are not handed to steps");
-    }
-    if target.network.as_deref().is_some_and(|network| network != "default") {
-        return unsupported("network", "the network of all steps cannot be chosen");
-    }
     if target.shm_size.is_some() {
         return unsupported("shm-size", "the size of /dev/shm cannot be chosen");
     }
     if filled(&target.ulimits) {
         return unsupported("ulimits", "limits of steps cannot be chosen");
-    }
-    if !target.extra_hosts.is_empty() {
-        return unsupported("extra-hosts", "further hosts are not known to steps");
-    }
-    if filled(&target.no_cache_filter) {
-        return unsupported("no-cache-filter", "stages cannot be left out of the cache one by one");
-    }
-    if filled(&target.entitlements) {
-        return unsupported("entitlements", "no step gets more rights than others");
     }
     match target.call.as_deref() {
         None | Some("build" | "") => {}
@@ -181,6 +180,27 @@ fn refuse(target: &Target) -> Result<(), Wrong> {
         true => unsupported("attest", "attestations are not made by bake"),
         false => Ok(()),
     }
+}
+
+fn network(target: &Target) -> Result<Network, Wrong> {
+    match target.network.as_deref() {
+        None | Some("" | "default" | "host") => Ok(Network::Host),
+        Some("none") => Ok(Network::None),
+        Some(other) => Err(("network", format!("{other} is not known; default, none and host are"))),
+    }
+}
+
+fn hosts(target: &Target) -> Result<Vec<(IpAddr, String)>, Wrong> {
+    let mut hosts = Vec::new();
+    for (name, addresses) in &target.extra_hosts {
+        for address in addresses.split(',') {
+            let parsed = address.trim().trim_matches(['[', ']']).parse();
+            let parsed =
+                parsed.map_err(|_| ("extra-hosts", format!("{name}: {address:?} is not an address")))?;
+            hosts.push((parsed, name.clone()));
+        }
+    }
+    Ok(hosts)
 }
 
 fn remarks(target: &Target) -> Vec<String> {
@@ -223,12 +243,13 @@ fn bases(target: &Target) -> Result<BTreeMap<String, NamedBase>, Wrong> {
         if let Some(layout) = context.strip_prefix("oci-layout://") {
             return image(format!("oci:{layout}"));
         }
-        Err((
-            "contexts",
-            format!(
-                "{name} = {context:?}: a folder or an address as a further context is not supported by this version; target:, docker-image:// and oci-layout:// are"
-            ),
-        ))
+        if path::is_remote(context) || context.contains("://") && !context.starts_with("cwd://") {
+            let reason = format!(
+                "{name} = {context:?} is an address; folders, target:, docker-image:// and oci-layout:// can be used"
+            );
+            return Err(("contexts", reason));
+        }
+        Ok((name.clone(), NamedBase::Folder(context.trim_start_matches("cwd://").to_owned())))
     };
     target.contexts.iter().map(base).collect()
 }

@@ -117,8 +117,15 @@ fn read_all(files: &[File], sources: &mut Sources, world: &World<'_>) -> Result<
             return Err(Fault::new(hcl::start_of(number), "Too large", "the file is larger than 8 MiB"));
         }
         match file.form() {
-            Some(Form::Hcl) => bodies.push(hcl::read(&file.text, number)?),
-            Some(Form::Json) => bodies.push(json::read(&file.text, number)?),
+            // As with the neighbour, the ending only says which mistakes are told.
+            Some(Form::Hcl) => {
+                let read = hcl::read(&file.text, number);
+                bodies.push(read.or_else(|fault| json::read(&file.text, number).map_err(|_| fault))?);
+            }
+            Some(Form::Json) => {
+                let read = json::read(&file.text, number);
+                bodies.push(read.or_else(|fault| hcl::read(&file.text, number).map_err(|_| fault))?);
+            }
             Some(Form::Compose) => composed.push(number),
             None => match hcl::read(&file.text, number) {
                 Ok(body) => bodies.push(body),

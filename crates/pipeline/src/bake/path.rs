@@ -23,9 +23,24 @@ pub(super) fn clean(path: &str) -> String {
 
 /// Whether a context lies elsewhere: an address of git or of an archive.
 pub(super) fn is_remote(context: &str) -> bool {
-    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
+    let schemes = ["http://", "https://", "git://", "ssh://"];
     let bare_host = context.starts_with("github.com/");
-    bare_host || schemes.iter().any(|scheme| context.starts_with(scheme))
+    bare_host || schemes.iter().any(|scheme| context.starts_with(scheme)) || is_scp(context)
+}
+
+/// Whether git reaches the context through SSH.
+pub(super) fn is_git_ssh(context: &str) -> bool {
+    context.starts_with("ssh://") || is_scp(context)
+}
+
+/// `user@host:path`
+fn is_scp(context: &str) -> bool {
+    let word = |text: &str, also: &[char]| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || also.contains(&c))
+    };
+    let Some((user, rest)) = context.split_once('@') else { return false };
+    let Some((host, _)) = rest.split_once(':') else { return false };
+    word(user, &['_']) && word(host, &['.']) && !rest.contains("://")
 }
 
 /// Whether a name matches a pattern. Source: Go `path.Match`.

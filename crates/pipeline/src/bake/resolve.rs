@@ -165,6 +165,13 @@ impl<'a> Engine<'a> {
                     continue;
                 }
             };
+            for inner in block.body.blocks.iter().filter(|inner| inner.kind != "validation") {
+                let message = format!(
+                    "the block {} in {} {name} has no effect; write {} = ...",
+                    inner.kind, block.kind, inner.kind
+                );
+                notice(inner.kind_span, message);
+            }
             for attribute in &block.body.attributes {
                 if !known.contains(&attribute.name.as_str()) {
                     let meant = crate::suggest::did_you_mean(&attribute.name, known.iter().copied());

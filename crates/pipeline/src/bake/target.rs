@@ -138,6 +138,12 @@ impl Target {
         self.inherits.iter().map(String::as_str)
     }
 
+    /// Whether the context is fetched through SSH, for which an agent is needed that nobody names.
+    pub fn needs_agent(&self) -> bool {
+        let named = self.ssh.as_ref().is_some_and(|agents| !agents.is_empty());
+        !named && self.context.as_deref().is_some_and(super::path::is_git_ssh)
+    }
+
     /// Returns where a key was set, for messages.
     pub(super) fn place(&self, key: &str) -> Option<Span> {
         self.places.get(key).copied()

@@ -204,14 +204,12 @@ fn a_failure_takes_what_is_linked_to_it() {
 fn what_the_engine_does_not_do_is_said_at_its_place() {
     let scene = linked();
     let cases = [
-        ("secret = [\"id=HOME,env=HOME\"]", "secret: secrets are not handed to steps"),
-        ("network = \"none\"", "network: the network of all steps cannot be chosen"),
+        ("network = \"overlay\"", "network: overlay is not known"),
+        ("shm-size = \"1m\"", "shm-size: the size of /dev/shm"),
+        ("extra-hosts = { h = \"x\" }", "extra-hosts: h: \"x\" is not an address"),
         ("ulimits = [\"nofile=1:1\"]", "ulimits: limits of steps cannot be chosen"),
         ("attest = [\"type=sbom\"]", "attest: attestations are not made by bake"),
-        (
-            "contexts = { x = \"./folder\" }",
-            "contexts: x = \"./folder\": a folder or an address as a further context",
-        ),
+        ("contexts = { x = \"https://a/b\" }", "contexts: x = \"https://a/b\" is an address"),
         ("context = \"https://github.com/a/b.git\"", "context: https://github.com/a/b.git is an address"),
         ("output = [\"type=docker\"]", "output: images are not loaded into a daemon by bake"),
         ("output = [\"type=local,dest=x\"]", "output: type=local with these attributes is not written"),
@@ -296,4 +294,19 @@ fn a_compose_file_becomes_a_configuration() {
     warning: compose.yaml:3: the tags 1 of web_ui is not taken over: services have different ones; tags follow from the event, see [[identity.tag]]
     warning: compose.yaml:11: the tags 2 of api is not taken over: services have different ones; tags follow from the event, see [[identity.tag]]
     "#);
+}
+
+#[test]
+fn further_contexts_may_be_folders() {
+    let scene = Scene::new();
+    scene.write(
+        "docker-bake.hcl",
+        "target \"default\" {\n  contexts = { more = \"other\" }\n  tags = [\"local/t:1\"]\n  platforms = [\"amd64\"]\n}\n",
+    );
+    scene.write("Dockerfile", "FROM scratch\nCOPY --from=more x /x\n");
+    scene.write("other/x", "x\n");
+    scene.see_raw("bake -q");
+    let inspected: serde_json::Value =
+        serde_json::from_str(&scene.see_raw("inspect --format json local/t:1")).unwrap();
+    assert_eq!(inspected["layers"].as_array().unwrap().len(), 1);
 }

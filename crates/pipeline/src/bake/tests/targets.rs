@@ -197,3 +197,48 @@ fn keys_without_effect_are_told() {
         ]
     );
 }
+
+#[test]
+fn platforms_as_the_neighbour_reads_them() {
+    for good in [
+        "arm64",
+        "linux",
+        "local",
+        "linux/amd64,linux/arm/v7",
+        "linux/x86_64",
+        "windows(10.0.17763)/amd64",
+        "darwin/arm64",
+    ] {
+        let text = format!("target \"t\" {{ platforms = [{good:?}] }}");
+        check_key(&hcl(&text), &[], "platforms", &format!("[{good:?}]"));
+    }
+    for bad in ["nowhere", "linux/", "linux amd64"] {
+        assert!(
+            hcl(&format!("target \"t\" {{ platforms = [{bad:?}] }}")).select(&["t"], &[]).is_err(),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn contexts_of_this_machine_are_cleaned() {
+    for (context, expected) in [
+        ("./a/../b/", "b"),
+        ("cwd://x/", "x"),
+        ("https://github.com/a/b.git#main:dir/", "https://github.com/a/b.git#main:dir/"),
+        ("git@github.com:a/b.git", "git@github.com:a/b.git"),
+        ("me@host:a//b", "me@host:a//b"),
+        ("github.com/a/b", "github.com/a/b"),
+    ] {
+        let text = format!("target \"t\" {{ context = {context:?} }}");
+        check_key(&hcl(&text), &[], "context", &format!("{expected:?}"));
+    }
+}
+
+#[test]
+fn the_ending_only_says_which_mistakes_are_told() {
+    check_key(&Room::of("a.json", "target \"t\" { context = \"x\" }"), &[], "context", "\"x\"");
+    check_key(&Room::of("a.hcl", "{\"target\": {\"t\": {\"context\": \"x\"}}}"), &[], "context", "\"x\"");
+    check_key(&Room::of("other", "{\"target\": {\"t\": {\"context\": \"x\"}}}"), &[], "context", "\"x\"");
+    check_key(&Room::of("other", "services:\n  t:\n    build: x\n"), &[], "context", "\"x\"");
+}

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use builder::{
     Base, BaseNote, BaseRequest, Bases, BuildError, BuildOptions, BuildRequest, Built, Engine as _,
+    NamedContext,
 };
 use oci::{Descriptor, Digest, Document, ImageIndex, Platform, Reference, Repository, Tag};
 use pipeline::archive::{self, Parcel};
@@ -214,8 +215,56 @@ impl Building<'_> {
             source_date_epoch: epoch,
             step_timeout: None,
             no_cache: job.no_cache,
-            options: BuildOptions::default(),
+            options: self.options(job)?,
         })
+    }
+
+    /// Reads secrets and finds agents; what is missing was told before the first build.
+    fn options(&self, job: &Job) -> Result<BuildOptions, Error> {
+        let environment = &self.session.environment;
+        let mut options = BuildOptions {
+            network: job.network,
+            hosts: job.hosts.clone(),
+            insecure: job.insecure,
+            no_cache_filter: job.no_cache_filter.clone(),
+            ..BuildOptions::default()
+        };
+        for secret in &job.secrets {
+            let by_name = secret.variable.is_empty() && secret.file.is_empty();
+            let variable = if by_name { &secret.id } else { &secret.variable };
+            let bytes = match environment.variables.get(variable) {
+                Some(value) => value.clone().into_bytes(),
+                None if !secret.variable.is_empty() => {
+                    return Err(Error::usage(format!("the secret {}: ${variable} is not set", secret.id)));
+                }
+                None => {
+                    let file = environment.folder.join(if by_name { &secret.id } else { &secret.file });
+                    std::fs::read(&file).map_err(|source| Error::file("read the secret", &file, source))?
+                }
+            };
+            options.secrets.insert(secret.id.clone(), builder::Secret::new(bytes));
+        }
+        for agent in &job.ssh {
+            let socket = agent.paths.first().map(|path| environment.folder.join(path));
+            let socket = socket.or_else(|| environment.variable("SSH_AUTH_SOCK").map(PathBuf::from));
+            let socket = socket.filter(|socket| !socket.is_file()).ok_or_else(|| Error::Usage {
+                message: format!(
+                    "target {}, ssh: {} is given by a key and no agent's socket",
+                    job.target, agent.id
+                ),
+                hint: Some("start an agent, give it the key (ssh-add), and name the agent alone".to_owned()),
+            })?;
+            options
+                .ssh
+                .insert(if agent.id.is_empty() { "default".to_owned() } else { agent.id.clone() }, socket);
+        }
+        for (name, base) in &job.bases {
+            if let NamedBase::Folder(folder) = base {
+                let folder = NamedContext::Folder(environment.folder.join(folder));
+                options.contexts.insert(name.clone(), folder);
+            }
+        }
+        Ok(options)
     }
 
     /// Keeps a Dockerfile that is written in the definition in a file.
@@ -350,7 +399,7 @@ impl Bases for TargetBases<'_> {
                 return Ok(Base { manifest, store: Box::new(store), reference: None });
             }
             Some(NamedBase::Image(place)) => place.clone(),
-            None => request.name.parse()?,
+            Some(NamedBase::Folder(_)) | None => request.name.parse()?,
         };
         let located = self.places.find(&place)?;
         let store = located.store;

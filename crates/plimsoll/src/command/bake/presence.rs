@@ -15,6 +15,9 @@ pub(super) fn check(session: &Session, bake: &Bake) -> Result<(), Error> {
         for secret in target.secrets.iter().flatten() {
             check_secret(session, secret).map_err(|reason| bake.at(target, "secret", reason))?;
         }
+        if target.needs_agent() {
+            check_agent(session, &Ssh::default()).map_err(|reason| bake.at(target, "context", reason))?;
+        }
         for agent in target.ssh.iter().flatten() {
             check_agent(session, agent).map_err(|reason| bake.at(target, "ssh", reason))?;
         }
