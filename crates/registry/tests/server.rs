@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use oci::{Algorithm, Descriptor, Digest, Document, Hasher, ImageIndex, ImageManifest, MediaType};
 use registry::server::Immutable;
+use store::ImageStore as _;
 use support::spec::Spec;
 use support::wire::Response;
 use support::{TestServer, noise};
@@ -350,4 +351,26 @@ fn health_and_counters_are_beside_the_protocol() {
     Spec::start().check("GET", "/metrics", b"", 404);
     std::fs::remove_dir_all(spec.0.folder.path()).unwrap();
     spec.check("GET", "/healthz", b"", 503);
+}
+
+#[test]
+fn manifests_that_are_known_are_asked_of_the_store_all_the_same() {
+    let spec = Spec::start();
+    let (one, two) = (spec.image(1), spec.image(2));
+    let repository = spec.0.store.repository(&"local/a".parse().unwrap());
+    let digest =
+        |name: &str| spec.get(&format!("/v2/a/manifests/{name}")).header("docker-content-digest").to_owned();
+    spec.manifest(&one, "v1");
+    for _ in 0..3 {
+        assert_eq!(digest("v1"), one.digest().to_string());
+    }
+    // Another program moves the tag, takes it away, and then the manifest.
+    repository.tag(&support::tag("v1"), &two).unwrap();
+    assert_eq!(digest("v1"), two.digest().to_string());
+    assert_eq!(digest(&one.digest().to_string()), one.digest().to_string());
+    repository.untag(&support::tag("v1")).unwrap();
+    spec.check("GET", "/v2/a/manifests/v1", b"", 404);
+    repository.delete_document(&two.digest()).unwrap();
+    spec.check("GET", &format!("/v2/a/manifests/{}", two.digest()), b"", 404);
+    spec.check("GET", &format!("/v2/b/manifests/{}", one.digest()), b"", 404);
 }

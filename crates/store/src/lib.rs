@@ -35,8 +35,8 @@ pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, copy_image};
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{
-    Children, CollectOptions, Collected, CollectionPlan, Ingest, LayoutRepository, LayoutStore, Reach,
-    RepositoryOptions, StoreLock, TagRule,
+    Children, CollectOptions, Collected, CollectionPlan, FactVersion, Ingest, LayoutRepository, LayoutStore,
+    Reach, RepositoryOptions, StoreLock, TagRule,
 };
 pub use memory::MemoryStore;
 

@@ -21,18 +21,19 @@ const MAX_TAGS: usize = 64;
 /// Answers GET and HEAD of a manifest.
 pub(super) fn get(state: &State, question: &Question, name: &Repository, wanted: &ManifestName) -> Answer {
     let repository = state.repository(name);
-    let document = state.on_disk(|| read(&repository, wanted)).map_err(unknown)?;
-    let descriptor = document.descriptor();
-    if !accepts(&question.head.headers, &descriptor.media_type) {
-        let message =
-            format!("{wanted} is of type {}, which the request does not accept", descriptor.media_type);
+    let found = match state.shelf.find(&repository, wanted) {
+        Some(found) => found,
+        None => state.on_disk(|| state.shelf.read(&repository, wanted)).map_err(unknown)?,
+    };
+    if !accepts(&question.head.headers, &found.media_type) {
+        let message = format!("{wanted} is of type {}, which the request does not accept", found.media_type);
         return Err(Refusal::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message));
     }
-    let content =
-        if question.is_head() { Content::Empty } else { Content::Bytes(Some(document.raw().clone())) };
-    let response = answer::content(StatusCode::OK, descriptor.media_type.as_str(), descriptor.size, content);
-    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), descriptor.digest);
-    Ok(answer::with(response, ETAG, format!("\"{}\"", descriptor.digest)))
+    let size = found.raw.len() as u64;
+    let content = if question.is_head() { Content::Empty } else { Content::Bytes(Some(found.raw)) };
+    let response = answer::content(StatusCode::OK, found.media_type.as_str(), size, content);
+    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), found.digest);
+    Ok(answer::with(response, ETAG, format!("\"{}\"", found.digest)))
 }
 
 /// Answers PUT of a manifest, by tag or by its digest.
@@ -111,13 +112,6 @@ fn staying_tag(
             }
             Ok(None)
         }
-    }
-}
-
-fn read(repository: &LayoutRepository, wanted: &ManifestName) -> Result<Document, StoreError> {
-    match wanted {
-        ManifestName::Digest(digest) => repository.document(digest),
-        ManifestName::Tag(tag) => repository.document(&repository.resolve(tag)?.digest),
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `metrics` | what is counted |
 //! | `routes` | which answer a request gets; the access log |
 //! | `blob`, `upload`, `session` | blobs, and those that are still coming |
-//! | `manifest`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
+//! | `manifest`, `shelf`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
 //! | `refusal`, `answer`, `body` | the shape of answers |
 //!
 //! Source: distribution-spec v1.1.
@@ -38,6 +38,7 @@ mod referrers;
 mod refusal;
 mod routes;
 mod session;
+mod shelf;
 mod tls;
 mod upload;
 

@@ -19,6 +19,7 @@ use super::quota::Quotas;
 use super::referrers::Referrers;
 use super::refusal::Refusal;
 use super::session::Sessions;
+use super::shelf::Shelf;
 use super::{Access, LogEntry, ServerOptions, answer, blob, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ErrorCode, query};
 
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub options: ServerOptions,
     pub sessions: Sessions,
     pub referrers: Referrers,
+    pub shelf: Shelf,
     pub quotas: Quotas,
     pub metrics: Metrics,
     entry: Option<Entry>,
@@ -53,6 +55,7 @@ impl State {
         Ok(Self {
             sessions,
             referrers: Referrers::default(),
+            shelf: Shelf::default(),
             quotas,
             metrics: Metrics::default(),
             entry,

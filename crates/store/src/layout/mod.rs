@@ -48,7 +48,7 @@ use crate::StoreError;
 pub use self::collect::{CollectOptions, Collected, CollectionPlan};
 pub use self::ingest::Ingest;
 pub use self::lock::StoreLock;
-pub use self::repository::{Children, LayoutRepository, Reach, RepositoryOptions, TagRule};
+pub use self::repository::{Children, FactVersion, LayoutRepository, Reach, RepositoryOptions, TagRule};
 
 pub(crate) use self::kernel_copy::copy_in_kernel;
 pub(crate) use self::stamp::Stamp;

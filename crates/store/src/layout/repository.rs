@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
@@ -57,6 +58,14 @@ pub enum Children {
     SparseLayers,
 }
 
+/// Which version of a fact is there. A fact that changes gets a new file, with another number and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FactVersion {
+    inode: u64,
+    changed: (i64, i64),
+    size: u64,
+}
+
 /// Whether a tag may be made to point elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagRule {
@@ -92,6 +101,21 @@ impl LayoutRepository {
             found.extend(names::read_descriptor(&self.folder.manifest(&digest))?);
         }
         Ok(found)
+    }
+
+    /// Whether the repository has the manifest, by a look at its name alone; `false` also where the
+    /// folder cannot be read.
+    pub fn has_manifest(&self, digest: &Digest) -> bool {
+        fs::symlink_metadata(self.folder.manifest(digest)).is_ok()
+    }
+
+    /// Returns what tells whether the tag was moved or removed since; `None` where there is no such tag.
+    pub fn tag_version(&self, tag: &Tag) -> Option<FactVersion> {
+        fs::symlink_metadata(self.folder.tag(tag)).ok().map(|metadata| FactVersion {
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+        })
     }
 
     /// Whether the blob was put or mounted into this very repository, and is still there.
