@@ -100,7 +100,8 @@ async fn talk(
 ) {
     let service = service_fn(move |request| {
         let (state, outlet) = (state.clone(), outlet.clone());
-        async move { Ok::<_, Infallible>(routes::answer(state, peer, outlet, request).await) }
+        // In a box: a connection that waits for its next request then takes no room for one.
+        Box::pin(async move { Ok::<_, Infallible>(routes::answer(state, peer, outlet, request).await) })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use hyper::body::{Body as _, Incoming};
@@ -31,6 +32,8 @@ pub(super) struct State {
     pub shelf: Shelf,
     pub quotas: Quotas,
     pub metrics: Metrics,
+    /// How many requests bring content of blobs just now.
+    pub uploading: AtomicUsize,
     entry: Option<Entry>,
 }
 
@@ -58,6 +61,7 @@ impl State {
             shelf: Shelf::default(),
             quotas,
             metrics: Metrics::default(),
+            uploading: AtomicUsize::new(0),
             entry,
             options,
         })

@@ -6,6 +6,7 @@
 //! session, so that the client can go on from there.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,8 +25,12 @@ use super::routes::{Answer, Question, State, algorithm};
 use super::session::Held;
 use crate::protocol::{ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode};
 
-/// How much is gathered before it is hashed and written.
+/// How much one upload gathers at most before that is hashed and written.
 const GATHER_BYTES: usize = 512 << 10;
+/// How much all uploads gather together, as long as each may have [`MIN_GATHER_BYTES`].
+const ALL_GATHER_BYTES: usize = 8 << 20;
+/// How much one upload may gather however many there are.
+const MIN_GATHER_BYTES: usize = 16 << 10;
 /// How long a client may send nothing in the middle of its content.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -213,6 +218,7 @@ async fn receive(
     mut body: Incoming,
 ) -> Result<(), Refusal> {
     let limit = limit(state, name, digest)?;
+    let _active = Active::new(&state.uploading);
     let mut gathered: Vec<Bytes> = Vec::new();
     let mut size = 0;
     loop {
@@ -229,7 +235,7 @@ async fn receive(
                 None
             }
         };
-        if size >= GATHER_BYTES || ended.is_some() {
+        if size >= share(state) || ended.is_some() {
             write(state, name, limit, upload, &gathered)?;
             gathered.clear();
             size = 0;
@@ -237,6 +243,27 @@ async fn receive(
         if let Some(ended) = ended {
             return ended.map_err(|reason| Refusal::bad_request(ErrorCode::BlobUploadInvalid, reason));
         }
+    }
+}
+
+/// Returns how much one upload may gather now.
+fn share(state: &State) -> usize {
+    (ALL_GATHER_BYTES / state.uploading.load(Ordering::Relaxed).max(1)).clamp(MIN_GATHER_BYTES, GATHER_BYTES)
+}
+
+/// Counts an upload whose content is coming, until it is dropped.
+struct Active<'a>(&'a AtomicUsize);
+
+impl<'a> Active<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
