@@ -209,7 +209,7 @@ fn commands_in_an_image() {
     A=b
     PATH=/bin
     PWD=/
-    uid=7 gid=8
+    uid=7 gid=8 groups=8
     ");
     assert_snapshot!(scene.see("exec local/busybox -- false"), @"
     exit code: 1
