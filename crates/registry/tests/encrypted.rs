@@ -122,8 +122,61 @@ fn a_registry_of_ones_own_authority_through_a_proxy() {
     assert!(heads[1].starts_with("GET /v2/a/tags/list?n=1000 HTTP/1.1\n"), "{heads:?}");
     assert!(!heads[1].contains("dXNlcjpodW50ZXIy"), "the registry does not see the proxy's password");
 
+    let host = folder.path().join("certs.d").join(HOST);
+    std::fs::create_dir_all(&host).unwrap();
+    std::fs::copy(folder.path().join("ca.pem"), host.join("ca.crt")).unwrap();
+    let of_host = TestClient::new(|options| {
+        options.certificate_folders = vec![folder.path().join("certs.d")];
+        options.proxy = settings.clone();
+    });
+    assert_eq!(of_host.client.repository(&repository).tags().unwrap(), [tag("x")]);
+
     let doubting = TestClient::new(|options| options.proxy = settings);
     let error = doubting.client.repository(&repository).tags().unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { transient: false, .. }), "{error}");
     assert_eq!(doubting.notices(), [], "a certificate does not get better by waiting");
+}
+
+#[test]
+fn a_registry_that_wants_to_know_who_we_are() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    make_certificates(folder.path());
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(folder.path(), &format!("req {key} -keyout client.key -out client.csr -subj /CN=client"));
+    openssl(
+        folder.path(),
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out client.pem",
+    );
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(path("ca.pem")).unwrap()).unwrap();
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let chain = CertificateDer::pem_file_iter(path("server.pem")).unwrap().map(Result::unwrap).collect();
+    let config = config
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(path("server.key")).unwrap())
+        .unwrap();
+    let proxy = Proxy::start(config);
+    let repository: Repository = format!("{HOST}/a").parse().unwrap();
+    let host = path("certs.d").join(HOST);
+    std::fs::create_dir_all(&host).unwrap();
+    std::fs::copy(path("ca.pem"), host.join("ca.crt")).unwrap();
+    let client = || {
+        TestClient::new(|options| {
+            options.certificate_folders = vec![path("certs.d")];
+            options.proxy =
+                ProxySettings { https: Some(format!("http://{}", proxy.address)), ..Default::default() };
+            options.retry.attempts = 1;
+        })
+    };
+    assert!(client().client.repository(&repository).tags().is_err());
+    std::fs::copy(path("client.pem"), host.join("client.cert")).unwrap();
+    std::fs::copy(path("client.key"), host.join("client.key")).unwrap();
+    assert_eq!(client().client.repository(&repository).tags().unwrap(), [tag("x")]);
 }

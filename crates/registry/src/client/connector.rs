@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::certificates::{self, HostCertificates};
 use super::proxy::Proxies;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -46,8 +47,12 @@ impl Connector {
     }
 
     /// Returns this connector with TLS for `https` addresses.
-    pub fn secured(self, authorities: &Authorities) -> Result<HttpsConnector<Self>, TlsError> {
-        Ok(HttpsConnector::from((self, authorities.client_config()?)))
+    pub fn secured(
+        self,
+        authorities: &Authorities,
+        host: Option<HostCertificates>,
+    ) -> Result<HttpsConnector<Self>, TlsError> {
+        Ok(HttpsConnector::from((self, authorities.client_config(host.unwrap_or_default())?)))
     }
 }
 
@@ -101,6 +106,15 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+    /// A certificate of ours and its key do not fit.
+    #[error("the certificate {} and its key cannot say who we are", path.display())]
+    Identity {
+        /// The certificate.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: rustls::Error,
+    },
     /// This machine trusts nobody.
     #[error("this machine has no certificate authorities: install ca-certificates or name a bundle of them")]
     NoAuthorities,
@@ -113,6 +127,8 @@ pub enum TlsError {
 #[derive(Debug, Default)]
 pub(crate) struct Authorities {
     own: Vec<CertificateDer<'static>>,
+    /// Where certificates for single registries lie.
+    folders: Vec<PathBuf>,
 }
 
 impl Authorities {
@@ -130,11 +146,22 @@ impl Authorities {
             let added = RootCertStore::empty().add(certificate.clone());
             added.map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
         }
-        Ok(Self { own })
+        Ok(Self { own, folders: Vec::new() })
     }
 
-    fn client_config(&self) -> Result<ClientConfig, TlsError> {
+    /// Returns these with folders of certificates for single registries.
+    pub fn with_folders(self, folders: Vec<PathBuf>) -> Self {
+        Self { folders, ..self }
+    }
+
+    /// Returns what is kept for a host and port; `None` where it is treated as all others.
+    pub fn of_host(&self, host: &str) -> Result<Option<HostCertificates>, TlsError> {
+        certificates::for_host(&self.folders, host)
+    }
+
+    fn client_config(&self, host: HostCertificates) -> Result<ClientConfig, TlsError> {
         let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(host.authorities);
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(self.own.iter().cloned());
         if roots.is_empty() {
@@ -143,7 +170,11 @@ impl Authorities {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider);
         let config = config.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
-        Ok(config.with_root_certificates(roots).with_no_client_auth())
+        let config = config.with_root_certificates(roots);
+        let Some(identity) = host.identity else { return Ok(config.with_no_client_auth()) };
+        config
+            .with_client_auth_cert(identity.chain, identity.key)
+            .map_err(|source| TlsError::Identity { path: identity.path, source })
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `retry` | when it is made again |
 //! | `auth`, `token`, `credentials` | being let in |
 //! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
+//! | `certificates` | what is kept for single registries |
 //! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
 //! | `direct`, `answer` | a file on a plain socket, moved by the kernel |
 //! | `address`, `gate` | where requests may go, and how many at once |
@@ -19,6 +20,7 @@
 mod address;
 mod answer;
 mod auth;
+mod certificates;
 mod clock;
 mod connector;
 mod credentials;
@@ -80,6 +82,8 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// A PEM file of certificate authorities that are trusted besides those of the machine.
     pub authorities: Option<PathBuf>,
+    /// Folders in which `HOST[:PORT]/` holds certificates for one registry; the first that knows it counts.
+    pub certificate_folders: Vec<PathBuf>,
     /// The proxies to use.
     pub proxy: ProxySettings,
     /// Told before a request is made again.
@@ -102,6 +106,7 @@ impl ClientOptions {
             retry: RetryPolicy::default(),
             user_agent: concat!("plimsoll/", env!("CARGO_PKG_VERSION")).to_owned(),
             authorities: None,
+            certificate_folders: Vec::new(),
             proxy: ProxySettings::default(),
             notice: Arc::new(|_| {}),
             clock,
@@ -155,6 +160,7 @@ impl Client {
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
         let connector = Connector::new(Proxies::new(&options.proxy)?);
         let authorities = Authorities::read(options.authorities.as_deref())?;
+        let authorities = authorities.with_folders(options.certificate_folders.clone());
         // One lane of uploads and one of other requests.
         let connections = options.requests_per_host.max(1) * 2;
         let transport = Transport::new(connector, authorities, connections).map_err(ClientError::Threads)?;

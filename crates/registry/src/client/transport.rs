@@ -4,10 +4,11 @@
 //! threads only move bytes to and from sockets. Nothing here knows registries, retries or
 //! credentials. Must not be called from inside another runtime: it blocks.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ const WORKERS: usize = 2;
 const CHUNKS_AHEAD: usize = 2;
 
 type Pool<C> = legacy::Client<C, Outgoing>;
+type SecurePool = Pool<HttpsConnector<Connector>>;
 
 /// The connections to all hosts.
 pub(crate) struct Transport {
@@ -44,7 +46,8 @@ pub(crate) struct Transport {
     connector: Connector,
     authorities: Authorities,
     plain: Pool<Connector>,
-    secure: OnceLock<Result<Pool<HttpsConnector<Connector>>, Arc<TlsError>>>,
+    /// For each host with certificates of its own, and under the empty name for all others.
+    secure: Mutex<HashMap<String, Result<SecurePool, Arc<TlsError>>>>,
     connections: usize,
 }
 
@@ -66,7 +69,7 @@ impl Transport {
             .enable_all()
             .build()?;
         let plain = pool(connector.clone(), connections);
-        let secure = OnceLock::new();
+        let secure = Mutex::default();
         Ok(Self { runtime: Some(runtime), connector, authorities, plain, secure, connections })
     }
 
@@ -162,18 +165,27 @@ impl Transport {
         if request.uri().scheme_str() == Some("http") {
             return Ok(self.plain.request(request));
         }
-        let secure = self.secure.get_or_init(|| {
-            let connector = self.connector.clone().secured(&self.authorities).map_err(Arc::new)?;
-            Ok(pool(connector, self.connections))
-        });
-        match secure {
+        match self.secure_pool(host) {
             Ok(pool) => Ok(pool.request(request)),
-            Err(error) => Err(Failure::Connect {
-                host: host.to_owned(),
-                transient: false,
-                source: Box::new(error.clone()),
-            }),
+            Err(error) => {
+                Err(Failure::Connect { host: host.to_owned(), transient: false, source: Box::new(error) })
+            }
         }
+    }
+
+    /// Returns the connections with TLS to a host; they are shared where it has no certificates of
+    /// its own.
+    fn secure_pool(&self, host: &str) -> Result<SecurePool, Arc<TlsError>> {
+        let own = self.authorities.of_host(host).map_err(Arc::new)?;
+        let key = if own.is_some() { host } else { "" };
+        let mut pools = self.secure.lock().expect("nothing panics while it holds the lock");
+        if let Some(known) = pools.get(key) {
+            return known.clone();
+        }
+        let connector = self.connector.clone().secured(&self.authorities, own).map_err(Arc::new);
+        let made = connector.map(|connector| pool(connector, self.connections));
+        pools.insert(key.to_owned(), made.clone());
+        made
     }
 
     fn handle(&self) -> &Handle {

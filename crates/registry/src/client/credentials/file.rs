@@ -61,19 +61,23 @@ impl std::fmt::Debug for Entry {
 impl AuthFile {
     /// Reads the file; `None` where there is none.
     pub fn read(path: &Path) -> Result<Option<Self>, CredentialError> {
-        let Some(text) = read(path)? else { return Ok(None) };
+        read(path)?.map(|text| Self::parse(path, &text)).transpose()
+    }
+
+    /// Reads the content of such a file; `path` says where it came from.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, CredentialError> {
         // The position is enough; serde's own words may quote a value.
-        let wire: Wire = serde_json::from_slice(&text).map_err(|error| CredentialError::Invalid {
+        let wire: Wire = serde_json::from_slice(text).map_err(|error| CredentialError::Invalid {
             path: path.to_owned(),
             reason: format!("line {} column {}: {:?} error", error.line(), error.column(), error.classify()),
         })?;
         let auths = wire.auths.into_iter().map(|(key, entry)| (normalize(&key), entry.unwrap_or_default()));
-        Ok(Some(Self {
+        Ok(Self {
             path: path.to_owned(),
             auths: auths.collect(),
             helpers: wire.cred_helpers.into_iter().map(|(key, name)| (normalize(&key), name)).collect(),
             store: wire.creds_store.filter(|name| !name.is_empty()),
-        }))
+        })
     }
 
     /// Returns the entry under exactly this key.

@@ -14,7 +14,7 @@ mod file;
 mod helper;
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::{Registry, Repository};
 
@@ -99,6 +99,16 @@ impl Credentials {
             files: files.collect::<Result<_, _>>()?,
             helpers: Helpers::new(helper_path),
         })
+    }
+
+    /// Returns these credentials with the content of a credential file that is asked before all files;
+    /// `name` says in messages where it came from.
+    ///
+    /// # Errors
+    /// Content that cannot be read as a credential file.
+    pub fn with_text(mut self, name: &str, text: &str) -> Result<Self, CredentialError> {
+        self.files.insert(0, AuthFile::parse(Path::new(name), text.as_bytes())?);
+        Ok(self)
     }
 
     /// Returns these credentials with one that is asked before any file.
