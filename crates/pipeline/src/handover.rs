@@ -1,11 +1,12 @@
 //! Images from one job to the next: an archive for each service beside the ledger, and the proof
 //! that what arrives is what was built, for the commit that was asked for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use oci::{Descriptor, Digest, Document, Pinned, Reference, Repository, Tag};
 use store::{
-    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, CopyOptions, ImageStore, StoreError,
+    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, CopyOptions, Fallback, ImageStore, StoreError,
     copy_image, save_to_path,
 };
 
@@ -78,29 +79,42 @@ pub enum Found {
     Archive(PathBuf),
 }
 
+/// What an archive of the hand-over holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Everything, in this form.
+    Whole(Archive),
+    /// An OCI archive without the layers that the image's repository has in its registry: who gets
+    /// the image takes them from there.
+    Thin,
+}
+
 /// Writes the archive of each image in the ledger into `folder` and notes it in the ledger. An
 /// archive of the same image that is there already is kept.
 ///
 /// # Errors
-/// `Archive` or `Store`; nothing half written is left.
+/// `Archive` or `Store`; for a thin one also what the registry says. Nothing half written is left.
 pub fn put(
     ledger: &mut Ledger,
     before: Option<&Ledger>,
-    format: Archive,
+    form: Form,
     folder: &Path,
     tools: &Tools<'_>,
 ) -> Result<(), HandoverError> {
     let base = tools.ledger.parent().unwrap_or(Path::new(""));
     for (name, record) in &mut ledger.services {
         let Some(image) = record.pinned() else { continue };
-        let path = folder.join(format!("{name}.tar"));
+        let path = folder.join(match form {
+            Form::Whole(_) => format!("{name}.tar"),
+            Form::Thin => format!("{name}.thin.tar"),
+        });
         let named = path.strip_prefix(base).unwrap_or(&path).to_owned();
         let known = before.and_then(|before| before.services.get(name));
         let kept = known.is_some_and(|known| known.pinned() == Some(image.clone()))
             && known.is_some_and(|known| known.archive.as_ref() == Some(&named))
             && path.is_file();
         if !kept {
-            write(name, &image, format, &path, tools)?;
+            write(name, &image, form, &path, tools)?;
         }
         record.archive = Some(named);
     }
@@ -110,7 +124,7 @@ pub fn put(
 fn write(
     name: &Name,
     image: &Pinned,
-    format: Archive,
+    form: Form,
     path: &Path,
     tools: &Tools<'_>,
 ) -> Result<(), HandoverError> {
@@ -125,13 +139,36 @@ fn write(
     let local = tools.local(image.repository());
     let document = local.document(&image.digest())?;
     let names = vec![local_name(name).map_err(|error| failed(error.into()))?];
-    let format = match format {
-        Archive::DockerArchive => ArchiveFormat::DockerArchive,
-        Archive::OciArchive => ArchiveFormat::OciArchive,
+    let (format, omit) = match form {
+        Form::Whole(Archive::DockerArchive) => (ArchiveFormat::DockerArchive, BTreeSet::new()),
+        Form::Whole(Archive::OciArchive) => (ArchiveFormat::OciArchive, BTreeSet::new()),
+        Form::Thin => {
+            let remote = tools.remote(image.repository()).map_err(|error| failed(error.into()))?;
+            (ArchiveFormat::OciArchive, there(&local, &document, &remote)?)
+        }
     };
     let image = ArchiveImage { source: &local, descriptor: document.descriptor().clone(), names };
-    let saved = save_to_path(&[image], format, &ArchiveOptions::default(), path);
+    let options = ArchiveOptions { omit, ..ArchiveOptions::default() };
+    let saved = save_to_path(&[image], format, &options, path);
     saved.map(drop).map_err(|error| failed(error.into()))
+}
+
+/// Returns the layers of an image that a registry has.
+fn there(
+    local: &dyn ImageStore,
+    document: &Document,
+    remote: &dyn ImageStore,
+) -> Result<BTreeSet<Digest>, StoreError> {
+    let mut found = BTreeSet::new();
+    for child in images(document) {
+        let child = local.document(&child)?;
+        for layer in child.as_image().map(|manifest| manifest.layers.as_slice()).unwrap_or_default() {
+            if !found.contains(&layer.digest) && remote.blob_size(&layer.digest)? == Some(layer.size) {
+                found.insert(layer.digest);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The name that archives and daemons give a service's image: `NAME:local`.
@@ -169,11 +206,15 @@ pub fn get(
         return Err(HandoverError::Nowhere { service: service.clone(), image, tried });
     };
     let path = if path.is_absolute() { path.clone() } else { archives.join(path) };
-    match ArchiveStore::open(&path, tools.store.root()) {
-        Ok(archive) => match copy(&archive, &local, image.digest()) {
-            Ok(()) => return Ok(Found::Archive(path)),
-            Err(error) => tried.push(format!("{}: {}", path.display(), chain_of(&error))),
-        },
+    let from_archive = ArchiveStore::open(&path, tools.store.root()).and_then(|archive| {
+        // What a thin archive leaves out lies in the registry.
+        match tools.remote(image.repository()) {
+            Ok(remote) => copy(&Fallback { first: &archive, then: &remote }, &local, image.digest()),
+            Err(_) => copy(&archive, &local, image.digest()),
+        }
+    });
+    match from_archive {
+        Ok(()) => return Ok(Found::Archive(path)),
         Err(error) => tried.push(format!("{}: {}", path.display(), chain_of(&error))),
     }
     Err(HandoverError::Nowhere { service: service.clone(), image, tried })

@@ -10,7 +10,7 @@ use oci::Pinned;
 use crate::build::{self, BuildChoices, OnFailure, ServiceError, ServiceOutcome};
 use crate::configuration::{Configuration, Name, Suite};
 use crate::daemon::Daemon;
-use crate::handover::{self, HandoverError};
+use crate::handover::{self, Form, HandoverError};
 use crate::ledger::{Ledger, Status, SuiteStatus};
 use crate::plan::{Plan, PushPlan};
 use crate::progress::{Progress, Stage};
@@ -125,7 +125,8 @@ fn hand_over(
         ledger.services.insert(name.clone(), outcome.record.clone());
     }
     let folder = tools.output.join("images");
-    handover::put(&mut ledger, before, configuration.handoff.archive, &folder, tools)?;
+    let form = Form::Whole(configuration.handoff.archive);
+    handover::put(&mut ledger, before, form, &folder, tools)?;
     for (name, record) in ledger.services {
         if let Some(outcome) = outcomes.get_mut(&name) {
             outcome.record.archive = record.archive;

@@ -213,7 +213,8 @@ impl<'a> SuiteRun<'a> {
             let image = &self.runs.images[&service];
             let local = self.runs.tools.local(image.repository());
             daemon
-                .load(&service, image, &local)
+                .load_service(&service, image, &local)
+                .map(drop)
                 .map_err(|error| SuiteError::failed(&format!("load {service} into the daemon"), &error))?;
         }
         Ok(())

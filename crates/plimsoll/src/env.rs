@@ -115,6 +115,18 @@ impl Environment {
         }
     }
 
+    /// Returns the folders with certificates for single registries, the user's own first.
+    ///
+    /// Source: containers-certs.d(5); Docker's manual, "Use custom certificates".
+    pub fn certificate_folders(&self) -> Vec<PathBuf> {
+        let config = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        let config = config.or_else(|| self.home().map(|home| home.join(".config")));
+        let own = config
+            .into_iter()
+            .flat_map(|folder| [folder.join("containers/certs.d"), folder.join("docker/certs.d")]);
+        own.chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from)).collect()
+    }
+
     /// Returns the file that `login` writes: Docker's, which every other tool reads too.
     pub fn login_file(&self) -> Option<PathBuf> {
         let folder = self.variable("DOCKER_CONFIG").map(|folder| self.folder.join(folder));

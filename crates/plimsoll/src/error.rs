@@ -12,6 +12,7 @@ use pipeline::bake::BakeError;
 use pipeline::build::ServiceError;
 use pipeline::configuration::ConfigurationError;
 use pipeline::copy::CopyError;
+use pipeline::copy::repository::RepositoryError;
 use pipeline::daemon::DaemonError;
 use pipeline::forge::ForgeError;
 use pipeline::git::GitError;
@@ -112,6 +113,9 @@ pub enum Error {
     /// An image on its way.
     #[error(transparent)]
     Copy(CopyError),
+    /// All images of a repository on their way.
+    #[error(transparent)]
+    Repository(RepositoryError),
     /// An archive of images.
     #[error(transparent)]
     Archive(ArchiveError),
@@ -167,7 +171,17 @@ impl From<CopyError> for Error {
         match error {
             CopyError::Place(error) => Self::Place(error),
             CopyError::Image(error) => Self::Image(error),
+            CopyError::Daemon(error) => Self::Daemon(error),
             other @ CopyError::OtherDigest { .. } => Self::Copy(other),
+        }
+    }
+}
+
+impl From<RepositoryError> for Error {
+    fn from(error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Place(error) => Self::Place(error),
+            other => Self::Repository(other),
         }
     }
 }
@@ -229,6 +243,9 @@ impl Error {
             ) => Code::Usage,
             Self::Place(PlaceError::Client(_)) | Self::Client(_) => Code::Usage,
             Self::Copy(_) => Code::WrongImage,
+            Self::Repository(RepositoryError::Nothing { .. }) => Code::Failed,
+            Self::Repository(_) => Code::Usage,
+            Self::Place(PlaceError::Daemon(error)) => code_of(&**error),
             Self::Credential(error) | Self::Place(PlaceError::Credential(error)) => match error {
                 CredentialError::Invalid { .. } => Code::Usage,
                 CredentialError::File { .. } | CredentialError::Helper { .. } => Code::NotAllowed,
@@ -338,9 +355,17 @@ fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
             _ => None,
         };
     }
+    if let Some(error) = error.downcast_ref::<DaemonError>() {
+        return match error {
+            DaemonError::NotLoaded { .. } => Some(Code::WrongImage),
+            DaemonError::Store(error) => Some(code_of_store(error)),
+            _ => None,
+        };
+    }
     if let Some(error) = error.downcast_ref::<PlaceError>() {
         return match error {
             PlaceError::Store(error) => Some(code_of_store(error)),
+            PlaceError::Daemon(error) => Some(code_of(&**error)),
             PlaceError::Credential(_) => Some(Code::NotAllowed),
             _ => Some(Code::Usage),
         };

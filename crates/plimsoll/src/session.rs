@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pipeline::configuration::{Configuration, FILE_NAME};
+use pipeline::daemon::DaemonError;
 use pipeline::place::{Places, Reach};
 use registry::client::{ClientOptions, CredentialError, Credentials, Notice, RetryPolicy};
 use store::LayoutStore;
@@ -14,6 +15,7 @@ use crate::cli::Global;
 use crate::env::Environment;
 use crate::error::Error;
 use crate::ui::{Ui, quantity};
+use crate::workbench;
 
 /// What every command is handed.
 #[derive(Debug)]
@@ -82,7 +84,9 @@ impl Session {
             let credentials = Arc::new(credentials(&environment)?);
             Ok(ClientOptions { credentials, ..options.clone() })
         };
-        Ok(Places::new(self.store()?, self.scratch()?, reach, Box::new(connect)))
+        let (environment, scratch) = (self.environment.clone(), self.scratch()?);
+        let daemon = move || workbench::daemon_of(&environment, &scratch)?.ok_or(DaemonError::None);
+        Ok(Places::new(self.store()?, self.scratch()?, reach, Box::new(connect), Box::new(daemon)))
     }
 
     /// Returns how registries are reached, without credentials.
@@ -91,6 +95,7 @@ impl Session {
         Ok(ClientOptions {
             plain_http: self.global.insecure_registry.clone(),
             authorities: self.environment.variable("SSL_CERT_FILE").map(PathBuf::from),
+            certificate_folders: self.environment.certificate_folders(),
             proxy: self.environment.proxies(),
             retry: self.retry_policy()?,
             notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
@@ -143,7 +148,11 @@ impl Session {
 /// A credential file that is there and cannot be used.
 pub fn credentials(environment: &Environment) -> Result<Credentials, CredentialError> {
     let helpers = environment.variable("PATH").map(OsStr::new);
-    Credentials::from_files(&environment.credential_files(), helpers)
+    let credentials = Credentials::from_files(&environment.credential_files(), helpers)?;
+    match environment.variable("DOCKER_AUTH_CONFIG") {
+        Some(text) => credentials.with_text("$DOCKER_AUTH_CONFIG", text),
+        None => Ok(credentials),
+    }
 }
 
 fn retry_message(notice: &Notice) -> String {

@@ -11,6 +11,7 @@ use pipeline::progress::{Observer, Progress};
 use pipeline::tools::Tools;
 use registry::server::{Server, ServerHandle, ServerOptions};
 
+use crate::env::Environment;
 use crate::error::Error;
 use crate::project::{OUTPUT_FOLDER, ledger_path};
 use crate::session::Session;
@@ -117,16 +118,23 @@ impl Served {
 /// # Errors
 /// `DOCKER_HOST` names one that does not answer.
 pub fn daemon(session: &Session) -> Result<Option<Daemon>, DaemonError> {
-    let environment = &session.environment;
-    let scratch = environment.state_folder().unwrap_or_else(|| environment.folder.clone());
+    let here = || session.environment.folder.clone();
+    daemon_of(&session.environment, &session.scratch().unwrap_or_else(|_| here()))
+}
+
+/// Does the same with an environment alone; archives on their way are kept in `scratch`.
+///
+/// # Errors
+/// As for [`daemon`].
+pub fn daemon_of(environment: &Environment, scratch: &Path) -> Result<Option<Daemon>, DaemonError> {
     if let Some(socket) = environment.variable("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://")) {
-        return Daemon::connect(Path::new(socket), &scratch).map(Some);
+        return Daemon::connect(Path::new(socket), scratch).map(Some);
     }
     let runtime = environment.variable("XDG_RUNTIME_DIR").map(PathBuf::from);
     let own =
         runtime.iter().flat_map(|folder| [folder.join("docker.sock"), folder.join("podman/podman.sock")]);
     let usual = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
-    let answering = |socket: PathBuf| Daemon::connect(&socket, &scratch).ok();
+    let answering = |socket: PathBuf| Daemon::connect(&socket, scratch).ok();
     Ok(own.chain(usual).find_map(answering))
 }
 

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use oci::{Descriptor, Platform};
+use oci::{Descriptor, Document, Platform};
 
 use crate::graph::{Graph, Part};
 use crate::{ImageStore, Put, StoreError};
@@ -19,8 +19,19 @@ pub struct CopyOptions {
     pub platforms: Platforms,
     /// What else comes along.
     pub company: Company,
+    /// Who stores the manifest or index itself.
+    pub top: Top,
     /// How many blobs are under way at the same time; 0 counts as 1.
     pub concurrency: usize,
+}
+
+/// Who stores the manifest or index that an image is called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Top {
+    /// The copy, as the last of what belongs to the image.
+    Copied,
+    /// The caller, who gives it a tag next and so stores it with the same request.
+    LeftToTag,
 }
 
 /// What comes along with an image.
@@ -35,7 +46,7 @@ pub enum Company {
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { platforms: Platforms::All, company: Company::Alone, concurrency: 4 }
+        Self { platforms: Platforms::All, company: Company::Alone, top: Top::Copied, concurrency: 4 }
     }
 }
 
@@ -115,7 +126,9 @@ pub fn copy_image(
     observe(CopyEvent::Planned { blobs: blobs.len(), bytes });
 
     let mut copied = copy_blobs(source, destination, &blobs, options.concurrency, observe)?;
-    for document in &graph.documents {
+    let is_left =
+        |document: &Document| options.top == Top::LeftToTag && document.digest() == descriptor.digest;
+    for document in graph.documents.iter().filter(|document| !is_left(document)) {
         destination.put_document(document)?;
         copied.documents += 1;
         observe(CopyEvent::DocumentDone(document.descriptor()));
@@ -125,6 +138,21 @@ pub fn copy_image(
     }
     copied.referrers = (graph.documents.len() - own) as u64;
     Ok(copied)
+}
+
+/// Returns the blobs of an image that `store` does not have, as far as they are not optional.
+///
+/// # Errors
+/// `NotFound`, naming it, where a manifest is missing; what the store says.
+pub fn missing_parts(store: &dyn ImageStore, descriptor: &Descriptor) -> Result<Vec<Descriptor>, StoreError> {
+    let graph = Graph::of(store, descriptor, &Platforms::All)?;
+    let mut missing = Vec::new();
+    for part in graph.blobs.into_values().filter(|part| !part.optional) {
+        if store.blob_size(&part.descriptor.digest)? != Some(part.descriptor.size) {
+            missing.push(part.descriptor);
+        }
+    }
+    Ok(missing)
 }
 
 fn copy_blobs(
@@ -188,6 +216,16 @@ fn copy_blob(
 }
 
 impl Copied {
+    /// Adds what another copy moved.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes_moved += other.bytes_moved;
+        self.blobs_moved += other.blobs_moved;
+        self.blobs_present += other.blobs_present;
+        self.blobs_mounted += other.blobs_mounted;
+        self.documents += other.documents;
+        self.referrers += other.referrers;
+    }
+
     fn count(&mut self, size: u64, put: Option<Put>) {
         match put {
             Some(Put::Written) => {

@@ -18,6 +18,7 @@ pub mod archive;
 pub mod check;
 pub mod children;
 pub mod copy;
+pub mod fallback;
 pub mod folder;
 mod graph;
 pub mod layout;
@@ -31,7 +32,8 @@ pub use archive::{
 use check::Check;
 pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
-pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, copy_image};
+pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image, missing_parts};
+pub use fallback::Fallback;
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{

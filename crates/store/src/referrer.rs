@@ -33,6 +33,12 @@ pub fn fallback_tag(subject: &Digest) -> Tag {
     digest_tag(subject, "")
 }
 
+/// Whether a tag is one under which a list of referrers is kept.
+pub fn is_list_tag(tag: &Tag) -> bool {
+    let Some((algorithm, hex)) = tag.as_str().split_once('-') else { return false };
+    ["sha256", "sha512"].contains(&algorithm) && hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Returns cosign's tag for what belongs to `subject`; `suffix` is one of [`COSIGN_SUFFIXES`].
 pub fn cosign_tag(subject: &Digest, suffix: &str) -> Tag {
     digest_tag(subject, &format!(".{suffix}"))
@@ -75,6 +81,7 @@ mod tests {
         let digest = Digest::of(b"x");
         assert_eq!(fallback_tag(&digest).as_str(), format!("sha256-{}", digest.hex()));
         assert_eq!(cosign_tag(&digest, "sig").as_str(), format!("sha256-{}.sig", digest.hex()));
+        assert!(is_list_tag(&fallback_tag(&digest)) && !is_list_tag(&cosign_tag(&digest, "sig")));
         let mut hasher = oci::Hasher::new(oci::Algorithm::Sha512);
         hasher.update(b"x");
         let long = hasher.finish();

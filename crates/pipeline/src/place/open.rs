@@ -8,11 +8,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use oci::{Descriptor, Digest, Document, Reference, Registry, Repository};
+use oci::{Digest, Document, Reference, Registry, Repository};
 use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
 use store::{ArchiveStore, ImageStore, LayoutRepository, LayoutStore, StoreError};
 
 use super::{Place, contained};
+use crate::daemon::{Daemon, DaemonError};
 
 /// What places are opened with.
 pub struct Places {
@@ -23,7 +24,11 @@ pub struct Places {
     connect: Connect,
     /// Made when a registry is first needed: it reads credential files and starts threads.
     client: OnceLock<Client>,
+    daemon: FindDaemon,
 }
+
+/// Finds the container daemon, when one is first needed.
+pub type FindDaemon = Box<dyn Fn() -> Result<Daemon, DaemonError> + Send + Sync>;
 
 /// Says how registries are reached, when one is first needed.
 pub type Connect = Box<dyn Fn() -> Result<ClientOptions, CredentialError> + Send + Sync>;
@@ -85,7 +90,7 @@ pub enum PlaceError {
         /// Their names, with commas.
         names: String,
     },
-    /// This version cannot do that with this kind of place.
+    /// This cannot be done with this kind of place.
     #[error("{place} cannot be {action}: {reason}")]
     Unsupported {
         /// The place.
@@ -95,12 +100,38 @@ pub enum PlaceError {
         /// What is missing, and what to use instead.
         reason: &'static str,
     },
+    /// The container daemon.
+    #[error(transparent)]
+    Daemon(Box<DaemonError>),
+}
+
+impl From<DaemonError> for PlaceError {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Store(error) => Self::Store(error),
+            other => Self::Daemon(Box::new(other)),
+        }
+    }
 }
 
 impl Places {
-    /// Returns places over the local store and the registries that `reach` allows.
-    pub fn new(local: LayoutStore, scratch: PathBuf, reach: Reach, connect: Connect) -> Self {
-        Self { local, scratch, reach, connect, client: OnceLock::new() }
+    /// Returns places over the local store, the registries that `reach` allows, and a container daemon.
+    pub fn new(
+        local: LayoutStore,
+        scratch: PathBuf,
+        reach: Reach,
+        connect: Connect,
+        daemon: FindDaemon,
+    ) -> Self {
+        Self { local, scratch, reach, connect, client: OnceLock::new(), daemon }
+    }
+
+    /// Returns the container daemon.
+    ///
+    /// # Errors
+    /// `None` where there is none, `Unreachable` where the one that is named does not answer.
+    pub fn daemon(&self) -> Result<Daemon, DaemonError> {
+        (self.daemon)()
     }
 
     /// Opens an archive of images.
@@ -169,11 +200,7 @@ impl Places {
                 contained::in_archive(place, self.archive(file)?, image.as_ref())
             }
             Place::Layout { folder, image } => contained::in_layout(place, folder, image.as_ref()),
-            Place::Daemon(_) => Err(PlaceError::Unsupported {
-                place: place.to_string(),
-                action: "read",
-                reason: "save the image with the daemon's own tool and name the file with docker-archive:",
-            }),
+            Place::Daemon(name) => contained::in_archive(place, self.daemon()?.export(name)?, None),
         }
     }
 
@@ -232,24 +259,6 @@ impl Places {
         Ok(Box::new(self.remote(name)?))
     }
 
-    /// Returns what says something about the image: signatures, SBOMs, test results. `None` where the
-    /// place cannot be asked.
-    ///
-    /// # Errors
-    /// `Corrupt` or `Unreachable` where the store fails.
-    pub fn referrers(&self, image: &Located) -> Result<Option<Vec<Descriptor>>, PlaceError> {
-        let Some(name) = &image.local else { return Ok(None) };
-        let repository = self.local.repository(name);
-        let mut found = Vec::new();
-        for manifest in repository.manifests()? {
-            let document = repository.document(&manifest.digest)?;
-            if document.subject().is_some_and(|subject| subject.digest == image.document.digest()) {
-                found.push(Descriptor { artifact_type: artifact_type(&document), ..manifest });
-            }
-        }
-        Ok(Some(found))
-    }
-
     /// Returns the first repository of the local store that has the manifest: the same digest is
     /// the same image, under whatever name it came.
     fn holder(&self, digest: &Digest) -> Result<Option<(LayoutRepository, Document)>, StoreError> {
@@ -266,18 +275,6 @@ impl Places {
         StoreError::NotFound {
             what: format!("{reference} in the local store at {}", self.local.root().display()),
         }
-    }
-}
-
-/// Source: distribution-spec v1.1, "Listing Referrers": the type of the configuration stands in.
-fn artifact_type(document: &Document) -> Option<String> {
-    match (document.as_image(), document.as_index()) {
-        (Some(manifest), _) => {
-            let own = manifest.artifact_type.clone();
-            Some(own.unwrap_or_else(|| manifest.config.media_type.to_string()))
-        }
-        (None, Some(index)) => index.artifact_type.clone(),
-        (None, None) => None,
     }
 }
 

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use oci::{Digest, Platform, Reference};
 use pipeline::archive::{self, Parcel};
-use pipeline::copy::{self, Outcome};
+use pipeline::copy::repository::{Side, Wish};
+use pipeline::copy::{self, Choice, Outcome};
 use pipeline::place::{Located, Place, Places, Selector};
 use serde::Serialize;
-use store::{ArchiveFormat, ArchiveOptions, ArchivedName, Copied};
+use store::{ArchiveFormat, ArchiveOptions, ArchivedName, Company, Copied};
 
+use super::migrate;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::quantity;
@@ -22,6 +24,9 @@ use crate::ui::transfer::Transfer;
   $ plimsoll copy debian:12 localhost:5000/debian:12 --platform linux/arm64
   $ plimsoll copy local/api:main docker-archive:api.tar:api:local
   $ plimsoll copy local/api:main oci:images:api
+  $ plimsoll copy local/api:main docker-daemon:api:local
+  $ plimsoll copy ghcr.io/acme/api:1.2 registry.example.com/api:1.2 --referrers
+  $ plimsoll copy --all-tags ghcr.io/acme/api registry.example.com/api
   $ plimsoll copy --dry-run ghcr.io/acme/api:main registry.example.com/api:main")]
 pub struct Arguments {
     /// The image
@@ -33,6 +38,12 @@ pub struct Arguments {
     /// Copies the image of one platform alone, under its own digest
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     platform: Option<Platform>,
+    /// Takes along what refers to the image: signatures, SBOMs, provenance, and what refers to those
+    #[arg(long, conflicts_with = "platform")]
+    referrers: bool,
+    /// Copies all tags of a repository
+    #[arg(long, conflicts_with = "platform")]
+    all_tags: bool,
 }
 
 /// What a copy did; `push` and `pull` answer the same.
@@ -45,12 +56,19 @@ pub struct Answer {
     blobs_present: u64,
     blobs_mounted: u64,
     bytes_moved: u64,
+    referrers: u64,
     dry_run: bool,
 }
 
 impl Arguments {
     /// Copies the image.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
+        if self.all_tags {
+            let (source, destination) = (Side::of(&self.source)?, Side::of(&self.destination)?);
+            let company = self.company();
+            let wish = Wish { source, destination, only: Vec::new(), rename: Vec::new(), company };
+            return migrate::carry_out(session, &wish);
+        }
         let places = session.places()?;
         let image = places.find(&self.source)?;
         match &self.destination {
@@ -61,11 +79,37 @@ impl Arguments {
             Place::Layout { folder, image: selector } => {
                 self.to_layout(session, &image, folder, selector.as_ref())
             }
-            Place::Daemon(_) => Err(Error::Usage {
-                message: format!("{} cannot be written to by this version", self.destination),
-                hint: Some("save the image for the daemon: plimsoll save REF -o - | docker load".to_owned()),
-            }),
+            Place::Daemon(name) => self.to_daemon(session, &places, &image, name),
         }
+    }
+
+    fn company(&self) -> Company {
+        if self.referrers { Company::Referrers } else { Company::Alone }
+    }
+
+    fn choice(&self) -> Choice {
+        Choice { platform: self.platform.clone(), company: self.company() }
+    }
+
+    fn to_daemon(
+        &self,
+        session: &Session,
+        places: &Places,
+        image: &Located,
+        name: &Reference,
+    ) -> Result<(), Error> {
+        let planned = Answer::planned(image, self.destination.to_string());
+        if session.global.dry_run {
+            return session.ui.answer("copy", &planned);
+        }
+        let (digest, loaded) = copy::copy_to_daemon(places, image, name, self.platform.as_ref())?;
+        let copied = Copied {
+            bytes_moved: loaded.bytes_sent,
+            blobs_moved: u64::from(loaded.bytes_sent > 0),
+            blobs_present: loaded.layers_spared as u64,
+            ..Copied::default()
+        };
+        session.ui.answer("copy", &planned.done(digest, &copied))
     }
 
     fn to_name(
@@ -80,7 +124,7 @@ impl Arguments {
         }
         let transfer = Transfer::new(&session.ui, name.to_string());
         let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let outcome = copy::copy(places, image, name, self.platform.as_ref(), &observe)?;
+        let outcome = copy::copy(places, image, name, &self.choice(), &observe)?;
         drop(transfer);
         session.ui.answer("copy", &Answer::new(image.name.to_string(), &outcome))
     }
@@ -107,7 +151,7 @@ impl Arguments {
         }
         let transfer = Transfer::new(&session.ui, self.destination.to_string());
         let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let (digest, copied) = copy::copy_to_layout(image, folder, tag, self.platform.as_ref(), &observe)?;
+        let (digest, copied) = copy::copy_to_layout(image, folder, tag, &self.choice(), &observe)?;
         drop(transfer);
         session.ui.answer("copy", &planned.done(digest, &copied))
     }
@@ -155,6 +199,7 @@ impl Answer {
             blobs_present: copied.blobs_present,
             blobs_mounted: copied.blobs_mounted,
             bytes_moved: copied.bytes_moved,
+            referrers: copied.referrers,
             dry_run: false,
             ..self
         }
@@ -174,6 +219,7 @@ impl Answer {
             blobs_present: 0,
             blobs_mounted: 0,
             bytes_moved: 0,
+            referrers: 0,
             dry_run: true,
         }
     }

@@ -40,7 +40,8 @@ enum What {
 
 Examples:
   $ plimsoll handoff put
-  $ plimsoll handoff put --ledger out/ledger.json -o out")]
+  $ plimsoll handoff put --ledger out/ledger.json -o out
+  $ plimsoll handoff put --thin")]
 struct Put {
     /// Folder for the archives [default: images beside the ledger]
     #[arg(short, long, value_name = "DIR")]
@@ -48,6 +49,9 @@ struct Put {
     /// Form of the archives [default: that of the configuration]
     #[arg(long, value_name = "FORM")]
     archive: Option<Form>,
+    /// Leaves out the layers that the registry has; whoever gets the image takes them from there
+    #[arg(long, conflicts_with = "archive")]
+    thin: bool,
 }
 
 /// Brings the images of the ledger into the local store: from their registry, else from archives
@@ -127,7 +131,11 @@ impl Put {
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
         let before = ledger.clone();
-        handover::put(&mut ledger, Some(&before), self.form(session)?, &folder, &tools)?;
+        let form = match self.thin {
+            true => handover::Form::Thin,
+            false => handover::Form::Whole(self.form(session)?),
+        };
+        handover::put(&mut ledger, Some(&before), form, &folder, &tools)?;
         ledger.write(&path)?;
         let base = project::ledger_folder(session);
         let line = |record: &ServiceRecord| Line {

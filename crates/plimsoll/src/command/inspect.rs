@@ -6,6 +6,7 @@ use oci::{Annotations, Descriptor, DiffId, Digest, History, MediaType, Platform,
 use pipeline::image::{self, Image};
 use pipeline::place::{Located, Place};
 use serde::Serialize;
+use store::ImageStore;
 
 use crate::error::Error;
 use crate::session::Session;
@@ -47,9 +48,7 @@ struct Inspection {
     annotations: Annotations,
     layers: Vec<Layer>,
     history: Vec<History>,
-    /// Absent where the place cannot be asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    referrers: Option<Vec<Referrer>>,
+    referrers: Vec<Referrer>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,13 +65,12 @@ struct Referrer {
     digest: Digest,
     artifact_type: Option<String>,
     size: u64,
+    annotations: Annotations,
+    referrers: Vec<Referrer>,
 }
 
-impl From<Descriptor> for Referrer {
-    fn from(found: Descriptor) -> Self {
-        Self { digest: found.digest, artifact_type: found.artifact_type, size: found.size }
-    }
-}
+/// How deep the tree of referrers is shown.
+const MAX_DEPTH: usize = 4;
 
 impl Arguments {
     /// Shows the image.
@@ -83,13 +81,25 @@ impl Arguments {
             return session.ui.bytes(found.document.raw());
         }
         let image = Image::open(&*found.store, &found.document, self.platform.as_ref())?;
-        let referrers = places.referrers(&found)?;
-        let referrers = referrers.map(|found| found.into_iter().map(Referrer::from).collect());
+        let referrers = referrers(&*found.store, &found.document.digest(), 0)?;
         session.ui.answer("inspect", &inspection(&found, &image, referrers)?)
     }
 }
 
-fn inspection(found: &Located, image: &Image, referrers: Option<Vec<Referrer>>) -> Result<Inspection, Error> {
+/// Returns what refers to `subject`, each with what refers to it.
+fn referrers(store: &dyn ImageStore, subject: &Digest, depth: usize) -> Result<Vec<Referrer>, Error> {
+    if depth >= MAX_DEPTH {
+        return Ok(Vec::new());
+    }
+    let tree = |found: Descriptor| {
+        let Descriptor { digest, size, artifact_type, annotations, .. } = found;
+        let referrers = referrers(store, &digest, depth + 1)?;
+        Ok(Referrer { digest, artifact_type, size, annotations, referrers })
+    };
+    store.referrers(subject)?.into_iter().map(tree).collect()
+}
+
+fn inspection(found: &Located, image: &Image, referrers: Vec<Referrer>) -> Result<Inspection, Error> {
     let platforms = image::platforms(&*found.store, &found.document)?;
     let manifest = image.manifest();
     let diff_ids = image.config.rootfs.diff_ids.iter().copied().map(Some).chain(std::iter::repeat(None));
@@ -144,12 +154,19 @@ impl fmt::Display for Inspection {
             self.layers.iter().map(|layer| format!("{} {}", layer.digest, quantity::size(layer.size))),
         )?;
         list(f, "history", self.history.iter().filter_map(|step| step.created_by.clone()))?;
-        list(f, "referrers", self.referrers.iter().flatten().map(referrer_line))
+        let mut lines = Vec::new();
+        self.referrers.iter().for_each(|referrer| referrer.lines(0, &mut lines));
+        list(f, "referrers", lines.into_iter())
     }
 }
 
-fn referrer_line(referrer: &Referrer) -> String {
-    format!("{} {}", referrer.digest, referrer.artifact_type.as_deref().unwrap_or("unknown"))
+impl Referrer {
+    /// Adds a line for it and one for each that refers to it, further to the right.
+    fn lines(&self, depth: usize, lines: &mut Vec<String>) {
+        let kind = self.artifact_type.as_deref().unwrap_or("unknown");
+        lines.push(format!("{:depth$}{} {kind}", "", self.digest, depth = 2 * depth));
+        self.referrers.iter().for_each(|referrer| referrer.lines(depth + 1, lines));
+    }
 }
 
 /// Writes one line; nothing where the value is empty.

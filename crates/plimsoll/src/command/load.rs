@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci::{Digest, Reference};
 use pipeline::archive::{self, Loaded};
+use pipeline::copy;
 use pipeline::place::Place;
 use serde::Serialize;
 
@@ -20,7 +21,8 @@ use crate::ui::transfer::Transfer;
 
 Examples:
   $ plimsoll load api.tar
-  $ plimsoll load oci-archive:image.tar --tag local/api:main"
+  $ plimsoll load oci-archive:image.tar --tag local/api:main
+  $ plimsoll load api.tar --daemon"
 )]
 pub struct Arguments {
     /// The archive
@@ -28,6 +30,10 @@ pub struct Arguments {
     /// Name in the local store, where the archive has one image
     #[arg(short, long, value_name = "NAME:TAG")]
     tag: Option<Reference>,
+    /// Loads them into the container daemon too: the image of this machine's platform, and of that
+    /// only the layers that the daemon lacks
+    #[arg(long)]
+    daemon: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,12 +47,19 @@ struct Image {
     name: Reference,
     digest: Digest,
     bytes_moved: u64,
+    /// What the container daemon was sent, in bytes; absent where it was not to get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_daemon: Option<u64>,
 }
 
 impl Arguments {
     /// Loads the images.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        session.ui.answer("load", &load(session, &self.file()?, self.tag.as_ref())?)
+        let mut answer = load(session, &self.file()?, self.tag.as_ref())?;
+        if self.daemon && !session.global.dry_run {
+            into_daemon(session, &mut answer)?;
+        }
+        session.ui.answer("load", &answer)
     }
 
     /// Returns the file, whose transport may stand before it.
@@ -72,7 +85,7 @@ pub fn load(session: &Session, file: &Path, name: Option<&Reference>) -> Result<
     let places = session.places()?;
     if session.global.dry_run {
         let planned = archive::planned(&places, file, name)?;
-        let image = |(name, digest)| Image { name, digest, bytes_moved: 0 };
+        let image = |(name, digest)| Image { name, digest, bytes_moved: 0, bytes_to_daemon: None };
         return Ok(Answer { images: planned.into_iter().map(image).collect(), dry_run: true });
     }
     let transfer = Transfer::new(&session.ui, file.display().to_string());
@@ -81,18 +94,33 @@ pub fn load(session: &Session, file: &Path, name: Option<&Reference>) -> Result<
     Ok(Answer { images: loaded.iter().map(Image::from).collect(), dry_run: false })
 }
 
+/// Brings what was loaded into the container daemon, under the names it has.
+fn into_daemon(session: &Session, answer: &mut Answer) -> Result<(), Error> {
+    let places = session.places()?;
+    for image in &mut answer.images {
+        let found = places.find(&Place::Name(image.name.clone()))?;
+        let (_, loaded) = copy::copy_to_daemon(&places, &found, &image.name, None)?;
+        image.bytes_to_daemon = Some(loaded.bytes_sent);
+    }
+    Ok(())
+}
+
 impl From<&Loaded> for Image {
     fn from(loaded: &Loaded) -> Self {
-        Self { name: loaded.name.clone(), digest: loaded.digest, bytes_moved: loaded.copied.bytes_moved }
+        let Loaded { name, digest, copied } = loaded.clone();
+        Self { name, digest, bytes_moved: copied.bytes_moved, bytes_to_daemon: None }
     }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Image { name, digest, bytes_moved } in &self.images {
+        for Image { name, digest, bytes_moved, bytes_to_daemon } in &self.images {
             match self.dry_run {
                 true => writeln!(f, "would load {name}, {digest}")?,
                 false => writeln!(f, "{name} is {digest}, {} new", quantity::size(*bytes_moved))?,
+            }
+            if let Some(sent) = bytes_to_daemon {
+                writeln!(f, "{name} is in the container daemon, {} sent", quantity::size(*sent))?;
             }
         }
         Ok(())

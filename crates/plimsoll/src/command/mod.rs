@@ -4,6 +4,7 @@ mod bake;
 mod build;
 mod completions;
 mod copy;
+mod diff;
 mod digest;
 mod doctor;
 mod exec;
@@ -17,6 +18,7 @@ mod load;
 mod login;
 mod ls;
 mod meta;
+mod migrate;
 mod plan;
 mod pull;
 mod push;
@@ -51,9 +53,11 @@ pub enum Command {
     Layers(layers::Arguments),
     Ls(ls::Arguments),
     Digest(digest::Arguments),
+    Diff(diff::Arguments),
     Push(push::Arguments),
     Pull(pull::Arguments),
     Copy(copy::Arguments),
+    Migrate(migrate::Arguments),
     Tag(tag::Arguments),
     Save(save::Arguments),
     Load(load::Arguments),
@@ -87,9 +91,11 @@ impl Command {
             Self::Layers(arguments) => arguments.run(session),
             Self::Ls(arguments) => arguments.run(session),
             Self::Digest(arguments) => arguments.run(session),
+            Self::Diff(arguments) => arguments.run(session),
             Self::Push(arguments) => arguments.run(session),
             Self::Pull(arguments) => arguments.run(session),
             Self::Copy(arguments) => arguments.run(session),
+            Self::Migrate(arguments) => arguments.run(session),
             Self::Tag(arguments) => arguments.run(session),
             Self::Save(arguments) => arguments.run(session),
             Self::Load(arguments) => arguments.run(session),

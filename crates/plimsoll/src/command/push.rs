@@ -1,7 +1,7 @@
 //! `push`: images of the local store to the registries they are named for.
 
 use oci::Reference;
-use pipeline::copy;
+use pipeline::copy::{self, Choice};
 use store::StoreError;
 
 use super::copy::Answer;
@@ -35,7 +35,7 @@ impl Arguments {
             }
             let transfer = Transfer::new(&session.ui, reference.to_string());
             let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-            let outcome = copy::copy(&places, &image, reference, None, &observe)?;
+            let outcome = copy::copy(&places, &image, reference, &Choice::default(), &observe)?;
             drop(transfer);
             session.ui.answer("copy", &Answer::new(reference.to_string(), &outcome))?;
         }

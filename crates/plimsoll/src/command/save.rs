@@ -111,7 +111,7 @@ impl Arguments {
             OldReaders::Ignore
         };
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
-        Ok(ArchiveOptions { platform, old_readers })
+        Ok(ArchiveOptions { platform, old_readers, ..ArchiveOptions::default() })
     }
 
     fn answer(&self, parcels: &[Parcel], size: u64, dry_run: bool) -> Answer {

@@ -39,6 +39,7 @@ fn within_the_local_store_no_bytes_move() {
       "blobs_present": 2,
       "blobs_mounted": 0,
       "bytes_moved": 0,
+      "referrers": 0,
       "dry_run": false
     }
     --- stderr
@@ -134,4 +135,80 @@ fn a_credential_file_that_is_broken_is_named() {
     --- stderr
     error: the credential file [PROJECT]/docker/config.json is not valid: line 1 column 11: Data error
     ");
+}
+
+/// A repository of three tags and two images.
+fn repository() -> Scene {
+    let scene = scene();
+    scene.write("other.tar", TarBuilder::new().file("b", b"2").finish());
+    scene.see_raw("import other.tar local/base:release-2 --platform linux/amd64");
+    let digest = scene.see_raw("digest local/base:1");
+    scene.see_raw(&format!("tag local/base@{} latest", digest.trim()));
+    scene
+}
+
+#[test]
+fn all_tags_of_a_repository_go_and_the_second_time_nothing_does() {
+    let scene = repository();
+    assert_snapshot!(scene.see("copy -q --all-tags local/base oci:out"), @"
+    exit code: 0
+    --- stdout
+    1 [DIGEST] copied
+    latest [DIGEST] copied
+    release-2 [DIGEST] copied
+    3 of 3 tags are in oci:out and complete; 4 blobs copied, 732 B; 0 referrers
+    ");
+    assert_snapshot!(scene.see("copy -q --all-tags local/base oci:out"), @"
+    exit code: 0
+    --- stdout
+    1 [DIGEST] was there
+    latest [DIGEST] was there
+    release-2 [DIGEST] was there
+    3 of 3 tags are in oci:out and complete; 0 blobs copied, 0 B; 0 referrers
+    ");
+    assert_eq!(scene.see_raw("digest oci:out:latest"), scene.see_raw("digest local/base:1"));
+}
+
+#[test]
+fn a_migration_is_planned_and_gives_tags_new_names() {
+    let scene = repository();
+    let line = "migrate -q local/base local/new --retag release-*=v* --only release-*";
+    assert_snapshot!(scene.see(&format!("{line} --dry-run")), @"
+    exit code: 0
+    --- stdout
+    release-2 as v2 [DIGEST] would be copied
+    1 tags of local/base for local/new
+    ");
+    assert_snapshot!(scene.see(&format!("{line} --format json")), @r#"
+    exit code: 0
+    --- stdout
+    {
+      "schema": "plimsoll.migration/1",
+      "source": "local/base",
+      "destination": "local/new",
+      "tags": [
+        {
+          "tag": "release-2",
+          "to": "v2",
+          "digest": "[DIGEST]",
+          "action": "copy",
+          "verified": true
+        }
+      ],
+      "bytes_moved": 0,
+      "blobs_moved": 0,
+      "referrers": 0,
+      "dry_run": false
+    }
+    "#);
+    let check = |line: &str, code: i32, words: &str| {
+        let seen = scene.see(line);
+        assert!(seen.starts_with(&format!("exit code: {code}\n")) && seen.contains(words), "{line}: {seen}");
+    };
+    check("migrate -q local/base local/new --retag *=v2", 2, "would both become v2");
+    check("migrate -q local/base local/new --retag *=-*", 2, "which is no tag");
+    check("migrate -q local/base local/new --only x*", 1, "local/base has no tag that is wanted (3 in all)");
+    check("migrate -q local/base:1 local/new", 2, "leave out the tag");
+    check("migrate -q local/base docker-archive:x.tar", 2, "is no repository");
+    check("migrate -q local/base local/new --retag a", 2, "write PATTERN=REPLACEMENT");
 }

@@ -347,3 +347,32 @@ fn layers_show_what_is_stored_for_nothing() {
     error: local/none in the local store at [DIR]/root/store does not exist
     ");
 }
+
+#[test]
+fn two_images_are_compared() {
+    let scene = Scene::new();
+    let tar = |content: &[u8]| testkit::tar::TarBuilder::new().file("same", b"1").file("changed", content);
+    scene.write("one.tar", tar(b"old").file("gone", b"").finish());
+    scene.write("two.tar", tar(b"newer").file("new", b"2").finish());
+    for name in ["one", "two"] {
+        scene.see_raw(&format!("import {name}.tar local/{name}:1 --platform linux/amd64"));
+    }
+    let seen = scene.see("diff local/one:1 local/two:1");
+    for words in [
+        "exit code: 0",
+        "0 layers shared",
+        "C changed file 3 ",
+        "-> file 5 ",
+        "D gone",
+        "A new file 1 ",
+        "3 files differ",
+    ] {
+        assert!(seen.contains(words), "{words}: {seen}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&scene.see_raw("diff local/one:1 local/two:1 --format json")).unwrap();
+    assert_eq!((&json["schema"], &json["same"]), (&"plimsoll.diff/1".into(), &false.into()));
+    assert!(scene.see_raw("diff local/one:1 local/one:1").starts_with("both are sha256:"));
+    let shallow = scene.see("diff --no-files local/one:1 local/two:1");
+    assert!(shallow.contains("layers shared") && !shallow.contains("files differ"), "{shallow}");
+}

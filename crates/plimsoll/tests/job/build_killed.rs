@@ -116,3 +116,39 @@ fn two_runs_at_the_same_time_both_succeed() {
     shop.check_root();
     assert_eq!(shop.ledger("run", 0)["services"]["app"]["status"], "cached");
 }
+
+#[test]
+fn a_load_killed_after_any_line_is_completed_by_the_next() {
+    let files = [
+        ("plimsoll.toml", "[service.app]\n"),
+        ("Dockerfile", "FROM scratch\nCOPY one /one\nCOPY two /two\nCOPY three /three\n"),
+        ("one", "1"),
+        ("two", "2"),
+        ("three", "3"),
+    ];
+    let shop = Shop::without_base(&files);
+    shop.ledger("run", 0);
+    let tar = shop.beside("app.tar");
+    shop.call(&format!("save local/repository/app:main -o {}", tar.display())).exits(0);
+    let digest = shop.tagged("app:main").unwrap();
+    let mut killed = 0;
+    loop {
+        // Everything that was loaded before is gone with the root.
+        let other = Shop::without_base(&[]);
+        let line = format!("load {} --tag local/app:1 --progress plain", tar.display());
+        let mut left = killed;
+        let is_it = |_: &str| {
+            left -= i32::from(left > 0);
+            left == 0
+        };
+        let was_killed = kill_at(other.command(&line), is_it);
+        other.call(&line).exits(0);
+        assert_eq!(other.call("digest local/app:1").exits(0).stdout.trim(), digest);
+        other.check_root();
+        if !was_killed {
+            break;
+        }
+        killed += 1;
+    }
+    assert!(killed > 3, "it was killed after {killed} lines");
+}

@@ -25,3 +25,4 @@ mod run_failures;
 mod run_registry;
 mod run_suites;
 mod run_tags;
+mod unreliable;

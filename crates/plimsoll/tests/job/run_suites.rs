@@ -121,3 +121,18 @@ fn a_daemon_that_is_named_and_does_not_answer_is_told() {
     seen.says("no container daemon answers at").says("no.sock");
     assert!(!shop.path("was-here").exists());
 }
+
+#[test]
+fn a_suite_that_needs_a_daemon_says_that_there_is_none() {
+    let sockets = ["/var/run/docker.sock", "/run/podman/podman.sock"];
+    if let Some(socket) = sockets.iter().find(|socket| std::path::Path::new(socket).exists()) {
+        return crate::shop::skip::<()>(&format!("there is a daemon at {socket}")).unwrap_or_default();
+    }
+    let suites = "[suite.daemon]\nservices = [\"app\"]\nhost = \"touch was-here\"\nneeds-daemon = true\n";
+    let Some(shop) = shop(suites) else { return };
+    let seen = shop.call("run --format json");
+    let ledger = seen.json();
+    assert_eq!(suite(&ledger, "daemon")["status"], "skipped", "{ledger}");
+    seen.says("it needs a container daemon and none is reachable").says("DOCKER_HOST");
+    assert!(!shop.path("was-here").exists());
+}

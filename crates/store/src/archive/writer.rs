@@ -7,7 +7,7 @@
 //! Docker 20.10 cannot read zstd layers. It reads `manifest.json` only, so [`OldReaders::GzipTwins`]
 //! has that list name gzip copies, which are added to the archive; the image itself keeps its digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
@@ -55,6 +55,8 @@ pub struct ArchiveOptions {
     pub platform: Platform,
     /// What to do for readers that cannot read zstd.
     pub old_readers: OldReaders,
+    /// Blobs that are left out: the receiver has them, or gets them from elsewhere.
+    pub omit: BTreeSet<Digest>,
 }
 
 /// What to do for readers that cannot read zstd.
@@ -71,7 +73,7 @@ pub enum OldReaders {
 
 impl Default for ArchiveOptions {
     fn default() -> Self {
-        Self { platform: Platform::host(), old_readers: OldReaders::Ignore }
+        Self { platform: Platform::host(), old_readers: OldReaders::Ignore, omit: BTreeSet::new() }
     }
 }
 
@@ -121,6 +123,7 @@ pub fn write_archive(
     if format == ArchiveFormat::DockerArchive {
         writer.bytes("manifest.json", json(&list))?;
     }
+    contents.blobs.retain(|digest, _| !options.omit.contains(digest));
     for (digest, size, origin) in contents.small_to_large() {
         writer.blob(&digest, size, origin)?;
     }

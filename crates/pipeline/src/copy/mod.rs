@@ -1,12 +1,22 @@
 //! Copying images from place to place: content first, tags last.
+//!
+//! | room | owns |
+//! |---|---|
+//! | here | one image |
+//! | `repository` | all images of a repository: plan, apply, verify |
+//! | `rename` | the rules by which tags get other names |
+
+mod rename;
+pub mod repository;
 
 use std::path::Path;
 
 use oci::{Digest, Document, Platform, Reference, Tag};
 use registry::client::RemoteRepository;
-use store::copy::{Copied, CopyEvent, CopyOptions, Platforms, copy_image};
+use store::copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image};
 use store::{Children, ImageStore, OciFolder, RepositoryOptions, StoreError};
 
+use crate::daemon::{DaemonError, Loaded};
 use crate::image::{Image, ImageError};
 use crate::place::{Located, PlaceError, Places};
 
@@ -33,6 +43,9 @@ pub enum CopyError {
     /// The image has no such platform.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The container daemon failed.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     /// The destination names another digest than the source has.
     #[error("{found} would be stored as {wanted}")]
     OtherDigest {
@@ -49,8 +62,29 @@ impl From<StoreError> for CopyError {
     }
 }
 
-/// Copies `image` to `destination`. With a platform, the image of that platform alone is copied,
-/// under its own digest.
+/// What of an image is copied, and what with it.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The image of this platform alone, under its own digest.
+    pub platform: Option<Platform>,
+    /// What comes along.
+    pub company: Company,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self { platform: None, company: Company::Alone }
+    }
+}
+
+impl Choice {
+    fn options(&self) -> CopyOptions {
+        CopyOptions { company: self.company, ..CopyOptions::default() }
+    }
+}
+
+/// Copies `image` to `destination`. Of a registry whose tag is the very image already nothing more is
+/// asked, unless company is to come along.
 ///
 /// # Errors
 /// What the places say. What arrived stays, so that the next try is shorter; no tag was moved.
@@ -58,15 +92,15 @@ pub fn copy(
     places: &Places,
     image: &Located,
     destination: &Reference,
-    platform: Option<&Platform>,
+    choice: &Choice,
     observe: CopyObserver<'_>,
 ) -> Result<Outcome, CopyError> {
-    let document = of_platform(image, platform)?;
+    let document = of_platform(image, choice.platform.as_ref())?;
     if let Some(wanted) = destination.digest().filter(|wanted| *wanted != document.digest()) {
         let (found, wanted) = (document.digest().to_string(), wanted.to_string());
         return Err(CopyError::OtherDigest { found, wanted });
     }
-    let options = CopyOptions::default();
+    let options = choice.options();
     let tag = destination.tag_or_latest();
     let name = destination.repository();
     let copied = if name.registry().is_local() {
@@ -74,6 +108,11 @@ pub fn copy(
         transfer(image, &document, &places.local().repository(name), tag.as_ref(), &options, observe)?
     } else {
         let remote = mountable(places.remote(name)?, image);
+        let known = tag.as_ref().filter(|_| choice.company == Company::Alone);
+        if known.map(|tag| is_there(&remote, tag, &document)).transpose()? == Some(true) {
+            let copied = Copied { blobs_present: blobs_of(&document), ..Copied::default() };
+            return Ok(Outcome { digest: document.digest(), destination: destination.clone(), copied });
+        }
         transfer(image, &document, &remote, tag.as_ref(), &options, observe)?
     };
     Ok(Outcome { digest: document.digest(), destination: destination.clone(), copied })
@@ -88,16 +127,53 @@ pub fn copy_to_layout(
     image: &Located,
     folder: &Path,
     tag: Option<&Tag>,
-    platform: Option<&Platform>,
+    choice: &Choice,
     observe: CopyObserver<'_>,
 ) -> Result<(Digest, Copied), CopyError> {
-    let document = of_platform(image, platform)?;
+    let document = of_platform(image, choice.platform.as_ref())?;
     let layout = OciFolder::create(folder)?;
-    let copied = transfer(image, &document, &layout, tag, &CopyOptions::default(), observe)?;
+    let copied = transfer(image, &document, &layout, tag, &choice.options(), observe)?;
     if tag.is_none() {
         layout.add(&document)?;
     }
     Ok((document.digest(), copied))
+}
+
+/// Copies `image` into the container daemon as `name`: the image of one platform, by default this
+/// machine's.
+///
+/// # Errors
+/// `Daemon`, also where the daemon said yes and does not have the image under that name.
+pub fn copy_to_daemon(
+    places: &Places,
+    image: &Located,
+    name: &Reference,
+    platform: Option<&Platform>,
+) -> Result<(Digest, Loaded), CopyError> {
+    let loaded =
+        places.daemon()?.load(std::slice::from_ref(name), &*image.store, &image.document, platform)?;
+    Ok((image.document.digest(), loaded))
+}
+
+/// Whether `tag` is the document already and nothing of it is missing. A registry that has a manifest
+/// has its blobs, or would have refused it; of an index it may have a part.
+fn is_there(remote: &dyn ImageStore, tag: &Tag, document: &Document) -> Result<bool, StoreError> {
+    match remote.resolve(tag) {
+        Ok(found) if found.digest != document.digest() => return Ok(false),
+        Err(StoreError::NotFound { .. }) => return Ok(false),
+        found => found?,
+    };
+    for child in document.as_index().map(|index| index.manifests.as_slice()).unwrap_or_default() {
+        match remote.document(&child.digest) {
+            Err(StoreError::NotFound { .. }) => return Ok(false),
+            found => found?,
+        };
+    }
+    Ok(true)
+}
+
+fn blobs_of(document: &Document) -> u64 {
+    document.as_image().map_or(0, |manifest| manifest.blobs().count() as u64)
 }
 
 fn of_platform(image: &Located, platform: Option<&Platform>) -> Result<Document, ImageError> {
@@ -138,10 +214,14 @@ fn transfer(
     options: &CopyOptions,
     observe: CopyObserver<'_>,
 ) -> Result<Copied, StoreError> {
-    let copied = copy_image(&*image.store, destination, document.descriptor(), options, observe)?;
-    if let Some(tag) = tag {
-        destination.tag(tag, document)?;
-    }
+    let Some(tag) = tag else {
+        return copy_image(&*image.store, destination, document.descriptor(), options, observe);
+    };
+    // What refers to the image needs it to be there; else one request stores it and sets the tag.
+    let top = if options.company == Company::Alone { Top::LeftToTag } else { Top::Copied };
+    let options = CopyOptions { top, ..options.clone() };
+    let copied = copy_image(&*image.store, destination, document.descriptor(), &options, observe)?;
+    destination.tag(tag, document)?;
     Ok(copied)
 }
 
