@@ -149,7 +149,7 @@ fn a_registry_that_wants_to_know_who_we_are() {
     openssl(folder.path(), &format!("req {key} -keyout client.key -out client.csr -subj /CN=client"));
     openssl(
         folder.path(),
-        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out client.pem",
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out client.pem",
     );
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();

@@ -231,6 +231,11 @@ impl OciFolder {
     }
 
     fn failed(&self, action: &'static str, digest: &Digest, error: io::Error) -> StoreError {
+        let error = match error.downcast::<StoreError>() {
+            // The other store failed while it was read.
+            Ok(of_source) => return of_source,
+            Err(error) => error,
+        };
         match error.kind() {
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 StoreError::Corrupt { what: self.what(digest), reason: error.to_string() }

@@ -127,6 +127,7 @@ impl Read for Download {
 }
 
 impl Download {
+    /// Returns what a reader is told; a store that takes the content finds its own error in it.
     fn error(&self, failure: Failure) -> io::Error {
         let kind = match &failure {
             Failure::Corrupt { .. } => io::ErrorKind::InvalidData,
@@ -134,7 +135,12 @@ impl Download {
             Failure::Unauthorized { .. } => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::ConnectionAborted,
         };
-        io::Error::new(kind, format!("{}: {}", self.request.what(), super::failure::with_sources(&failure)))
+        if kind == io::ErrorKind::InvalidData {
+            let reason = super::failure::with_sources(&failure);
+            return io::Error::new(kind, format!("{}: {reason}", self.request.what()));
+        }
+        let what = format!("blob {} in {}", self.request.digest, self.request.repository);
+        io::Error::new(kind, failure.into_store_error("pull", what))
     }
 }
 

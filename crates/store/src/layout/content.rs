@@ -186,6 +186,11 @@ impl LayoutStore {
 
     /// Tells content that checked itself from a disk that is full or broken.
     pub(super) fn broken(&self, digest: &Digest, error: io::Error) -> StoreError {
+        let error = match error.downcast::<StoreError>() {
+            // The other store failed while it was read.
+            Ok(of_source) => return of_source,
+            Err(error) => error,
+        };
         match error.kind() {
             io::ErrorKind::InvalidData => {
                 StoreError::Corrupt { what: format!("blob {digest}"), reason: error.to_string() }
