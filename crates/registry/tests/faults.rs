@@ -211,7 +211,8 @@ fn a_wrong_range_is_refused() {
         (_, from) => rest(&served, from.unwrap() + 1),
     });
     let error = pull(&server, &TestClient::new(|_| {}), &content).unwrap_err();
-    assert!(error.to_string().contains("another range"), "{error}");
+    let cause = std::error::Error::source(error.get_ref().unwrap()).unwrap().to_string();
+    assert!(cause.contains("another range"), "{error}: {cause}");
 }
 
 #[test]
