@@ -305,7 +305,9 @@ impl Building<'_> {
             Destination::Registry => {
                 for tag in &job.tags {
                     let transfer = Transfer::new(&self.session.ui, tag.to_string());
-                    copy::copy(places, &image()?, tag, None, &|event| transfer.observe(event))?;
+                    copy::copy(places, &image()?, tag, &copy::Choice::default(), &|event| {
+                        transfer.observe(event)
+                    })?;
                 }
                 return Ok(());
             }
