@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use builder::Built;
-use oci::{Platform, Reference};
-use pipeline::archive::{self, OldReaders, Parcel};
+use oci::Reference;
+use pipeline::archive::{self, Parcel};
 use pipeline::place::Place;
 use serde_json::json;
 use store::{ArchiveFormat, ArchiveOptions};
@@ -147,7 +147,7 @@ impl Output {
                 let name = names.first().map_or_else(|| "local/build".to_owned(), ToString::to_string);
                 let place: Place = name.parse().map_err(|_| Error::usage("the name is no place"))?;
                 let parcel = Parcel::new(workbench.places().find(&place)?, None, names.to_vec())?;
-                let options = ArchiveOptions { platform: Platform::host(), old_readers: OldReaders::Ignore };
+                let options = ArchiveOptions::default();
                 if to_stdout {
                     let mut out = session.ui.output();
                     archive::stream(&[parcel], format, &options, &mut out)?;
