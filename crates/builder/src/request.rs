@@ -63,6 +63,8 @@ pub struct BuildRequest {
     pub step_timeout: Option<Duration>,
     /// Whether to run every step even where its result is known.
     pub no_cache: bool,
+    /// Whether to say of every step that runs what changed since it ran last.
+    pub explain: bool,
     /// What else the build may use and do.
     pub options: BuildOptions,
 }
@@ -249,6 +251,13 @@ pub enum BuildEvent {
         file: String,
         /// Its line in the Dockerfile.
         line: u32,
+    },
+    /// A step runs because its result is not known; told where the request asks for explanations.
+    StepMissed {
+        /// Which.
+        number: u32,
+        /// What it depends on that changed, for people.
+        reason: String,
     },
     /// A running step printed something; not necessarily whole lines.
     StepOutput {

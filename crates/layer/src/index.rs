@@ -96,6 +96,14 @@ impl LayerIndex {
         encoder.finish()?.flush()
     }
 
+    /// Reads the size of the layer's uncompressed tar, in bytes, and nothing else of an index.
+    ///
+    /// # Errors
+    /// As for [`Self::read_from`].
+    pub fn read_size(input: impl Read) -> Result<u64, LayerError> {
+        read_first_line(&mut BufReader::new(input)).map(|first| first.size)
+    }
+
     /// Reads an index that [`Self::write_to`] wrote.
     ///
     /// # Errors

@@ -73,6 +73,8 @@ pub struct BuildChoices {
     pub on_failure: OnFailure,
     /// Whether every step runs even where its result is known.
     pub no_cache: bool,
+    /// Whether to say of every step that runs what changed since it ran last.
+    pub explain: bool,
     /// The longest one step may take.
     pub step_timeout: Option<std::time::Duration>,
     /// The time that newer files get, where the user asks for one (`SOURCE_DATE_EPOCH`).
@@ -306,6 +308,7 @@ impl Builds<'_> {
             source_date_epoch: self.choices.source_date_epoch,
             step_timeout: self.choices.step_timeout,
             no_cache: self.choices.no_cache,
+            explain: self.choices.explain,
             options: self.options(service)?,
         })
     }
@@ -398,6 +401,11 @@ impl<'a> Watch<'a> {
                 let step = Step { id, of: state.total, instruction, place };
                 tell(Progress::StepStarted(step.clone()));
                 state.running.insert(number, (step, Instant::now(), Vec::new()));
+            }
+            BuildEvent::StepMissed { number, reason } => {
+                let Some((step, ..)) = state.running.get(&number) else { return };
+                let (service, of, instruction) = (&self.service, step.of, &step.instruction);
+                tell(Progress::Note { message: format!("{service} {number}/{of} {instruction}: {reason}") });
             }
             BuildEvent::StepOutput { number, bytes } => {
                 if let Some((_, _, pending)) = state.running.get_mut(&number) {

@@ -10,12 +10,14 @@ use pipeline::place::Places;
 use pipeline::progress::{Observer, Progress};
 use pipeline::tools::Tools;
 use registry::server::{Server, ServerHandle, ServerOptions};
+use store::{LayoutStore, StoreLock};
 
 use crate::env::Environment;
 use crate::error::Error;
 use crate::project::{OUTPUT_FOLDER, ledger_path};
 use crate::session::Session;
 use crate::ui::progress::Reporter;
+use crate::ui::timings::Timeline;
 
 /// The program that sandboxes start again: this one, whatever has become of its file.
 const SELF: &str = "/proc/self/exe";
@@ -25,29 +27,29 @@ pub struct Workbench {
     engine: EmbeddedEngine,
     places: Places,
     reporter: Reporter,
+    timeline: Timeline,
     project: PathBuf,
     ledger: PathBuf,
     session_variables: std::collections::BTreeMap<String, String>,
+    /// Content that has no name yet is not cleared away while this is held.
+    _lock: StoreLock,
 }
 
 impl Workbench {
     /// Opens store and engine below the session's folder for state.
     pub fn open(session: &Session) -> Result<Self, Error> {
         let places = session.places()?;
-        let root = session.root()?.join("build");
-        let trees = root.clone();
-        let make = move || {
-            let found = probe_once(Path::new(SELF), &trees, &trees.join("sandbox"))?;
-            Sandbox::new(PathBuf::from(SELF), found.mode)
-        };
-        let workspace = Workspace::open(&root, places.local().clone(), Box::new(make))?;
+        let lock = places.local().lock_shared()?;
+        let workspace = workspace(session, places.local())?;
         Ok(Self {
             engine: EmbeddedEngine::new(workspace),
             places,
             reporter: Reporter::new(&session.ui),
+            timeline: Timeline::new(),
             project: session.environment.folder.clone(),
             ledger: ledger_path(session),
             session_variables: session.environment.variables.clone(),
+            _lock: lock,
         })
     }
 
@@ -63,7 +65,19 @@ impl Workbench {
 
     /// Shows what happens.
     pub fn tell(&self, progress: Progress) {
+        self.timeline.tell(&progress);
         self.reporter.tell(progress);
+    }
+
+    /// Says at the end where the time went, and writes it to `file` where one was asked for.
+    pub fn tell_timings(&self, session: &Session, file: Option<&Path>) -> Result<(), Error> {
+        if let Some(summary) = self.timeline.summary() {
+            session.ui.note(summary);
+        }
+        let Some(file) = file else { return Ok(()) };
+        let path = session.environment.folder.join(file);
+        let trace = self.timeline.trace().to_string();
+        std::fs::write(&path, trace).map_err(|source| Error::file("write", &path, source))
     }
 
     /// Returns what stages act with; `served` is where names under `local/` are served.
@@ -87,6 +101,17 @@ impl Workbench {
 pub fn fetcher(session: &Session) -> Result<Fetcher, Error> {
     let places = session.places()?;
     Ok(Fetcher::new(move |url, output| Ok(places.download(url, output)?)))
+}
+
+/// Opens the engine's part of the session's folder for state.
+pub fn workspace(session: &Session, store: &LayoutStore) -> Result<Workspace, Error> {
+    let root = session.root()?.join("build");
+    let trees = root.clone();
+    let make = move || {
+        let found = probe_once(Path::new(SELF), &trees, &trees.join("sandbox"))?;
+        Sandbox::new(PathBuf::from(SELF), found.mode)
+    };
+    Ok(Workspace::open(&root, store.clone(), Box::new(make))?)
 }
 
 /// The registry that serves names under `local/` while a command runs.

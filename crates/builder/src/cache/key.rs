@@ -1,20 +1,59 @@
 //! Cache keys: a hash over length-prefixed fields, so that no two lists of fields run together.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher as HashInto};
+use std::sync::Arc;
 
 use oci::{Digest, Hasher};
+
+use super::inputs::{Input, Inputs};
 
 /// Changing what goes into a key, or what a step makes of the same key, needs a new number here.
 const SCHEMA: &str = "plimsoll.step-key/1";
 
-/// The identity of a step's result.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CacheKey(Digest);
+/// The identity of a step's result, with what it was made of for people. Keys are compared by their hash.
+#[derive(Clone)]
+pub struct CacheKey {
+    hash: Digest,
+    inputs: Arc<Inputs>,
+}
 
 impl CacheKey {
     /// Returns the key in hexadecimal, as it names files.
     pub fn hex(&self) -> String {
-        self.0.hex()
+        self.hash.hex()
+    }
+
+    /// Returns what the key was made of.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
+impl PartialEq for CacheKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for CacheKey {}
+
+impl PartialOrd for CacheKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for CacheKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash)
+    }
+}
+
+impl Hash for CacheKey {
+    fn hash<H: HashInto>(&self, state: &mut H) {
+        self.hash.hash(state);
     }
 }
 
@@ -31,17 +70,26 @@ impl fmt::Debug for CacheKey {
 }
 
 /// Collects the fields of a key.
-pub struct KeyBuilder(Hasher);
+pub struct KeyBuilder {
+    hasher: Hasher,
+    inputs: Inputs,
+}
 
 impl KeyBuilder {
     /// Starts the key of a step of `kind`.
     pub fn new(kind: &str) -> Self {
-        Self(Hasher::default()).field("schema", SCHEMA).field("kind", kind)
+        let start = Self { hasher: Hasher::default(), inputs: Inputs::new(kind) };
+        start.hashed("schema", SCHEMA).hashed("kind", kind)
     }
 
     /// Adds one named value.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.inputs.add(name, Input::of(value.as_ref()));
+        self.hashed(name, value)
+    }
+
+    fn hashed(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.part(name.as_bytes());
         self.part(value.as_ref());
         self
@@ -52,23 +100,26 @@ impl KeyBuilder {
     pub fn list<T: AsRef<[u8]>>(mut self, name: &str, values: impl IntoIterator<Item = T>) -> Self {
         self.part(name.as_bytes());
         let mut count: u64 = 0;
+        let mut kept = Vec::new();
         for value in values {
             self.part(value.as_ref());
+            Input::keep(&mut kept, value.as_ref());
             count += 1;
         }
-        self.0.update(b"end");
-        self.0.update(&count.to_le_bytes());
+        self.hasher.update(b"end");
+        self.hasher.update(&count.to_le_bytes());
+        self.inputs.add(name, Input::List(kept));
         self
     }
 
     /// Returns the key.
     pub fn finish(self) -> CacheKey {
-        CacheKey(self.0.finish())
+        CacheKey { hash: self.hasher.finish(), inputs: Arc::new(self.inputs) }
     }
 
     fn part(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
     }
 }
 

@@ -13,8 +13,12 @@
 //! (diff ids) and not the keys of earlier steps, an earlier step that ran again and gave the same
 //! bytes does not disturb what comes after it.
 
+mod budget;
+mod inputs;
 mod key;
 mod record;
 
+pub use budget::{Budget, CachedLayer, GRACE, PrunePlan};
+pub use inputs::{Change, Input, Inputs, Places};
 pub use key::{CacheKey, KeyBuilder};
-pub use record::{Records, StepRecord};
+pub use record::{KeptRecord, Records, StepRecord};

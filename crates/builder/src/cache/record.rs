@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use oci::{Descriptor, DiffId};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,26 @@ impl StepRecord {
     }
 }
 
+/// A record as it lies on the disk.
+#[derive(Clone, Debug)]
+pub struct KeptRecord {
+    /// What it says.
+    pub record: StepRecord,
+    /// When it was last read, as far as the file system keeps it: mostly to the day; where it is mounted with
+    /// `noatime`, when the record was written.
+    pub used: SystemTime,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+fn read(path: &Path) -> Option<StepRecord> {
+    if path.extension().is_none_or(|extension| extension != "json") {
+        return None;
+    }
+    let record: StepRecord = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (record.schema == SCHEMA).then_some(record)
+}
+
 /// The records in one folder. Several processes may use it at once.
 #[derive(Clone, Debug)]
 pub struct Records {
@@ -57,9 +78,35 @@ impl Records {
     /// Returns the record of `key`. A record that cannot be read counts as none: the step runs
     /// again and writes a good one.
     pub fn get(&self, key: &CacheKey) -> Option<StepRecord> {
-        let bytes = fs::read(self.path(key)).ok()?;
-        let record: StepRecord = serde_json::from_slice(&bytes).ok()?;
-        (record.schema == SCHEMA).then_some(record)
+        read(&self.path(key))
+    }
+
+    /// Returns every record with its file and when it was last of use, in no order. Files that are no
+    /// records are left out.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn all(&self) -> io::Result<Vec<KeptRecord>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            // Before the record is read, which counts as use.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let Some(record) = read(&path) else { continue };
+            let used = metadata.accessed().ok().max(metadata.modified().ok());
+            found.push(KeptRecord { record, used: used.unwrap_or(SystemTime::UNIX_EPOCH), path });
+        }
+        Ok(found)
+    }
+
+    /// Removes the files by which builds wait for each other. Nobody may build meanwhile.
+    pub fn remove_locks(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "lock") {
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Writes the record of `key`, whole or not at all.

@@ -175,6 +175,7 @@ fn transfer(
     if let Some(layer) = stage.known(&asked)? {
         return Ok(Outcome { layer, cached: true });
     }
+    let _ = step.asked.set(asked.clone());
     let groups = match groups {
         Some(groups) => groups,
         None => from.select(stage, &expanded.sources, &expanded.choice)?.map_err(refuse)?,

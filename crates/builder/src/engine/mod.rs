@@ -14,15 +14,19 @@
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
 //! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
+//! | `explain` | why a step runs again |
+//! | `clean` | what the cache holds, and removing it |
 
 mod accounts;
 mod agent;
 mod build;
 mod caches;
 mod checks;
+mod clean;
 mod contents;
 mod contexts;
 mod copy;
+mod explain;
 mod fill;
 mod from;
 mod mounts;

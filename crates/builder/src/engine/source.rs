@@ -189,6 +189,13 @@ fn field(item: &Item) -> Vec<u8> {
     [lengths.as_bytes(), &item.relative, &what, mode.as_bytes()].concat()
 }
 
+/// Returns the path in what [`fields`] gave for an item, for people.
+pub(crate) fn path_of_field(field: &str) -> String {
+    let parts = field.split_once(' ').and_then(|(length, rest)| Some((length, rest.split_once(' ')?.1)));
+    let path = parts.and_then(|(length, rest)| rest.get(..length.parse().ok()?));
+    path.filter(|path| !path.is_empty()).unwrap_or("the folder itself").to_owned()
+}
+
 /// Makes sure that what was written is what was selected: a file of the context may have changed
 /// in between, and the layer would then stand under a key that it does not belong to.
 pub(crate) fn check_unchanged(

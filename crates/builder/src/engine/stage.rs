@@ -1,5 +1,6 @@
 //! One stage from its base to its last instruction.
 
+use std::cell::OnceCell;
 use std::time::Instant;
 
 use oci::Platform;
@@ -11,7 +12,7 @@ use super::place::{self, Attributes};
 use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
-use super::{copy, fill};
+use super::{copy, explain, fill};
 use crate::cache::{CacheKey, KeyBuilder, StepRecord};
 use crate::dockerfile::{
     Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Span, Stage,
@@ -37,6 +38,8 @@ pub(crate) struct StageRun<'a> {
 pub(crate) struct Step {
     pub number: u32,
     pub location: Location,
+    /// The key that says most about what was asked for, where it is not the one the step is looked up by last.
+    pub asked: OnceCell<CacheKey>,
 }
 
 /// What a step came to.
@@ -128,11 +131,33 @@ impl<'a> StageRun<'a> {
             return Ok(Outcome { layer, cached: true });
         }
         let _permit = self.build.schedule.permit(self.stage.index)?;
+        self.explain(step, step.asked.get().unwrap_or(key));
         let started = Instant::now();
         let layer = make()?;
         let milliseconds = started.elapsed().as_millis() as u64;
         self.remember(key, &layer, &step.location.instruction, milliseconds)?;
         Ok(Outcome { layer, cached: false })
+    }
+
+    /// Says why the step runs, where that was asked for, and keeps what it depends on for the next time.
+    fn explain(&self, step: &Step, key: &CacheKey) {
+        let request = self.build.request;
+        let [context, dockerfile] =
+            [&request.context, &request.dockerfile].map(|path| path.to_string_lossy());
+        let stage = self.build.dockerfile.stage_label(self.stage.index);
+        let number = step.number.saturating_sub(self.build.first_steps[self.stage.index]).to_string();
+        let platform = request.platform.to_string();
+        let place = [&*context, &*dockerfile, &platform, &stage, &number];
+        let places = &self.build.workspace.places;
+        if request.explain {
+            let reason = match request.no_cache {
+                true => "the cache is not to be used".to_owned(),
+                false => explain::reason(key.inputs(), places.get(&place).as_ref()),
+            };
+            (self.build.observer)(BuildEvent::StepMissed { number: step.number, reason });
+        }
+        // Nothing but the next explanation depends on it.
+        let _ = places.put(&place, key.inputs());
     }
 
     /// Notes that `key` gives `layer`.
@@ -179,7 +204,7 @@ impl<'a> StageRun<'a> {
                 self.next_step - 1
             }
         };
-        let step = Step { number, location: self.location(instruction) };
+        let step = Step { number, location: self.location(instruction), asked: OnceCell::new() };
         (self.build.observer)(BuildEvent::StepStarted {
             number: step.number,
             stage: self.build.dockerfile.stage_label(self.stage.index),

@@ -40,7 +40,7 @@ impl LazySandbox {
     }
 
     /// Removes a folder with whatever owners its files have; whether it is gone.
-    fn remove_tree(&self, path: &Path) -> bool {
+    pub fn remove_tree(&self, path: &Path) -> bool {
         match fs::remove_dir_all(path) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,

@@ -5,6 +5,7 @@
 //! ROOT/indexes/<diff id>          what is in a layer, without its bytes
 //! ROOT/trees-<mode>/<diff id>/    a layer unpacked in overlay form; made when a step reads it
 //! ROOT/steps/<key>.json           which layer a step gave
+//! ROOT/places/<place>             what the step at a place of a Dockerfile depended on when it last ran
 //! ROOT/work/<random>/             a step or an unpacking that runs now
 //! ```
 //!
@@ -23,7 +24,7 @@ use store::{ImageStore, StoreError};
 
 use super::work::{LazySandbox, SandboxMaker, WorkFolder, WorkFolders};
 use crate::BuildError;
-use crate::cache::Records;
+use crate::cache::{Places, Records};
 use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
 
 /// A layer by both its names.
@@ -40,6 +41,7 @@ pub struct Workspace {
     sandbox: Arc<LazySandbox>,
     work: WorkFolders,
     pub(crate) records: Records,
+    pub(crate) places: Places,
     indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
     last_merged: Mutex<Option<Merged>>,
 }
@@ -69,6 +71,7 @@ impl Workspace {
             sandbox,
             work,
             records,
+            places: Places::new(root.join("places")),
             indexes: Mutex::default(),
             last_merged: Mutex::default(),
         })
@@ -327,7 +330,20 @@ impl Workspace {
         Ok(())
     }
 
-    fn index_path(&self, diff_id: DiffId) -> PathBuf {
+    /// Returns the folder of all this.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes a folder with whatever owners its files have.
+    pub(super) fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        self.sandbox
+            .remove_tree(path)
+            .then_some(())
+            .ok_or_else(|| io::Error::other("some of it cannot be removed"))
+    }
+
+    pub(super) fn index_path(&self, diff_id: DiffId) -> PathBuf {
         self.root.join("indexes").join(diff_id.0.hex())
     }
 }

@@ -61,6 +61,12 @@ pub struct Arguments {
     /// Runs every step even where its result is known
     #[arg(long)]
     no_cache: bool,
+    /// Says of every step that runs what changed since it ran last
+    #[arg(long)]
+    explain: bool,
+    /// Writes what took how long to this file, in Chrome's trace format
+    #[arg(long, value_name = "FILE")]
+    timings: Option<PathBuf>,
     /// Longest time one step may take, such as 30m
     #[arg(long, value_name = "TIME")]
     step_timeout: Option<pipeline::configuration::Timespan>,
@@ -114,6 +120,7 @@ impl Arguments {
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
         let outcomes = build::build(&plan, &tools, self.choices(session)?);
+        workbench.tell_timings(session, self.timings.as_deref())?;
         let mut codes = Vec::new();
         for (name, outcome) in &outcomes {
             if let Some(error) = &outcome.error {
@@ -155,6 +162,7 @@ impl Arguments {
         let progress = Single::new(&workbench, &request.platform);
         let bases = NamedPlaces(workbench.places());
         let built = workbench.engine().build(&request, &bases, &|event| progress.take(event));
+        workbench.tell_timings(session, self.timings.as_deref())?;
         let built = built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
         self.store(&workbench, &built.manifest)?;
         self.results.write(session, &workbench, &built, &self.tag)?;
@@ -210,6 +218,7 @@ impl Arguments {
             source_date_epoch: epoch,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             no_cache: self.no_cache,
+            explain: self.explain,
             options: self.build_options(session)?,
         })
     }
@@ -235,6 +244,7 @@ impl Arguments {
         Ok(BuildChoices {
             on_failure: OnFailure::Continue,
             no_cache: self.no_cache,
+            explain: self.explain,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
             options: self.build_options(session)?,

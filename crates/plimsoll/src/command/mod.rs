@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod cache;
 mod completions;
 mod copy;
 mod diff;
@@ -43,6 +44,7 @@ pub enum Command {
     Run(run::Arguments),
     Build(build::Arguments),
     Bake(bake::Arguments),
+    Cache(cache::Arguments),
     Test(test::Arguments),
     Exec(exec::Arguments),
     Handoff(handoff::Arguments),
@@ -78,6 +80,7 @@ impl Command {
             Self::Run(arguments) => arguments.run(session),
             Self::Build(arguments) => arguments.run(session),
             Self::Bake(arguments) => arguments.run(session),
+            Self::Cache(arguments) => arguments.run(session),
             Self::Test(arguments) => arguments.run(session),
             Self::Exec(arguments) => {
                 session.refuse_dry_run("exec")?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pipeline::build::{BuildChoices, OnFailure};
@@ -42,6 +43,12 @@ pub struct Arguments {
     /// Runs every step even where its result is known
     #[arg(long)]
     no_cache: bool,
+    /// Says of every step that runs what changed since it ran last
+    #[arg(long)]
+    explain: bool,
+    /// Writes what took how long to this file, in Chrome's trace format
+    #[arg(long, value_name = "FILE")]
+    timings: Option<PathBuf>,
     /// Longest time one build step may take, such as 30m
     #[arg(long, value_name = "TIME")]
     step_timeout: Option<pipeline::configuration::Timespan>,
@@ -78,6 +85,7 @@ impl Arguments {
         if let Some(served) = served {
             served.stop();
         }
+        workbench.tell_timings(session, self.timings.as_deref())?;
         let ledger = project::ledger_path(session);
         report.ledger.write(&ledger)?;
         session.ui.document(&summary(session, &workbench, &report, served_text(&plan)))?;
@@ -114,6 +122,7 @@ impl Arguments {
         Ok(BuildChoices {
             on_failure: if self.fail_fast { OnFailure::Stop } else { OnFailure::Continue },
             no_cache: self.no_cache,
+            explain: self.explain,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
             options: builder::BuildOptions {

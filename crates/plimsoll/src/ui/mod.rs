@@ -8,6 +8,7 @@ pub mod prompt;
 pub mod quantity;
 pub mod style;
 pub mod table;
+pub mod timings;
 pub mod transfer;
 pub mod usage;
 

@@ -15,6 +15,7 @@ mod bad_project;
 mod build_cache;
 mod build_damage;
 mod build_killed;
+mod build_prune;
 mod language_add;
 mod language_checks;
 mod language_copy;

@@ -26,6 +26,7 @@ mod content;
 mod durable;
 mod index;
 mod ingest;
+mod inventory;
 mod kernel_copy;
 mod lock;
 mod names;
@@ -47,6 +48,7 @@ use crate::StoreError;
 
 pub use self::collect::{CollectOptions, Collected, CollectionPlan};
 pub use self::ingest::Ingest;
+pub use self::inventory::StoredBlob;
 pub use self::lock::StoreLock;
 pub use self::repository::{Children, FactVersion, LayoutRepository, Reach, RepositoryOptions, TagRule};
 

@@ -1,8 +1,10 @@
 //! Where the facts about a repository lie, and reading them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use oci::{Descriptor, Digest, Registry, Repository, Tag};
 
@@ -144,6 +146,33 @@ fn walk(
     for name in names.iter().filter(|name| !name.starts_with('_') && depth < MAX_DEPTH) {
         let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
         walk(&folder.join(name), &below, depth + 1, see)?;
+    }
+    Ok(())
+}
+
+/// Returns the blobs that were put into any repository below `root` after `since`.
+pub(super) fn marked_blobs(root: &Path, since: SystemTime) -> Result<HashSet<Digest>, StoreError> {
+    let mut found = HashSet::new();
+    let mut folders = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for name in file_names(&folder)? {
+            let path = folder.join(&name);
+            if name == "_blobs" {
+                add_marked(&path, since, &mut found)?;
+            } else if !name.starts_with('_') && depth < MAX_DEPTH {
+                folders.push((path, depth + 1));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn add_marked(folder: &Path, since: SystemTime, found: &mut HashSet<Digest>) -> Result<(), StoreError> {
+    for name in file_names(folder)? {
+        let modified = fs::metadata(folder.join(&name)).and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| modified >= since) {
+            found.extend(name.replacen('-', ":", 1).parse::<Digest>());
+        }
     }
     Ok(())
 }
