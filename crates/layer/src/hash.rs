@@ -5,8 +5,9 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use oci::{Digest, Hasher};
 
-/// Up to here a thread costs more than it gives.
-const INLINE_BYTES: u64 = 1 << 20;
+/// Up to here a thread costs more than it gives: on a busy machine every block that changes threads waits for a
+/// processor twice.
+const INLINE_BYTES: u64 = 8 << 20;
 const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks that wait for the thread.
 const BLOCKS_AHEAD: usize = 4;
@@ -104,15 +105,17 @@ mod tests {
         check(0, 1);
         check(1 << 20, 4096);
         check((1 << 20) + 1, 1 << 20);
-        check(3_000_000, 100_000);
-        check(3 << 20, 3 << 20);
-        check((2 << 20) + 77, 333);
+        check(INLINE_BYTES as usize, 100_000);
+        check(INLINE_BYTES as usize + 1, 1 << 20);
+        check(11_000_000, 100_000);
+        check(9 << 20, 9 << 20);
+        check((9 << 20) + 77, 3333);
     }
 
     #[test]
     fn one_that_is_given_up_leaves_nothing_behind() {
         let mut hasher = StreamHasher::new();
-        hasher.update(&vec![1; 5 << 20]);
+        hasher.update(&vec![1; 13 << 20]);
         let Place::Thread { full, thread, .. } = hasher.place else { return };
         drop(full);
         assert!(thread.join().is_ok());

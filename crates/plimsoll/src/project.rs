@@ -62,6 +62,11 @@ impl Project {
         }
     }
 
+    /// Returns the compression that the configuration asks for.
+    pub fn compression(&self) -> Option<layer::Settings> {
+        self.configuration.defaults.compression.as_ref().map(|compression| compression.0)
+    }
+
     /// Returns what a run of `services`, or of all where none is named, would do.
     pub fn plan(&self, services: &[String]) -> Result<Plan, Error> {
         Ok(plan(&self.configuration, &self.event, &self.facts, services)?)

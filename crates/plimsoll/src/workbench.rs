@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use builder::sandbox::{Sandbox, probe_once};
 use builder::{EmbeddedEngine, Fetcher, Workspace};
+use layer::Settings;
 use oci::Registry;
 use pipeline::daemon::{Daemon, DaemonError};
 use pipeline::place::Places;
@@ -38,9 +39,18 @@ pub struct Workbench {
 impl Workbench {
     /// Opens store and engine below the session's folder for state.
     pub fn open(session: &Session) -> Result<Self, Error> {
+        Self::open_with(session, None)
+    }
+
+    /// Does the same, with the compression for layers that are made.
+    pub fn open_with(session: &Session, compression: Option<Settings>) -> Result<Self, Error> {
         let places = session.places()?;
         let lock = places.local().lock_shared()?;
         let workspace = workspace(session, places.local())?;
+        let workspace = match compression {
+            Some(compression) => workspace.with_compression(compression),
+            None => workspace,
+        };
         Ok(Self {
             engine: EmbeddedEngine::new(workspace),
             places,

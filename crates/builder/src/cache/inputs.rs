@@ -179,7 +179,7 @@ mod tests {
     fn long_and_binary_values_are_kept_as_digests() {
         let long = "x".repeat(LONGEST_VALUE + 1);
         assert_eq!(Input::of(long.as_bytes()), Input::Text(Digest::of(long.as_bytes()).to_string()));
-        assert_eq!(Input::of(&[0xff]), Input::Text(Digest::of([0xff]).to_string()));
+        assert_eq!(Input::of(&[0xff]), Input::Text(Digest::of(&[0xff]).to_string()));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct StepRecord {
     pub instruction: String,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
+    /// How the blob is compressed, such as `gzip:3`; empty in records of before this was noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub compression: String,
 }
 
 impl StepRecord {
@@ -35,7 +38,14 @@ impl StepRecord {
             descriptor,
             instruction: instruction.to_owned(),
             milliseconds,
+            compression: String::new(),
         }
+    }
+
+    /// Returns the record with how the blob is compressed.
+    #[must_use]
+    pub fn compressed(self, compression: String) -> Self {
+        Self { compression, ..self }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
 //! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
+//! | `compression` | gzip, zstd or none for the layers made here |
 //! | `explain` | why a step runs again |
 //! | `clean` | what the cache holds, and removing it |
 
@@ -23,6 +24,7 @@ mod build;
 mod caches;
 mod checks;
 mod clean;
+mod compression;
 mod contents;
 mod contexts;
 mod copy;

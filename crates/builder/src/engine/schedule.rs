@@ -31,7 +31,8 @@ impl<T: Send + Sync> Schedule<T> {
         }
     }
 
-    /// Runs `work` for each of `needed` on its own thread and returns the result of `target`.
+    /// Runs `work` for each of `needed`, `target` here and the others on threads of their own, and returns the
+    /// result of `target`.
     /// After a failure no further step starts.
     ///
     /// # Errors
@@ -42,22 +43,25 @@ impl<T: Send + Sync> Schedule<T> {
         target: usize,
         work: impl Fn(usize) -> Result<T, BuildError> + Sync,
     ) -> Result<Arc<T>, BuildError> {
-        let errors = Mutex::new(Vec::new());
+        let errors: Mutex<Vec<(usize, BuildError)>> = Mutex::default();
+        let run = |stage: usize| {
+            let known = match work(stage) {
+                Ok(value) => Ok(Arc::new(value)),
+                Err(error) => {
+                    self.stopped.store(true, Ordering::Release);
+                    errors.lock().expect("no holder panics").push((stage, error));
+                    Err(())
+                }
+            };
+            self.cells[stage].set(known);
+        };
         std::thread::scope(|threads| {
-            for &stage in needed {
-                let (work, errors) = (&work, &errors);
-                threads.spawn(move || {
-                    let result = work(stage);
-                    let known = match result {
-                        Ok(value) => Ok(Arc::new(value)),
-                        Err(error) => {
-                            self.stopped.store(true, Ordering::Release);
-                            errors.lock().expect("no holder panics").push((stage, error));
-                            Err(())
-                        }
-                    };
-                    self.cells[stage].set(known);
-                });
+            let run = &run;
+            for &stage in needed.iter().filter(|stage| **stage != target) {
+                threads.spawn(move || run(stage));
+            }
+            if needed.contains(&target) {
+                run(target);
             }
         });
         let mut errors = errors.into_inner().expect("no holder panics");

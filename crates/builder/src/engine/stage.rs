@@ -99,9 +99,7 @@ impl<'a> StageRun<'a> {
         if self.build.request.no_cache || self.is_filtered() {
             return Ok(None);
         }
-        let Some(record) = self.build.workspace.records.get(key) else { return Ok(None) };
-        let layer = LayerRef { diff_id: record.diff_id, descriptor: record.descriptor };
-        Ok(self.build.workspace.has_layer(&layer)?.then_some(layer))
+        self.build.workspace.known_layer(key)
     }
 
     /// Whether steps of this stage run even where their results are known.
@@ -169,6 +167,7 @@ impl<'a> StageRun<'a> {
         milliseconds: u64,
     ) -> Result<(), BuildError> {
         let record = StepRecord::new(layer.diff_id, layer.descriptor.clone(), instruction, milliseconds);
+        let record = record.compressed(self.build.workspace.compression.to_string());
         let written = self.build.workspace.records.put(key, &record);
         written.map_err(|error| BuildError::layer("write a step of the cache", error))
     }

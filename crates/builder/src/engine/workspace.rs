@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use layer::diff::Times;
@@ -44,6 +45,7 @@ pub struct Workspace {
     pub(crate) places: Places,
     indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
     last_merged: Mutex<Option<Merged>>,
+    pub(super) compression: Settings,
 }
 
 /// A merged view and the layers it is of.
@@ -74,6 +76,7 @@ impl Workspace {
             places: Places::new(root.join("places")),
             indexes: Mutex::default(),
             last_merged: Mutex::default(),
+            compression: Settings::new(Compression::Gzip),
         })
     }
 
@@ -171,23 +174,25 @@ impl Workspace {
         last.take_if(|last| layers.starts_with(&last.layers))
     }
 
-    /// Returns the indexes of layers, the unknown ones read side by side.
+    /// Returns the indexes of layers, the unknown ones read two at a time: the first is mostly that of a base
+    /// image, as large as all others together.
     fn indexes_of(&self, layers: &[LayerRef]) -> Result<Vec<Arc<LayerIndex>>, BuildError> {
-        const AT_ONCE: usize = 4;
-        let mut indexes = Vec::with_capacity(layers.len());
-        for group in layers.chunks(AT_ONCE) {
-            let unknown = group.iter().filter(|layer| self.known_index(layer.diff_id).is_none());
-            if unknown.count() > 1 {
-                std::thread::scope(|threads| {
-                    // What goes wrong is said below, in the order of the layers.
-                    group.iter().for_each(|layer| drop(threads.spawn(|| self.index(layer))));
-                });
+        let unknown: Vec<_> =
+            layers.iter().filter(|layer| self.known_index(layer.diff_id).is_none()).collect();
+        let next = AtomicUsize::new(0);
+        let read = || {
+            while let Some(layer) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // What goes wrong is said below, in the order of the layers.
+                let _ = self.index(layer);
             }
-            for layer in group {
-                indexes.push(self.index(layer)?);
-            }
+        };
+        if unknown.len() > 1 {
+            std::thread::scope(|threads| {
+                threads.spawn(read);
+                read();
+            });
         }
-        Ok(indexes)
+        layers.iter().map(|layer| self.index(layer)).collect()
     }
 
     /// Returns the folder with a layer unpacked over those `below`.
@@ -226,7 +231,7 @@ impl Workspace {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let action = || format!("write the layer of {what}");
-        let mut writer = LayerWriter::new(self.store.ingest()?, Settings::new(Compression::Gzip))
+        let mut writer = LayerWriter::new(self.store.ingest()?, self.compression)
             .map_err(|error| BuildError::layer(action(), error))?;
         fill(&mut writer).map_err(|error| BuildError::layer(action(), error))?;
         let (ingest, written) = writer.finish().map_err(|error| BuildError::layer(action(), error))?;
@@ -295,7 +300,7 @@ impl Workspace {
         Ok(observed.index)
     }
 
-    fn check_diff_id(&self, layer: &LayerRef, found: DiffId) -> Result<(), BuildError> {
+    pub(super) fn check_diff_id(&self, layer: &LayerRef, found: DiffId) -> Result<(), BuildError> {
         if found == layer.diff_id {
             return Ok(());
         }

@@ -56,16 +56,16 @@ impl<W: Write> GzipWriter<W> {
     }
 
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        if !self.started {
-            // One block at most: a thread would cost more than it gives.
-            let only = make_member(&mut new_compressor(self.level), self.current);
-            self.sink.write_all(&only.member)?;
-            return Ok(self.sink);
-        }
-        if !self.current.block.is_empty() {
-            self.submit()?;
-        }
+        // The last block is worked on here, while the threads are at those before: the caller has nothing else
+        // to do, and where it is the only one, a thread would cost more than it gives.
+        let is_only = !self.started;
+        let last = std::mem::take(&mut self.current);
+        let last =
+            (is_only || !last.block.is_empty()).then(|| make_member(&mut new_compressor(self.level), last));
         while self.write_oldest()? {}
+        if let Some(last) = last {
+            self.sink.write_all(&last.member)?;
+        }
         Ok(self.sink)
     }
 
@@ -139,9 +139,16 @@ pub(crate) struct MemberReader<R> {
     input: R,
     head: Vec<u8>,
     members: Ordered<Vec<u8>, io::Result<Vec<u8>>>,
+    /// Opens the first members here; see [`INLINE_MEMBERS`].
+    own: libdeflater::Decompressor,
+    opened: usize,
     block: io::Cursor<Vec<u8>>,
     failed: bool,
 }
+
+/// Members that are opened by the reading thread before others are started: a MiB takes a millisecond, and on a busy
+/// machine a thread waits longer than that for a processor.
+const INLINE_MEMBERS: usize = 8;
 
 impl<R: Read> MemberReader<R> {
     /// Reads from `input` after `head`, which is the beginning of its first member.
@@ -151,7 +158,8 @@ impl<R: Read> MemberReader<R> {
             Box::new(move |member| open_member(&mut decompressor, &member))
         });
         let members = Ordered::new(workers, start);
-        Self { input, head, members, block: io::Cursor::default(), failed: false }
+        let (own, block) = (libdeflater::Decompressor::new(), io::Cursor::default());
+        Self { input, head, members, own, opened: 0, block, failed: false }
     }
 
     fn read_ahead(&mut self) -> io::Result<()> {
@@ -182,6 +190,12 @@ impl<R: Read> MemberReader<R> {
     }
 
     fn next_block(&mut self) -> io::Result<bool> {
+        if self.opened < INLINE_MEMBERS {
+            let Some(member) = self.read_member()? else { return Ok(false) };
+            self.opened += 1;
+            self.block = io::Cursor::new(open_member(&mut self.own, &member)?);
+            return Ok(true);
+        }
         self.read_ahead()?;
         let Some(block) = self.members.pop() else { return Ok(false) };
         self.block = io::Cursor::new(block??);

@@ -84,6 +84,46 @@ impl Settings {
     }
 }
 
+/// `FORMAT` or `FORMAT:LEVEL`: `gzip`, `zstd:9`, `none`.
+impl std::str::FromStr for Settings {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (format, level) = match text.split_once(':') {
+            Some((format, level)) => (format, Some(level)),
+            None => (text, None),
+        };
+        let unknown = || {
+            format!("{text:?} is no compression; there are gzip, zstd and none, with a level as in zstd:9")
+        };
+        let settings = Self::new(match format {
+            "gzip" => Compression::Gzip,
+            "zstd" => Compression::Zstd,
+            "none" | "uncompressed" => Compression::None,
+            _ => return Err(unknown()),
+        });
+        match level {
+            None => Ok(settings),
+            Some(_) if settings.format == Compression::None => Err(unknown()),
+            Some(level) => {
+                let level = level.parse().map_err(|_| unknown())?;
+                settings.with_level(level).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+/// As it is read; the number of workers is not part of it.
+impl std::fmt::Display for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.format {
+            Compression::None => f.write_str("none"),
+            Compression::Gzip => write!(f, "gzip:{}", self.level),
+            Compression::Zstd => write!(f, "zstd:{}", self.level),
+        }
+    }
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS)
 }

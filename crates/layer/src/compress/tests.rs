@@ -48,7 +48,7 @@ const FORMATS: [Compression; 3] = [Compression::None, Compression::Gzip, Compres
 #[test]
 fn every_format_gives_back_what_went_in() {
     for format in FORMATS {
-        for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 20] {
+        for size in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 20, (11 << 20) + 3] {
             let content = sample(size);
             let bytes = compressed(Settings::new(format), &content, 100_000);
             assert_eq!(opened(bytes).unwrap(), content, "{format:?} of {size} bytes");
@@ -125,6 +125,16 @@ fn levels_that_do_not_exist_are_refused() {
         assert!(Settings::new(format).with_level(level).is_err());
     }
     assert_eq!(Settings::new(Compression::Gzip).with_level(9).unwrap().level(), 9);
+}
+
+#[test]
+fn settings_are_read_and_written_as_words() {
+    for (text, expected) in [("gzip", "gzip:3"), ("gzip:9", "gzip:9"), ("zstd", "zstd:3"), ("none", "none")] {
+        assert_eq!(text.parse::<Settings>().unwrap().to_string(), expected);
+    }
+    for text in ["", "gz", "gzip:", "gzip:x", "gzip:13", "zstd:0", "none:1", "zstd:3:4"] {
+        assert!(text.parse::<Settings>().is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Defaults {
     pub platforms: Vec<Text<Platform>>,
     /// What builds.
     pub engine: OneOrMany<Engine>,
+    /// How layers are compressed that are made here: `gzip`, `zstd` or `none`, with a level as in `zstd:9`.
+    pub compression: Option<Text<layer::Settings>>,
     /// Bills of materials to make.
     pub sbom: Vec<Sbom>,
     /// Build caches outside this machine.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use builder::{Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Engine as _};
+use layer::Settings;
 use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
 use pipeline::build::{self, BuildChoices, OnFailure};
 use pipeline::configuration::Name;
@@ -61,6 +62,9 @@ pub struct Arguments {
     /// Runs every step even where its result is known
     #[arg(long)]
     no_cache: bool,
+    /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:3]
+    #[arg(long, value_name = "FORMAT[:LEVEL]")]
+    compression: Option<Settings>,
     /// Says of every step that runs what changed since it ran last
     #[arg(long)]
     explain: bool,
@@ -116,7 +120,8 @@ impl Arguments {
         if session.global.dry_run {
             return session.ui.document(&super::plan::Shown(plan));
         }
-        let workbench = Workbench::open(session)?;
+        let asked = self.compression.or_else(|| project.compression());
+        let workbench = Workbench::open_with(session, asked)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
         let outcomes = build::build(&plan, &tools, self.choices(session)?);
@@ -154,7 +159,7 @@ impl Arguments {
             [context] => PathBuf::from(context),
             _ => return Err(Error::usage("with -f or -t there is one context")),
         };
-        let workbench = Workbench::open(session)?;
+        let workbench = Workbench::open_with(session, self.compression)?;
         let request = self.request(session, context)?;
         if self.check {
             return check::run(session, workbench.engine(), &request);

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use layer::Settings;
 use pipeline::build::{BuildChoices, OnFailure};
 use pipeline::configuration::Name;
 use pipeline::forge::{Annotation, Forge, Level, Outputs};
@@ -43,6 +44,9 @@ pub struct Arguments {
     /// Runs every step even where its result is known
     #[arg(long)]
     no_cache: bool,
+    /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:3]
+    #[arg(long, value_name = "FORMAT[:LEVEL]")]
+    compression: Option<Settings>,
     /// Says of every step that runs what changed since it ran last
     #[arg(long)]
     explain: bool,
@@ -77,7 +81,8 @@ impl Arguments {
         if session.global.dry_run {
             return session.ui.document(&Shown(plan));
         }
-        let workbench = Workbench::open(session)?;
+        let asked = self.compression.or_else(|| project.compression());
+        let workbench = Workbench::open_with(session, asked)?;
         let needs_registry = plan.push == PushPlan::Registry || !plan.suites.is_empty();
         let is_local = plan.services.values().any(|service| service.image.registry().is_local());
         let served = if needs_registry && is_local { Some(Served::start(session)?) } else { None };

@@ -14,6 +14,8 @@ use crate::StoreError;
 
 /// How many files are synced at the same time; the disk merges them into one flush.
 const SYNC_THREADS: usize = 4;
+/// So few are synced one after the other: the first commits what the file system has to note of all of them.
+const FEW: usize = 8;
 
 /// Small files that are to appear together under their names, after the content they speak of.
 #[derive(Default)]
@@ -130,7 +132,7 @@ fn side_by_side<T: Sync>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..SYNC_THREADS.min(jobs.len()) {
+        for _ in 1..if jobs.len() > FEW { SYNC_THREADS } else { 1 } {
             scope.spawn(run);
         }
         run();

@@ -5,6 +5,7 @@ use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, kill_process, set_dumpable_behavior,
     set_parent_process_death_signal, wait,
@@ -28,7 +29,7 @@ pub(super) struct Inside<'a> {
     pub(super) input: Option<OwnedFd>,
     /// Where to report to.
     pub(super) reports: Channel,
-    /// Gives one byte as long as the supervisor lives.
+    /// Is open at its other end as long as the supervisor lives.
     pub(super) gate: PipeReader,
 }
 
@@ -69,8 +70,12 @@ fn attach(inside: &Inside<'_>) -> io::Result<()> {
     kept.extend(inside.input.as_ref().map(AsFd::as_fd));
     system::close_all_but(&kept)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The supervisor may have died before the line above; then the gate was never opened.
-    (&inside.gate).read_exact(&mut [0])?;
+    // The supervisor may have died before the line above; then the other end is closed.
+    let mut gate = [PollFd::new(&inside.gate, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut gate, Some(&Timespec::default())))?;
+    if gate[0].revents().contains(PollFlags::HUP) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
     // The command must not reach this binary, or the caller's files, through /proc/1.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -89,8 +94,11 @@ fn start_and_reap(inside: &Inside<'_>, mounts: &File) -> Result<Status, SandboxE
     })
     .map_err(failed)?;
     drop(starting);
-    running.read(&mut [0]).map_err(failed)?;
-    let _ = inside.reports.send_with(&Report::Started, &[mounts.as_fd()]);
+    // Only who waits for a service asks when it runs; for a step it would wake three processes for nothing.
+    if inside.job.service.is_some() {
+        running.read(&mut [0]).map_err(failed)?;
+        let _ = inside.reports.send_with(&Report::Started, &[mounts.as_fd()]);
+    }
     Ok(reap_until_end(command))
 }
 

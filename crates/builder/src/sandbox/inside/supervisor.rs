@@ -1,7 +1,7 @@
 //! The process between the caller and the sandbox: makes namespaces, starts the inside, tidies up.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, PipeWriter};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -31,7 +31,8 @@ pub(super) fn run(
     isolate()?;
     let kills_before = out_of_memory_kills();
     let work = overlay::make_work(&job.root)?;
-    let (init, inner) = start(job, &work, purpose, files)?;
+    // Held until the end of this function, by which init sees that this process lives.
+    let (init, inner, _alive) = start(job, &work, purpose, files)?;
     let mut watch = Watch::new(job, channel, init, inner);
     let ended = watch.until_end();
     if let Some(relay) = relay {
@@ -101,15 +102,14 @@ fn start(
     work: &Path,
     purpose: Purpose,
     files: &mut Files,
-) -> Result<(Pid, Channel), SandboxError> {
+) -> Result<(Pid, Channel, PipeWriter), SandboxError> {
     let failed = |error: io::Error| SandboxError::setup("start the first process", error);
     let (inner, reports) = Channel::pair().map_err(failed)?;
-    let (gate, mut opener) = io::pipe().map_err(failed)?;
+    let (gate, opener) = io::pipe().map_err(failed)?;
     let input = files.take(Role::Input);
     let inside = Inside { job, work, purpose, input, reports, gate };
     let init = system::fork(move || init::run(inside)).map_err(failed)?;
-    opener.write_all(&[1]).map_err(failed)?;
-    Ok((init, inner))
+    Ok((init, inner, opener))
 }
 
 fn end(process: Pid) {
