@@ -9,7 +9,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use builder::{Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Engine as _};
+use builder::{
+    Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine as _,
+};
 use layer::Settings;
 use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
 use pipeline::build::{self, BuildChoices, OnFailure};
@@ -20,6 +22,7 @@ use pipeline::progress::Progress;
 use serde::Serialize;
 use store::{ImageStore as _, image_for_platform};
 
+use super::reproducible::{self, Reproducible};
 use crate::error::{Code, Error};
 use crate::project::Project;
 use crate::session::Session;
@@ -62,6 +65,9 @@ pub struct Arguments {
     /// Runs every step even where its result is known
     #[arg(long)]
     no_cache: bool,
+    /// check: builds twice, running every step again, and fails where the images differ, naming the first difference
+    #[arg(long, value_name = "WHAT", hide_possible_values = true)]
+    reproducible: Option<Reproducible>,
     /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:3]
     #[arg(long, value_name = "FORMAT[:LEVEL]")]
     compression: Option<Settings>,
@@ -109,6 +115,11 @@ impl Arguments {
     }
 
     fn services(&self, session: &Session) -> Result<(), Error> {
+        if self.reproducible.is_some() {
+            return Err(Error::usage(
+                "--reproducible=check is about one Dockerfile: name it with -f, or the image with -t",
+            ));
+        }
         let project = Project::open(session)?;
         let mut plan = project.plan(&self.what)?;
         for service in plan.services.values_mut() {
@@ -171,6 +182,9 @@ impl Arguments {
         let built = built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
         self.store(&workbench, &built.manifest)?;
         self.results.write(session, &workbench, &built, &self.tag)?;
+        if self.reproducible.is_some() {
+            self.compare(session, &workbench, &request, &built)?;
+        }
         let status = if built.steps.total == built.steps.cached { Status::Cached } else { Status::Built };
         let image = Image {
             image: self.tag.first().map(ToString::to_string),
@@ -184,13 +198,42 @@ impl Arguments {
         self.answer(session, BTreeMap::from([(name, image)]))
     }
 
+    /// Builds once more with every step run again.
+    fn compare(
+        &self,
+        session: &Session,
+        workbench: &Workbench,
+        request: &BuildRequest,
+        first: &Built,
+    ) -> Result<(), Error> {
+        session.ui.note("building once more to compare");
+        let again = BuildRequest { no_cache: true, explain: false, ..request.clone() };
+        let progress = Single::new(workbench, &request.platform);
+        let bases = NamedPlaces(workbench.places());
+        let second = workbench.engine().build(&again, &bases, &|event| progress.take(event));
+        let second =
+            second.map_err(|error| Error::Reported(session.ui.failure("the second build failed", &error)))?;
+        let unnamed = unnamed();
+        let name = self.tag.first().unwrap_or(&unnamed);
+        let repository = workbench.places().local().repository(name.repository());
+        match reproducible::difference(workbench.engine(), &repository, first, &second)? {
+            None => Ok(()),
+            Some(difference) => {
+                session.ui.problem(&format!(
+                    "the second build gives another image; the first difference is {difference}"
+                ));
+                Err(Error::Reported(Code::Failed))
+            }
+        }
+    }
+
     fn answer(&self, session: &Session, services: BTreeMap<String, Image>) -> Result<(), Error> {
         let quiet = session.ui.verbosity() == Verbosity::Quiet;
         session.ui.answer("build", &Answer { services, quiet })
     }
 
     fn store(&self, workbench: &Workbench, manifest: &Document) -> Result<(), Error> {
-        let unnamed: Reference = "local/build".parse().expect("a literal reference of the grammar");
+        let unnamed = unnamed();
         let names = if self.tag.is_empty() { std::slice::from_ref(&unnamed) } else { &self.tag[..] };
         for name in names {
             let repository = workbench.places().local().repository(name.repository());
@@ -255,6 +298,11 @@ impl Arguments {
             options: self.build_options(session)?,
         })
     }
+}
+
+/// The name of an image that was given none.
+fn unnamed() -> Reference {
+    "local/build".parse().expect("a literal reference of the grammar")
 }
 
 fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>, Error> {

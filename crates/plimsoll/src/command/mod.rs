@@ -23,6 +23,7 @@ mod migrate;
 mod plan;
 mod pull;
 mod push;
+mod reproducible;
 mod rm;
 mod run;
 mod save;

@@ -16,6 +16,7 @@ mod build_cache;
 mod build_damage;
 mod build_killed;
 mod build_prune;
+mod build_ways;
 mod language_add;
 mod language_checks;
 mod language_copy;
