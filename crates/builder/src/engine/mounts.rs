@@ -135,8 +135,8 @@ impl<'a> Mounts<'a> {
             _ => None,
         });
         let mut caches: Vec<_> = caches.collect();
-        caches.sort_by_key(|(key, ..)| *key);
-        caches.dedup_by_key(|(key, ..)| *key);
+        caches.sort_by_key(|(key, ..)| key.clone());
+        caches.dedup_by_key(|(key, ..)| key.clone());
         let hold = |(key, cache, from): (_, &Cache, Option<&From<'_>>)| {
             let sources = from.map(sources_of).unwrap_or_default();
             Ok((key, cache.hold(workspace, sources)?))
