@@ -215,6 +215,7 @@ impl Building<'_> {
             source_date_epoch: epoch,
             step_timeout: None,
             no_cache: job.no_cache,
+            explain: false,
             options: self.options(job)?,
         })
     }
