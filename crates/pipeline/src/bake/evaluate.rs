@@ -374,7 +374,7 @@ impl Job<'_> {
             }
             ("can", [one]) => Some(Ok(Value::Bool(self.value(one, scope).is_ok()))),
             ("can", _) => Some(fault("exactly one argument is required")),
-            ("convert", [one, kind]) => Some(super::types::read(kind).and_then(|kind| {
+            ("convert", [one, kind]) => Some(super::type_expression::read(kind).and_then(|kind| {
                 let value = self.value(one, scope)?;
                 convert(&value, &kind).map_err(|reason| {
                     Fault::new(

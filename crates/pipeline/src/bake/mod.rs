@@ -31,7 +31,7 @@ mod syntax;
 mod target;
 #[cfg(test)]
 mod tests;
-mod types;
+mod type_expression;
 mod value;
 mod world;
 

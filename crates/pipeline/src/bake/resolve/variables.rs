@@ -10,7 +10,7 @@ use crate::bake::error::{Fault, Span};
 use crate::bake::json;
 use crate::bake::number::Number;
 use crate::bake::syntax::Block;
-use crate::bake::types;
+use crate::bake::type_expression;
 use crate::bake::value::{Type, Value};
 
 impl<'a> Engine<'a> {
@@ -164,7 +164,7 @@ pub(super) fn attribute<'a>(block: &'a Block, name: &str) -> Option<&'a crate::b
 }
 
 fn declared(block: &Block) -> Result<Option<Type>, Fault> {
-    attribute(block, "type").map(|attribute| types::read(&attribute.expression)).transpose()
+    attribute(block, "type").map(|attribute| type_expression::read(&attribute.expression)).transpose()
 }
 
 /// Reads a text of the command line or the environment as a value of the variable's type, or of that of its default.
