@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipeline::event::{Event, Kind};
+use pipeline::event::Assumed;
 use pipeline::ledger::{Ledger, Status, SuiteStatus};
 use pipeline::plan::Plan;
 use record::{Record, Run, RunService, RunSuite};
@@ -44,7 +44,7 @@ fn run(session: &Session, plan: &Plan, ledger: &Ledger, duration: Duration, code
         project: plan.services.values().next().map(|service| project_of(&service.image)).unwrap_or_default(),
         started: session.environment.now,
         duration,
-        event: event_text(&plan.event),
+        event: Assumed::from(&plan.event.kind).to_string(),
         revision: plan.revision.to_string(),
         exit_code: code as u8,
         services: services.collect(),
@@ -63,14 +63,4 @@ fn run_suite(name: &str, suite: &pipeline::ledger::SuiteRecord) -> RunSuite {
 /// The repository's path without the service: `acme/shop` of `acme/shop/api`.
 fn project_of(image: &oci::Repository) -> String {
     image.path().rsplit_once('/').map_or_else(|| image.path(), |(project, _)| project).to_owned()
-}
-
-/// The event in the spelling of `--as`.
-fn event_text(event: &Event) -> String {
-    match &event.kind {
-        Kind::PullRequest(pull_request) => format!("pr:{}", pull_request.number),
-        Kind::Branch { branch } => format!("branch:{branch}"),
-        Kind::Tag { tag } => format!("tag:{tag}"),
-        other => other.name().to_owned(),
-    }
 }

@@ -172,6 +172,26 @@ impl fmt::Display for Assumed {
     }
 }
 
+/// Returns what to assume to see an event of this kind again; what `--as` has no word for is left out.
+impl From<&Kind> for Assumed {
+    fn from(kind: &Kind) -> Self {
+        match kind {
+            Kind::PullRequest(pull_request) => Self::PullRequest(pull_request.number),
+            Kind::Branch { branch } => Self::Branch(branch.clone()),
+            Kind::Tag { tag } => Self::Tag(tag.clone()),
+            Kind::Schedule { .. } => Self::Schedule,
+            Kind::Dispatch { .. } => Self::Dispatch,
+            Kind::MergeGroup { number, base_ref } => {
+                Self::MergeGroup { number: *number, base_ref: Some(base_ref.clone()) }
+            }
+            Kind::Release { tag, .. } => Self::Release(tag.clone()),
+            Kind::Delete { on } => Self::Delete(on.clone()),
+            Kind::WorkflowRun { workflow, .. } => Self::WorkflowRun(workflow.clone()),
+            Kind::Detached => Self::Detached,
+        }
+    }
+}
+
 impl Event {
     /// Returns the same commit as another event would see it. What the host told of its own event
     /// goes: it would be of another one.
@@ -240,6 +260,16 @@ mod tests {
     fn check_refused(text: &str, hint: &str) {
         let error = text.parse::<Assumed>().unwrap_err();
         assert!(error.hint.contains(hint), "{text}: {}", error.hint);
+    }
+
+    #[test]
+    fn an_event_is_written_as_it_is_assumed() {
+        for text in
+            ["pr:42", "branch:a/b", "tag:v1", "merge:42:release/1", "release:v1", "delete:tag:v1", "detached"]
+        {
+            let event = assumed(text);
+            assert_eq!(Assumed::from(&event.kind).to_string(), text);
+        }
     }
 
     #[test]

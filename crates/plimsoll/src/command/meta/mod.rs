@@ -10,7 +10,7 @@ use std::fmt;
 use clap::ValueEnum;
 use oci::{Annotations, Reference};
 use pipeline::configuration::{AnnotationLevel, Name};
-use pipeline::event::{CommitId, Event};
+use pipeline::event::{Assumed, CommitId, Event};
 use pipeline::forge::Outputs;
 use pipeline::identity;
 use pipeline::plan::{Plan, PlannedService};
@@ -31,7 +31,7 @@ use crate::session::Session;
   $ plimsoll meta api --as tag:v1.2.3 --explain
   $ plimsoll meta --format env > image.env
   $ plimsoll meta --metadata docker --images user/app --tags type=ref,event=branch --output docker-build
-  $ plimsoll meta --batch < requests.ndjson")]
+  $ cat requests.ndjson | plimsoll meta --batch")]
 pub struct Arguments {
     /// The services [default: all]
     #[arg(value_name = "SERVICE")]
@@ -264,10 +264,5 @@ impl fmt::Display for Metadata {
 
 /// Returns an event as `--as` takes it, where it does.
 pub fn event_text(event: &Event) -> String {
-    match (event.pull_request(), event.tag(), event.branch()) {
-        (Some(number), _, _) => format!("pr:{number}"),
-        (_, Some(tag), _) => format!("tag:{}", line(tag)),
-        (_, _, Some(branch)) if event.kind.name() == "branch" => format!("branch:{}", line(branch)),
-        _ => event.kind.name().to_owned(),
-    }
+    line(&Assumed::from(&event.kind).to_string())
 }
