@@ -152,6 +152,12 @@ struct Failed<'a> {
 impl Batch {
     /// Returns the answer to a line, as a line.
     fn line(&self, line: &[u8]) -> Vec<u8> {
+        if line.trim_ascii_start().first() == Some(&b'[') {
+            return failed(
+                &Value::Null,
+                "the line is no request: an array, and requests are objects".to_owned(),
+            );
+        }
         match serde_json::from_slice::<Request>(line) {
             Ok(request) => self.answer(request),
             Err(error) => {

@@ -42,8 +42,8 @@ It stops on SIGINT and SIGTERM, after the requests that are under way. -v prints
 
 Examples:
   $ plimsoll serve registry
-  $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*' --htpasswd users \\
-      --tls-self-signed registry.example --anonymous-pull
+  $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*'
+  $ plimsoll serve registry --listen 0.0.0.0:5000 --htpasswd users --anonymous-pull --tls-self-signed registry.example
   $ plimsoll serve registry --listen 0.0.0.0:5000 --access access.toml --tls-certificate c.pem --tls-key k.pem"
 )]
 struct Registry {
