@@ -340,4 +340,8 @@ fn the_reference_of_a_lone_commit_is_found_in_git() {
     let shown: Value = serde_json::from_str(&scene.see_raw(line)).unwrap();
     assert_eq!(shown["tags"], json!(["a/b:v2.0.0", "a/b:latest"]));
     assert_eq!(shown["schema"], "plimsoll.metadata/1");
+    scene.repository().git(&["tag", "-d", "v2.0.0"]);
+    let line = "meta --metadata docker --context git --images a/b --tags type=ref,event=branch --format json";
+    let shown: Value = serde_json::from_str(&scene.see_raw(line)).unwrap();
+    assert_eq!(shown["tags"], json!(["a/b:main"]), "a branch that only this clone has counts");
 }

@@ -145,6 +145,20 @@ fn what_the_grammar_forbids_is_an_error() {
     }
 }
 
+/// The rows of docs/metadata-action.md that are about expressions; names that are none stand above.
+#[test]
+fn what_differs_on_purpose() {
+    for given in ["{{lookup this 'sha'}}", "{{> part}}", "{{* decorator}}"] {
+        let entry = format!("type=raw,value=x{given}");
+        let outcome = super::metadata(&inputs(&entry, ""), &context("push", BRANCH));
+        assert!(outcome.is_err(), "{given}: {outcome:?}");
+    }
+    let endless = format!("type=match,\"pattern=/(a+)+$/\",value={}!", "a".repeat(60));
+    assert!(super::metadata(&inputs(&endless, ""), &context("push", TAG)).is_err());
+    check(TAG, "type=semver,pattern={{{major}}}{{{minor}}}", "", "12 latest");
+    check(BRANCH, "type=raw,value={{date 'YYYYMMDD-HH' tz='No/Where'}}", "", "20240628-14");
+}
+
 #[test]
 fn wrong_entries_are_told() {
     for (given, flavor, expected) in [
