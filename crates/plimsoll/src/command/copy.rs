@@ -98,6 +98,7 @@ impl Arguments {
         image: &Located,
         name: &Reference,
     ) -> Result<(), Error> {
+        self.refuse_referrers()?;
         let planned = Answer::planned(image, self.destination.to_string());
         if session.global.dry_run {
             return session.ui.answer("copy", &planned);
@@ -110,6 +111,18 @@ impl Arguments {
             ..Copied::default()
         };
         session.ui.answer("copy", &planned.done(digest, &copied))
+    }
+
+    /// Neither an archive for Docker nor a daemon has a place for what refers to an image; losing
+    /// signatures in silence would be worse than stopping.
+    fn refuse_referrers(&self) -> Result<(), Error> {
+        match self.referrers {
+            true => Err(Error::usage(format!(
+                "{} cannot hold referrers: copy to a registry or to oci:DIR, or leave --referrers out",
+                self.destination
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn to_name(
@@ -164,6 +177,7 @@ impl Arguments {
         file: &Path,
         name: Option<&ArchivedName>,
     ) -> Result<(), Error> {
+        self.refuse_referrers()?;
         let names = match name {
             Some(ArchivedName::Reference(name)) => vec![name.clone()],
             Some(other) => {

@@ -212,3 +212,13 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
     check("migrate -q local/base docker-archive:x.tar", 2, "is no repository");
     check("migrate -q local/base local/new --retag a", 2, "write PATTERN=REPLACEMENT");
 }
+
+#[test]
+fn what_cannot_hold_referrers_is_not_given_an_image_without_them() {
+    let scene = scene();
+    for destination in ["docker-archive:out.tar", "oci-archive:out.tar", "docker-daemon:base:1"] {
+        let seen = scene.see(&format!("copy --referrers local/base:1 {destination}"));
+        assert!(seen.starts_with("exit code: 2\n") && seen.contains("cannot hold referrers"), "{seen}");
+    }
+    assert!(!scene.path("out.tar").exists());
+}
