@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 
 use oci::Digest;
 use store::LayoutStore;
@@ -59,18 +60,26 @@ fn patches_of_one_session_do_not_mix() {
     first.write_all(&one[..100_000]).unwrap();
     let mut second = wire::open(spec.address(), "PATCH", &session, &range, two.len());
     second.write_all(&two[..100_000]).unwrap();
-    first.write_all(&one[100_000..]).unwrap();
-    second.write_all(&two[100_000..]).unwrap();
-    // Both say that they are the beginning; one of them was first.
-    let statuses = [wire::receive(first, false).status, wire::receive(second, false).status];
+    // Both say that they are the beginning; one of them was first. The other one is refused before all
+    // of it was read: it may not get rid of its rest, and the answer may be lost with the connection.
+    let _ = first.write_all(&one[100_000..]);
+    let _ = second.write_all(&two[100_000..]);
+    let statuses = [status(first), status(second)];
     let winner = match statuses {
-        [202, 416] => one,
-        [416, 202] => two,
+        [Some(202), Some(416) | None] => one,
+        [Some(416) | None, Some(202)] => two,
         other => panic!("{other:?}"),
     };
     let path = format!("{session}?digest={}", Digest::of(&winner));
     spec.check("PUT", &path, b"", 201);
     assert_eq!(spec.0.temporary_files(), 0);
+}
+
+/// Returns the status of an answer, where the connection lives to bring one.
+fn status(stream: TcpStream) -> Option<u16> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[test]
