@@ -38,7 +38,7 @@ pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{
     Children, CollectOptions, Collected, CollectionPlan, FactVersion, Ingest, LayoutRepository, LayoutStore,
-    Reach, RepositoryOptions, StoreLock, StoredBlob, TagRule,
+    Reach, RepositoryOptions, StoreLock, StoredBlob, TagRule, UsedDocument,
 };
 pub use memory::MemoryStore;
 

@@ -60,6 +60,38 @@ fn signals_end_it_in_good_order() {
 }
 
 #[test]
+fn a_cache_serves_what_another_registry_had() {
+    let upstream = Registry::start("");
+    let scene = scene();
+    let digest = scene.see_raw("digest local/base:1");
+    scene.see(&format!("copy local/base:1 {}/acme/api:main", upstream.address));
+    let cache = Registry::start(&format!("--proxy up={}", upstream.address));
+    let there = format!("{}/up/acme/api:main", cache.address);
+    std::fs::remove_dir_all(scene.root()).unwrap();
+    scene.see(&format!("pull {there}"));
+    assert_eq!(scene.see_raw(&format!("digest {there}")), digest);
+    let refused = scene.see(&format!("copy {there} {}/up/other:1", cache.address));
+    assert!(refused.contains("is a cache of"), "{refused}");
+
+    drop(upstream);
+    std::fs::remove_dir_all(scene.root()).unwrap();
+    let seen = scene.see(&format!("pull {there}"));
+    assert!(seen.starts_with("exit code: 0"), "{seen}");
+}
+
+#[test]
+fn a_cache_of_what_cannot_be_asked_is_refused() {
+    let scene = Scene::new();
+    let see = |flags: &str| scene.see(&format!("serve registry {flags}"));
+    let itself = see("--listen 127.0.0.1:5000 --proxy 127.0.0.1:5000");
+    assert!(itself.starts_with("exit code: 2") && itself.contains("this registry itself"), "{itself}");
+    let offline = see("--proxy docker.io --offline");
+    assert!(offline.starts_with("exit code: 2") && offline.contains("--offline"), "{offline}");
+    let wrong = see("--proxy Hub=docker.io");
+    assert!(wrong.starts_with("exit code: 2") && wrong.contains("[PREFIX=]REGISTRY[/PATH]"), "{wrong}");
+}
+
+#[test]
 fn an_image_goes_out_and_comes_back() {
     let registry = Registry::start("");
     let (scene, address) = (scene(), registry.address.clone());

@@ -54,6 +54,7 @@ use store::StoreError;
 pub use clock::Clock;
 pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
+pub(crate) use failure::with_sources;
 pub use failure::{Failure, Limit};
 pub use proxy::{InvalidProxy, ProxySettings};
 pub use repository::RemoteRepository;

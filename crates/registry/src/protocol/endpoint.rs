@@ -99,6 +99,19 @@ impl Endpoint {
         }
     }
 
+    /// Returns the same of another repository.
+    pub fn of(self, repository: Repository) -> Self {
+        match self {
+            Self::Base | Self::Catalog => self,
+            Self::Tags(_) => Self::Tags(repository),
+            Self::Manifest(_, name) => Self::Manifest(repository, name),
+            Self::Blob(_, digest) => Self::Blob(repository, digest),
+            Self::Uploads(_) => Self::Uploads(repository),
+            Self::Upload(_, session) => Self::Upload(repository, session),
+            Self::Referrers(_, digest) => Self::Referrers(repository, digest),
+        }
+    }
+
     /// Returns the repository the path is about, where there is one.
     pub fn repository(&self) -> Option<&Repository> {
         match self {

@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, RANGE};
 use oci::{Digest, Repository};
 use store::{Blob, BlobStore as _, Source, StoreError};
 
-use super::answer;
+use super::answer as respond;
 use super::body::Content;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State};
@@ -25,13 +25,26 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
         let size = size.ok_or_else(|| unknown(name, digest))?;
         // A client that hears this will not send the blob before it names it in a manifest.
         repository.refresh_blob(digest);
-        return Ok(describe(digest, answer::content(StatusCode::OK, MEDIA_TYPE, size, Content::Empty)));
+        return Ok(describe(digest, respond::content(StatusCode::OK, MEDIA_TYPE, size, Content::Empty)));
     }
     let blob = state.on_disk(|| repository.open_blob(digest)).map_err(missing)?;
-    let size = blob.size();
-    let Some(range) = question.header(RANGE).and_then(ByteRange::parse) else {
-        let content = state.on_disk(|| content(question, blob, 0, size)).map_err(missing)?;
-        return Ok(describe(digest, answer::content(StatusCode::OK, MEDIA_TYPE, size, content)));
+    answer(question, digest, blob.size(), |offset, length| {
+        state.on_disk(|| content(question, blob, offset, length)).map_err(missing)
+    })
+}
+
+/// Answers with what is asked for of a blob of `size` bytes; `content` is given where it begins and how
+/// long it is.
+pub(super) fn answer(
+    question: &Question,
+    digest: &Digest,
+    size: u64,
+    content: impl FnOnce(u64, u64) -> Result<Content, Refusal>,
+) -> Answer {
+    let Some(range) = question.header(RANGE).and_then(ByteRange::parse).filter(|_| !question.is_head())
+    else {
+        let content = content(0, size)?;
+        return Ok(describe(digest, respond::content(StatusCode::OK, MEDIA_TYPE, size, content)));
     };
     let Some((offset, length)) = range.within(size) else {
         let refusal = Refusal::new(
@@ -41,10 +54,10 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
         );
         return Err(refusal.with(CONTENT_RANGE, format!("bytes */{size}")));
     };
-    let content = state.on_disk(|| content(question, blob, offset, length)).map_err(missing)?;
-    let response = answer::content(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, length, content);
+    let content = content(offset, length)?;
+    let response = respond::content(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, length, content);
     let range = format!("bytes {}/{size}", ChunkRange::new(offset, length));
-    Ok(describe(digest, answer::with(response, CONTENT_RANGE, range)))
+    Ok(describe(digest, respond::with(response, CONTENT_RANGE, range)))
 }
 
 /// Answers DELETE of a blob: it leaves this repository; others that have it keep it.
@@ -54,16 +67,16 @@ pub(super) fn delete(state: &State, name: &Repository, digest: &Digest) -> Answe
         .on_disk(|| repository.delete_blob(digest))
         .map_err(|error| Refusal::store(error, ErrorCode::BlobUnknown))?;
     state.quotas.forget(name);
-    Ok(answer::empty(StatusCode::ACCEPTED))
+    Ok(respond::empty(StatusCode::ACCEPTED))
 }
 
 fn describe(digest: &Digest, response: hyper::Response<Content>) -> hyper::Response<Content> {
-    let response = answer::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
-    let response = answer::with(response, ETAG, format!("\"{digest}\""));
-    answer::with(response, ACCEPT_RANGES, "bytes")
+    let response = respond::with(response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
+    let response = respond::with(response, ETAG, format!("\"{digest}\""));
+    respond::with(response, ACCEPT_RANGES, "bytes")
 }
 
-fn unknown(name: &Repository, digest: &Digest) -> Refusal {
+pub(super) fn unknown(name: &Repository, digest: &Digest) -> Refusal {
     let message = format!("there is no blob {digest} in {}", name.path());
     Refusal::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, message)
 }

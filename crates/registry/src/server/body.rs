@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use store::Blob;
+use tokio::sync::mpsc;
 
 use super::outlet::Outlet;
 
@@ -30,6 +31,11 @@ pub(super) enum Content {
         offset: u64,
         remaining: u64,
     },
+    /// What is still coming from somewhere; fewer pieces than announced break the connection.
+    Coming {
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+        remaining: u64,
+    },
 }
 
 impl Body for Content {
@@ -38,9 +44,14 @@ impl Body for Content {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let next = match &mut *self {
+            Self::Coming { remaining: 0, .. } => None,
+            Self::Coming { pieces, remaining } => {
+                let piece = std::task::ready!(pieces.poll_recv(context)).unwrap_or_else(|| Err(broke_off()));
+                Some(piece.inspect(|piece| *remaining = remaining.saturating_sub(piece.len() as u64)))
+            }
             Self::Empty => None,
             Self::Bytes(bytes) => bytes.take().map(Ok),
             Self::Blob { remaining: 0, .. } | Self::File { remaining: 0, .. } => None,
@@ -61,7 +72,9 @@ impl Body for Content {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_none(),
-            Self::Blob { remaining, .. } | Self::File { remaining, .. } => *remaining == 0,
+            Self::Blob { remaining, .. } | Self::File { remaining, .. } | Self::Coming { remaining, .. } => {
+                *remaining == 0
+            }
         }
     }
 
@@ -69,9 +82,15 @@ impl Body for Content {
         SizeHint::with_exact(match self {
             Self::Empty => 0,
             Self::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Blob { remaining, .. } | Self::File { remaining, .. } => *remaining,
+            Self::Blob { remaining, .. } | Self::File { remaining, .. } | Self::Coming { remaining, .. } => {
+                *remaining
+            }
         })
     }
+}
+
+fn broke_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "what comes from another registry broke off")
 }
 
 fn read(blob: &mut Blob, remaining: &mut u64) -> io::Result<Bytes> {

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 use hyper::header::LINK;
-use oci::Repository;
+use oci::{Repository, Tag};
 use serde::Serialize;
 use store::{ImageStore as _, StoreError};
 
@@ -38,6 +38,11 @@ pub(super) fn tags(state: &State, question: &Question, name: &Repository) -> Ans
         let message = format!("there is no repository {}", name.path());
         Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
     })?;
+    tags_of(question, name, &tags)
+}
+
+/// Answers with a page of the tags, which are in ascending order.
+pub(super) fn tags_of(question: &Question, name: &Repository, tags: &[Tag]) -> Answer {
     let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
     let page = Page::cut(question, &tags)?;
     let response = answer::list(&TagList { name: name.path(), tags: page.names });
@@ -47,10 +52,16 @@ pub(super) fn tags(state: &State, question: &Question, name: &Repository) -> Ans
 /// Answers the list of repositories.
 pub(super) fn catalog(state: &State, question: &Question) -> Answer {
     let repositories = state.on_disk(|| state.options.store.repositories()).map_err(unknown)?;
-    let is_shown = |one: &&Repository| one.registry().is_local() && question.may_pull_from(one);
-    let served = repositories.iter().filter(is_shown);
-    let mut names: Vec<String> = served.map(|repository| repository.path().to_owned()).collect();
+    let client_name = |one: &Repository| match (one.registry().is_local(), &state.proxy) {
+        (true, _) => Some(one.clone()),
+        (false, Some(proxy)) => proxy.client_name(one),
+        (false, None) => None,
+    };
+    let served = repositories.iter().filter_map(client_name);
+    let shown = served.filter(|one| question.may_pull_from(one));
+    let mut names: Vec<String> = shown.map(|one| one.path().to_owned()).collect();
     names.sort();
+    names.dedup();
     let page = Page::cut(question, &names)?;
     let response = answer::list(&Catalog { repositories: page.names });
     Ok(page.link(&Endpoint::Catalog, response))

@@ -13,6 +13,7 @@ use super::answer;
 use super::body::Content;
 use super::refusal::{Refusal, placeless};
 use super::routes::{Answer, Question, State, algorithm};
+use super::shelf::Shelved;
 use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT, OCI_TAG};
 
 /// How many tags one request sets at most.
@@ -25,6 +26,11 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, wanted:
         Some(found) => found,
         None => state.on_disk(|| state.shelf.read(&repository, wanted)).map_err(unknown)?,
     };
+    describe(question, wanted, found)
+}
+
+/// Answers with a manifest, where the request accepts its type.
+pub(super) fn describe(question: &Question, wanted: &ManifestName, found: Shelved) -> Answer {
     if !accepts(&question.head.headers, &found.media_type) {
         let message = format!("{wanted} is of type {}, which the request does not accept", found.media_type);
         return Err(Refusal::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, message));

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use store::Collected;
 
+use super::proxy::Counts;
+
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 /// Upper bounds in milliseconds.
@@ -94,6 +96,25 @@ impl Metrics {
             let _ = writeln!(text, "plimsoll_registry_{name} {value}");
         }
         text
+    }
+}
+
+impl Counts {
+    /// Adds what is counted of the cache of other registries.
+    pub fn write(&self, text: &mut String) {
+        let counters = [
+            ("hits_total", "Manifests and blobs of cached registries that were here.", &self.hits),
+            ("misses_total", "Those that had to be fetched.", &self.misses),
+            ("stale_total", "Those served although their registry did not answer.", &self.stale),
+            ("failures_total", "Questions that cached registries did not answer.", &self.failures),
+            ("fetched_bytes_total", "Content of blobs from cached registries.", &self.fetched_bytes),
+            ("evicted_total", "Manifests of cached registries that were let go of.", &self.evicted),
+        ];
+        for (name, help, count) in counters {
+            let name = format!("plimsoll_registry_proxy_{name}");
+            let count = count.load(Relaxed);
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}");
+        }
     }
 }
 

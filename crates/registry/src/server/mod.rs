@@ -11,6 +11,7 @@
 //! | `outlet` | files that the kernel sends |
 //! | `tls`, `certificate` | encryption |
 //! | `access`, `quota` | who may do what, and how much |
+//! | `proxy` | a cache of other registries |
 //! | `collector` | garbage collection while it runs |
 //! | `metrics` | what is counted |
 //! | `routes` | which answer a request gets; the access log |
@@ -33,6 +34,7 @@ mod manifest;
 mod metrics;
 mod outlet;
 mod pattern;
+mod proxy;
 mod quota;
 mod referrers;
 mod refusal;
@@ -57,6 +59,7 @@ pub use certificate::{NoCertificate, SelfSigned};
 pub use collector::{Collection, CollectionReport, Keep};
 pub use immutable::Immutable;
 pub use pattern::Pattern;
+pub use proxy::{InvalidUpstream, ProxyOptions, ProxyReport, ProxyTrouble, Upstream};
 pub use quota::Quota;
 pub use tls::{InvalidTls, Tls};
 
@@ -75,6 +78,8 @@ pub struct ServerOptions {
     pub quotas: Vec<Quota>,
     /// When what nothing needs is removed; never where it is not said.
     pub collection: Option<Collection>,
+    /// Which other registries are cached.
+    pub proxy: Option<ProxyOptions>,
     /// Whether `/metrics` is answered.
     pub metrics: bool,
     /// Who may do what; everybody may do everything where it is not said.
@@ -135,6 +140,7 @@ impl ServerOptions {
             immutable: Vec::new(),
             quotas: Vec::new(),
             collection: None,
+            proxy: None,
             metrics: false,
             policy: None,
             tls: None,

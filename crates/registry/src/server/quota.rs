@@ -4,6 +4,7 @@
 //! once. What a repository holds is added up when it is first asked for and kept up to date from
 //! then on; what other programs put into the store meanwhile is seen after a deletion or a restart.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -38,16 +39,16 @@ impl Quotas {
     /// Returns how many bytes the repository may still take; `None` where there is no limit. The
     /// first quota that names the repository counts.
     pub fn room(&self, repository: &LayoutRepository) -> Result<Option<u64>, StoreError> {
-        let path = repository.name().path();
-        let Some(quota) = self.quotas.iter().find(|quota| quota.repositories.matches(path)) else {
+        let name = known_as(repository.name());
+        let Some(quota) = self.quotas.iter().find(|quota| quota.repositories.matches(&name)) else {
             return Ok(None);
         };
-        let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+        let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(&*name).copied();
         let used = match known {
             Some(used) => used,
             None => {
                 let used = repository.used_bytes()?;
-                self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), used);
+                self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into_owned(), used);
                 used
             }
         };
@@ -68,7 +69,7 @@ impl Quotas {
     /// Notes that the repository has more than before.
     pub fn add(&self, repository: &Repository, size: u64) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(used) = used.get_mut(repository.path()) {
+        if let Some(used) = used.get_mut(&*known_as(repository)) {
             *used = used.saturating_add(size);
         }
     }
@@ -80,7 +81,15 @@ impl Quotas {
 
     /// Notes that the repository may have less than before.
     pub fn forget(&self, repository: &Repository) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).remove(repository.path());
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).remove(&*known_as(repository));
+    }
+}
+
+/// Returns the name that patterns of quotas cover: with the registry, where it is another one's.
+fn known_as(repository: &Repository) -> Cow<'_, str> {
+    match repository.registry().is_local() {
+        true => repository.path().into(),
+        false => repository.to_string().into(),
     }
 }
 

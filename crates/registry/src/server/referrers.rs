@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use hyper::StatusCode;
 use hyper::header::HeaderName;
+use hyper::{Response, StatusCode};
 use oci::{Descriptor, Digest, Document, ImageIndex, MediaType, Repository};
 use store::referrer::describe;
 use store::{ImageStore as _, LayoutRepository, StoreError};
@@ -34,7 +34,12 @@ struct Referrer {
 pub(super) fn list(state: &State, question: &Question, name: &Repository, subject: &Digest) -> Answer {
     let repository = state.repository(name);
     let found = state.on_disk(|| state.referrers.of(&repository, subject));
-    let mut found = found.map_err(|error| Refusal::store(error, ErrorCode::NameUnknown))?;
+    let found = found.map_err(|error| Refusal::store(error, ErrorCode::NameUnknown))?;
+    Ok(answer_with(question, found))
+}
+
+/// Answers with those of the referrers that the request asks for.
+pub(super) fn answer_with(question: &Question, mut found: Vec<Descriptor>) -> Response<Content> {
     let filter = question.query("artifactType").filter(|wanted| !wanted.is_empty());
     if let Some(wanted) = filter {
         found.retain(|descriptor| descriptor.artifact_type.as_deref() == Some(wanted));
@@ -43,16 +48,16 @@ pub(super) fn list(state: &State, question: &Question, name: &Repository, subjec
     let content = if question.is_head() { Content::Empty } else { Content::Bytes(Some(index.raw().clone())) };
     let size = index.descriptor().size;
     let response = answer::content(StatusCode::OK, MediaType::OciIndex.as_str(), size, content);
-    Ok(match filter {
+    match filter {
         Some(_) => answer::with(response, HeaderName::from_static(OCI_FILTERS_APPLIED), "artifactType"),
         None => response,
-    })
+    }
 }
 
 impl Referrers {
     /// Returns the descriptors of all manifests in the repository whose subject is `subject`,
     /// ascending by digest.
-    fn of(&self, repository: &LayoutRepository, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+    pub fn of(&self, repository: &LayoutRepository, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
         let mut found = Vec::new();
         for manifest in repository.manifests()? {
             let referrer = match self.known(&manifest.digest) {

@@ -16,6 +16,7 @@ use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
 use super::metrics::Metrics;
 use super::outlet::Outlet;
+use super::proxy::{self, Proxy};
 use super::quota::Quotas;
 use super::referrers::Referrers;
 use super::refusal::Refusal;
@@ -30,7 +31,8 @@ pub(super) struct State {
     pub sessions: Sessions,
     pub referrers: Referrers,
     pub shelf: Shelf,
-    pub quotas: Quotas,
+    pub quotas: Arc<Quotas>,
+    pub proxy: Option<Arc<Proxy>>,
     pub metrics: Metrics,
     /// How many requests bring content of blobs just now.
     pub uploading: AtomicUsize,
@@ -54,12 +56,14 @@ impl State {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let entry = options.policy.clone().map(|policy| Entry::new(policy, scheme)).transpose()?;
         let sessions = Sessions::new(options.session_lifetime);
-        let quotas = Quotas::new(options.quotas.clone());
+        let quotas = Arc::new(Quotas::new(options.quotas.clone()));
+        let proxy = options.proxy.clone().map(|proxy| Arc::new(Proxy::new(proxy, options.store.clone())));
         Ok(Self {
             sessions,
             referrers: Referrers::default(),
             shelf: Shelf::default(),
             quotas,
+            proxy,
             metrics: Metrics::default(),
             uploading: AtomicUsize::new(0),
             entry,
@@ -153,10 +157,18 @@ fn beside(state: &State, question: &Question) -> Option<Response<Content>> {
             Some(answer::text(status, text.to_owned()))
         }
         "/metrics" if reads && state.options.metrics => {
-            Some(answer::text(StatusCode::OK, state.metrics.text(state.sessions.count())))
+            Some(answer::text(StatusCode::OK, metrics_text(state)))
         }
         _ => None,
     }
+}
+
+fn metrics_text(state: &State) -> String {
+    let mut text = state.metrics.text(state.sessions.count());
+    if let Some(proxy) = &state.proxy {
+        proxy.counts.write(&mut text);
+    }
+    text
 }
 
 /// Finds out who asks.
@@ -193,10 +205,21 @@ async fn route(state: &State, question: &Question, body: Incoming) -> Answer {
     {
         return Ok(entry.ticket(who, question.queries("scope")));
     }
-    let endpoint = Endpoint::parse(question.head.uri.path(), &Registry::local())?;
+    let mut endpoint = Endpoint::parse(question.head.uri.path(), &Registry::local())?;
+    let mapped = match (&state.proxy, endpoint.repository()) {
+        (Some(proxy), Some(name)) => proxy.find(name, question)?.map(|mapped| (proxy, mapped)),
+        _ => None,
+    };
+    if let Some((_, mapped)) = &mapped {
+        // Rules are about the name that says whose it is, however the client asked.
+        endpoint = endpoint.of(mapped.client.clone());
+    }
     check_allowed(state, question, &endpoint)?;
     if state.options.access == Access::ReadOnly && !reads {
         return Err(not_allowed("GET, HEAD", "this registry is read-only"));
+    }
+    if let Some((proxy, mapped)) = &mapped {
+        return proxy::route(state, question, proxy, mapped, &endpoint).await;
     }
     match (method, &endpoint) {
         ("GET" | "HEAD", Endpoint::Base) => Ok(answer::json(StatusCode::OK, b"{}".to_vec())),

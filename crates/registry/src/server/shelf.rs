@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use oci::{Digest, Document, MediaType, Tag};
+use oci::{Digest, Document, MediaType, Repository, Tag};
 use store::{FactVersion, ImageStore as _, LayoutRepository, StoreError};
 
 use crate::protocol::ManifestName;
@@ -33,7 +33,7 @@ pub(super) struct Shelved {
 #[derive(Default)]
 pub(super) struct Shelf {
     manifests: Mutex<Manifests>,
-    tags: Mutex<HashMap<(String, Tag), (FactVersion, Digest)>>,
+    tags: Mutex<HashMap<(Repository, Tag), (FactVersion, Digest)>>,
 }
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Shelf {
         let digest = match wanted {
             ManifestName::Digest(digest) => *digest,
             ManifestName::Tag(tag) => {
-                let key = (repository.name().path().to_owned(), tag.clone());
+                let key = (repository.name().clone(), tag.clone());
                 let (version, digest) =
                     *self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&key)?;
                 (repository.tag_version(tag) == Some(version)).then_some(digest)?
@@ -75,7 +75,7 @@ impl Shelf {
                     if tags.len() >= MAX_TAGS {
                         tags.clear();
                     }
-                    tags.insert((repository.name().path().to_owned(), tag.clone()), (version, digest));
+                    tags.insert((repository.name().clone(), tag.clone()), (version, digest));
                 }
                 digest
             }
@@ -102,7 +102,7 @@ impl Shelf {
     }
 }
 
-fn shelve(document: &Document) -> Shelved {
+pub(super) fn shelve(document: &Document) -> Shelved {
     let descriptor = document.descriptor();
     Shelved {
         raw: document.raw().clone(),

@@ -61,6 +61,16 @@ impl Ingest {
         self.written
     }
 
+    /// Returns the file for reading what was written so far, also after the commit. Nobody has checked
+    /// it yet.
+    ///
+    /// # Errors
+    /// `Unreachable` where the file cannot be opened.
+    pub fn reader(&self) -> Result<File, StoreError> {
+        let path = self.temporary.path();
+        File::open(path).map_err(|source| StoreError::io("read", path.display().to_string(), source))
+    }
+
     /// Makes the content visible as `digest`, trusting the writer, who hashed it in the same pass.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ mod names;
 mod repository;
 mod stamp;
 mod temporary;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -51,6 +52,7 @@ pub use self::ingest::Ingest;
 pub use self::inventory::StoredBlob;
 pub use self::lock::StoreLock;
 pub use self::repository::{Children, FactVersion, LayoutRepository, Reach, RepositoryOptions, TagRule};
+pub use self::usage::UsedDocument;
 
 pub(crate) use self::kernel_copy::copy_in_kernel;
 pub(crate) use self::stamp::Stamp;

@@ -56,6 +56,8 @@ pub enum Children {
     Sparse,
     /// As `Sparse`, and an image may lack layers as long as its configuration is there.
     SparseLayers,
+    /// Nothing at all: a cache has of an image what somebody asked for.
+    Nothing,
 }
 
 /// Which version of a fact is there. A fact that changes gets a new file, with another number and time.
@@ -165,9 +167,13 @@ impl LayoutRepository {
     /// Notes that somebody was told the blob is here, so that it is not collected before they name
     /// it in a manifest. It is no matter where that cannot be noted.
     pub fn refresh_blob(&self, digest: &Digest) {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
-        let _ = utimensat(CWD, self.folder.blob(digest), &times, AtFlags::empty());
+        refresh(&self.folder.blob(digest));
+    }
+
+    /// Notes that the manifest was asked for; [`LayoutStore::documents_by_use`] tells when. It is no
+    /// matter where that cannot be noted.
+    pub fn refresh_document(&self, digest: &Digest) {
+        refresh(&self.folder.manifest(digest));
     }
 
     /// Takes the blob out of the repository; the content stays until garbage collection.
@@ -263,6 +269,7 @@ impl LayoutRepository {
                     Children::Required => false,
                     Children::Sparse => is_index,
                     Children::SparseLayers => is_index || configuration != Some(descriptor.digest),
+                    Children::Nothing => true,
                 } => {}
                 None => return Err(self.missing(document, child)),
             }
@@ -432,6 +439,13 @@ impl std::fmt::Debug for LayoutRepository {
 
 fn folder_of(mark: &Path) -> &Path {
     mark.parent().expect("marks lie in a folder of their repository")
+}
+
+/// Gives the file the time it is, as the machine of the file system has it.
+fn refresh(path: &Path) {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    let _ = utimensat(CWD, path, &times, AtFlags::empty());
 }
 
 fn to_json(descriptor: &Descriptor) -> Vec<u8> {

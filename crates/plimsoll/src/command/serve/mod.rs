@@ -1,6 +1,7 @@
 //! `serve`: the local store as a registry, and clearing it up.
 
 mod access;
+mod cache;
 mod collect;
 mod encryption;
 mod log;
@@ -44,6 +45,7 @@ Examples:
   $ plimsoll serve registry
   $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*'
   $ plimsoll serve registry --listen 0.0.0.0:5000 --htpasswd users --anonymous-pull --tls-self-signed registry.example
+  $ plimsoll serve registry --proxy hub=docker.io --proxy ghcr=ghcr.io --collect-every 1h --proxy-size 50GiB
   $ plimsoll serve registry --listen 0.0.0.0:5000 --access access.toml --tls-certificate c.pem --tls-key k.pem"
 )]
 struct Registry {
@@ -67,6 +69,8 @@ struct Registry {
     anonymous_pull: bool,
     #[command(flatten)]
     encryption: Encryption,
+    #[command(flatten)]
+    cache: cache::Cache,
     /// Removes content that no image needs, again and again after this time, such as 1h
     #[arg(long, value_name = "TIME")]
     collect_every: Option<Timespan>,
@@ -148,6 +152,7 @@ impl Registry {
         if self.whole_images {
             options.children = Children::Sparse;
         }
+        options.proxy = self.cache.options(session, self.listen)?;
         options.metrics = self.metrics;
         if let Some(every) = self.collect_every {
             options.collection = Some(collect::collection(session, every.0, self.collect_after.0)?);

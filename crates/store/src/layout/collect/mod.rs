@@ -228,7 +228,7 @@ impl LayoutStore {
 
     /// Returns the time by the clock that stamps the store's files, in seconds: that of another
     /// machine where the store lies on a network.
-    fn now(&self) -> Result<i64, StoreError> {
+    pub(super) fn now(&self) -> Result<i64, StoreError> {
         let folder = self.path("temporary");
         let failed = |source| StoreError::io("make a file in", folder.display().to_string(), source);
         let file = TemporaryFile::create(&folder).map_err(failed)?;
