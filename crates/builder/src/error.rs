@@ -157,6 +157,19 @@ impl BuildError {
         }
     }
 
+    /// Whether this may have come of a layer that a cache did not have, so that another try has a chance.
+    pub(crate) fn may_be_a_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(_)
+                | Self::Layer { .. }
+                | Self::At { .. }
+                | Self::Base { .. }
+                | Self::Sandbox { .. }
+                | Self::Dependency { .. }
+        )
+    }
+
     /// Returns the place in the Dockerfile, where the error has one.
     pub fn location(&self) -> Option<&Location> {
         match self {

@@ -13,9 +13,9 @@ pub mod ignore;
 mod request;
 pub mod sandbox;
 
-pub use engine::{EmbeddedEngine, ImageRoot, SandboxMaker, Workspace};
+pub use engine::{EmbeddedEngine, Exported, Exporter, ImageRoot, LazyRepository, SandboxMaker, Workspace};
 pub use error::{BuildError, Location};
 pub use request::{
     Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine,
-    Fetcher, NamedContext, Observer, Secret, StepCount,
+    Fetcher, NamedContext, Observer, Secret, Settle, StepCount, StepSource,
 };

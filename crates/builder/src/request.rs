@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oci::{Annotations, Document, ImageConfig, Platform};
+use oci::{Annotations, Document, ImageConfig, Platform, Repository};
 use store::ImageStore;
 
 use crate::BuildError;
+use crate::cache::{Tiers, Used};
 use crate::sandbox::Network;
 
 /// What builds images: the embedded engine here, BuildKit elsewhere.
@@ -88,6 +89,34 @@ pub struct BuildOptions {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Stages, by name, whose steps run even where their results are known; numbers count as names.
     pub no_cache_filter: Vec<String>,
+    /// Caches outside this machine that are asked for steps.
+    pub tiers: Option<Arc<Tiers>>,
+    /// Which layers are here when the build ends.
+    pub settle: Settle,
+}
+
+/// Which layers of the image are in the local store when a build ends.
+#[derive(Clone, Default)]
+pub enum Settle {
+    /// All.
+    #[default]
+    Everything,
+    /// Those that have to be sent to a repository: what it has, or its registry can link, stays where it is.
+    Target {
+        /// The repository.
+        store: Arc<dyn ImageStore>,
+        /// Its name.
+        repository: Repository,
+    },
+}
+
+impl fmt::Debug for Settle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("Everything"),
+            Self::Target { repository, .. } => write!(f, "Target({repository})"),
+        }
+    }
 }
 
 /// What fetches files for ADD: a registry client is a neighbour on this floor and is not known here.
@@ -184,6 +213,8 @@ pub struct Base {
     pub manifest: Document,
     /// Where the configuration and layers are read from, when they are not in the local store.
     pub store: Box<dyn ImageStore>,
+    /// The store as a repository of a registry, whose blobs the same registry can link elsewhere.
+    pub repository: Option<Repository>,
     /// What others know it by; `None` for what no registry has, such as an archive.
     pub reference: Option<BaseReference>,
 }
@@ -220,6 +251,26 @@ pub struct Built {
     pub steps: StepCount,
     /// Digests of the base images used, by the name the Dockerfile gives them.
     pub bases: BTreeMap<String, oci::Digest>,
+    /// What of it can be cached.
+    pub used: Used,
+}
+
+/// How the result of a step was come by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepSource {
+    /// It ran.
+    Ran,
+    /// It was known here.
+    Local,
+    /// The cache of this name knew it.
+    Cache(String),
+}
+
+impl StepSource {
+    /// Whether the result was known.
+    pub fn is_known(&self) -> bool {
+        *self != Self::Ran
+    }
 }
 
 /// How many steps make layers, and how many of their results were known.
@@ -270,8 +321,8 @@ pub enum BuildEvent {
     StepFinished {
         /// Which.
         number: u32,
-        /// Whether its result was known.
-        cached: bool,
+        /// How its result was come by.
+        source: StepSource,
         /// How long it took.
         duration: Duration,
         /// Size of its layer in bytes, compressed.

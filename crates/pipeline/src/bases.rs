@@ -21,14 +21,16 @@ impl Bases for PlanBases<'_> {
             let manifest = image_for_platform(repository, document.descriptor(), request.platform)?;
             let name = repository.name().to_string();
             let reference = Some(BaseReference { name, digest: document.digest() });
-            return Ok(Base { manifest, store: Box::new(repository.clone()), reference });
+            let store = Box::new(repository.clone());
+            return Ok(Base { manifest, store, repository: None, reference });
         }
         let place: Place = request.name.parse()?;
         let located = self.places.find(&place)?;
         let manifest =
             image_for_platform(located.store.as_ref(), located.document.descriptor(), request.platform)?;
         let reference = base_reference(&located);
-        Ok(Base { manifest, store: located.store, reference })
+        let repository = located.remote().cloned();
+        Ok(Base { manifest, store: located.store, repository, reference })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use builder::{BaseNote, BuildError, BuildEvent, BuildOptions, BuildRequest, Built};
+use builder::{BaseNote, BuildError, BuildEvent, BuildOptions, BuildRequest, Built, StepSource};
 use oci::{Annotations, Descriptor, Digest, Document, ImageIndex, Platform, annotations};
 use store::{ImageStore, LayoutRepository, StoreError};
 
@@ -398,7 +398,7 @@ impl<'a> Watch<'a> {
             BuildEvent::StepStarted { number, instruction, file, line, .. } => {
                 let id = self.id(number);
                 let place = Some(FilePlace { file, line });
-                let step = Step { id, of: state.total, instruction, place };
+                let step = Step { id, of: state.total, instruction, place, cache: None };
                 tell(Progress::StepStarted(step.clone()));
                 state.running.insert(number, (step, Instant::now(), Vec::new()));
             }
@@ -415,15 +415,19 @@ impl<'a> Watch<'a> {
                     }
                 }
             }
-            BuildEvent::StepFinished { number, cached, duration, .. } => {
-                let Some((step, _, rest)) = state.running.remove(&number) else { return };
+            BuildEvent::StepFinished { number, source, duration, .. } => {
+                let Some((mut step, _, rest)) = state.running.remove(&number) else { return };
                 if !rest.is_empty() {
                     self.line(number, String::from_utf8_lossy(&rest).into_owned());
                 }
-                match cached {
-                    true => tell(Progress::StepCached(step)),
-                    false => {
+                match source {
+                    StepSource::Ran => {
                         tell(Progress::StepFinished { step: step.id, seconds: duration.as_secs_f64() });
+                    }
+                    StepSource::Local => tell(Progress::StepCached(step)),
+                    StepSource::Cache(cache) => {
+                        step.cache = Some(cache);
+                        tell(Progress::StepCached(step));
                     }
                 }
             }

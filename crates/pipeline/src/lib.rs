@@ -8,6 +8,7 @@ pub mod archive;
 pub mod bake;
 mod bases;
 pub mod build;
+pub mod caches;
 pub mod configuration;
 pub mod copy;
 pub mod daemon;

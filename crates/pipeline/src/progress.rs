@@ -216,6 +216,9 @@ pub struct Step {
     /// Where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<FilePlace>,
+    /// The cache outside this machine that knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
 }
 
 /// A line of a file.
@@ -254,6 +257,7 @@ mod tests {
             of: 7,
             instruction: "RUN make".to_owned(),
             place: Some(FilePlace { file: "Dockerfile".to_owned(), line: 9 }),
+            cache: None,
         };
         let line = serde_json::to_string(&Progress::StepStarted(step.clone())).unwrap();
         let expected = r#"{"progress":"step_started","service":"api","platform":"linux/amd64","number":3,"of":7,"instruction":"RUN make","place":{"file":"Dockerfile","line":9}}"#;

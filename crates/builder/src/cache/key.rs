@@ -25,6 +25,11 @@ impl CacheKey {
         self.hash.hex()
     }
 
+    /// Returns the key as a digest, as caches outside this machine name it.
+    pub fn digest(&self) -> Digest {
+        self.hash
+    }
+
     /// Returns what the key was made of.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs

@@ -13,12 +13,22 @@
 //! (diff ids) and not the keys of earlier steps, an earlier step that ran again and gave the same
 //! bytes does not disturb what comes after it.
 
+mod artifact;
 mod budget;
 mod inputs;
 mod key;
+mod merge;
 mod record;
+mod tier;
 
+pub(crate) use artifact::MAX_INDEX_BYTES;
+pub use artifact::{
+    CACHE_TYPE, CacheArtifact, INDEX_TYPE, InvalidArtifact, LayerEntry, MAX_CONFIG_BYTES, StepEntry, Usage,
+};
 pub use budget::{Budget, CachedLayer, GRACE, PrunePlan};
 pub use inputs::{Change, Input, Inputs, Places};
 pub use key::{CacheKey, KeyBuilder};
+pub use merge::{Limits, Used, merge};
 pub use record::{KeptRecord, Records, StepRecord};
+pub(crate) use tier::Answer;
+pub use tier::{Found, OnCacheError, Tier, TierName, Tiers};

@@ -47,6 +47,12 @@ impl StepRecord {
     pub fn compressed(self, compression: String) -> Self {
         Self { compression, ..self }
     }
+
+    /// Returns the record of the same layer in another compression.
+    #[must_use]
+    pub(crate) fn variant(self, descriptor: &Descriptor, compression: String) -> Self {
+        Self { compression, descriptor: descriptor.clone(), ..self }
+    }
 }
 
 /// A record as it lies on the disk.

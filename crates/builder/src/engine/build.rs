@@ -18,6 +18,7 @@ use super::stage::StageRun;
 use super::state::State;
 use super::workspace::{LayerRef, Workspace, fetch_blob};
 use crate::BuildError;
+use crate::cache::Used;
 use crate::context::Context;
 use crate::dockerfile::{Command, Dockerfile, Origin, Span, StageGraph, Word};
 use crate::error::Location;
@@ -44,6 +45,7 @@ pub(crate) struct Build<'a> {
     pub first_steps: Vec<u32>,
     bases: &'a dyn Bases,
     used_bases: Mutex<BTreeMap<String, (Digest, Option<BaseReference>)>>,
+    used: Mutex<Used>,
     context: OnceLock<Context>,
     opening: Mutex<()>,
     total: u32,
@@ -88,6 +90,7 @@ impl<'a> Build<'a> {
             triggered: AtomicU32::new(0),
             bases,
             used_bases: Mutex::default(),
+            used: Mutex::default(),
             context: OnceLock::new(),
             opening: Mutex::default(),
             total,
@@ -107,6 +110,7 @@ impl<'a> Build<'a> {
             // The next build reads the files again; nothing else depends on it.
             (self.observer)(BuildEvent::Warning(format!("digests of the context are not kept: {error}")));
         }
+        self.settle(&state)?;
         self.finish(&state, target)
     }
 
@@ -143,7 +147,13 @@ impl<'a> Build<'a> {
                 cached: self.cached.load(Ordering::Relaxed),
             },
             bases: self.used().iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect(),
+            used: self.used_records().clone(),
         })
+    }
+
+    /// Returns the records that were used until now.
+    pub fn used_records(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().expect("no holder panics")
     }
 
     fn used(&self) -> MutexGuard<'_, BTreeMap<String, (Digest, Option<BaseReference>)>> {
@@ -215,42 +225,42 @@ impl<'a> Build<'a> {
         };
         let request = BaseRequest { name: named, platform };
         let base = self.bases.find(&request).map_err(refused)?;
-        let (config, layers) = self.fetch(name, &base).map_err(|error| refused(Box::new(error)))?;
+        let (digest, reference) = (base.manifest.digest(), base.reference.clone());
+        let (config, layers) = self.fetch(name, base).map_err(|error| refused(Box::new(error)))?;
         if !platform.accepts(&config.platform()) {
             let reason = format!("it is for {}, the stage is for {platform}", config.platform());
             return Err(refused(reason.into()));
         }
-        let digest = base.manifest.digest();
-        self.used().insert(name.to_owned(), (digest, base.reference));
+        self.used().insert(name.to_owned(), (digest, reference));
         let escape = self.dockerfile.directives.escape;
         Ok(State::from_image(config, layers, platform, &self.request.created, escape))
     }
 
-    fn fetch(&self, name: &str, base: &Base) -> Result<(ImageConfig, Vec<LayerRef>), BuildError> {
+    fn fetch(&self, name: &str, base: Base) -> Result<(ImageConfig, Vec<LayerRef>), BuildError> {
         let corrupt = |reason: String| {
             let what = format!("the image {name} ({})", base.manifest.digest());
             BuildError::Store(store::StoreError::Corrupt { what, reason })
         };
         let manifest = base.manifest.as_image().ok_or_else(|| corrupt("it is an index".to_owned()))?;
-        let store = base.store.as_ref();
-        let missing = |blob: &&Descriptor| !matches!(self.workspace.store.blob_size(&blob.digest), Ok(Some(size)) if size == blob.size);
-        if manifest.blobs().any(|blob| missing(&blob)) {
-            (self.observer)(BuildEvent::BaseStarted { name: name.to_owned() });
-            fetch_all(&self.workspace.store, store, manifest)?;
-        }
+        let store: Arc<dyn ImageStore> = Arc::from(base.store);
+        fetch_blob(&self.workspace.store, store.as_ref(), &manifest.config)?;
         let config: ImageConfig = read_config(&self.workspace.store, &manifest.config).and_then(|bytes| {
             serde_json::from_slice(&bytes).map_err(|error| corrupt(format!("its configuration: {error}")))
         })?;
-        if config.rootfs.diff_ids.len() != manifest.layers.len() {
-            let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != manifest.layers.len() {
+            let (layers, diff_ids) = (manifest.layers.len(), diff_ids.len());
             return Err(corrupt(format!("it has {layers} layers and {diff_ids} diff ids")));
         }
-        let pairs = config.rootfs.diff_ids.iter().zip(&manifest.layers);
+        self.take_base(name, store, base.repository, manifest, diff_ids)?;
+        let pairs = diff_ids.iter().zip(&manifest.layers);
         let layer = |(diff_id, layer): (&DiffId, &Descriptor)| LayerRef {
             diff_id: *diff_id,
             descriptor: Descriptor::new(layer.media_type.clone(), layer.digest, layer.size),
         };
-        let layers = pairs.map(layer).collect();
+        let layers: Vec<LayerRef> = pairs.map(layer).collect();
+        let bases = layers.iter().map(|layer| (layer.diff_id, layer.descriptor.clone()));
+        self.used_records().bases.extend(bases);
         Ok((config, layers))
     }
 
@@ -279,26 +289,6 @@ pub(crate) fn read_config(
         .read_to_end(&mut bytes)
         .map_err(|error| BuildError::layer("read the image configuration", error))?;
     Ok(bytes)
-}
-
-/// Brings configuration and layers into the local store, a few at a time.
-fn fetch_all(
-    store: &store::layout::LayoutStore,
-    source: &dyn ImageStore,
-    manifest: &ImageManifest,
-) -> Result<(), BuildError> {
-    const AT_ONCE: usize = 4;
-    let blobs: Vec<&Descriptor> = manifest.blobs().collect();
-    for group in blobs.chunks(AT_ONCE) {
-        std::thread::scope(|threads| {
-            let fetches: Vec<_> =
-                group.iter().map(|blob| threads.spawn(|| fetch_blob(store, source, blob))).collect();
-            fetches
-                .into_iter()
-                .try_for_each(|fetch| fetch.join().expect("a fetch returns its errors and does not panic"))
-        })?;
-    }
-    Ok(())
 }
 
 pub(crate) fn read_dockerfile(path: &Path, name: &str) -> Result<Dockerfile, BuildError> {

@@ -15,9 +15,17 @@ use std::path::PathBuf;
 use layer::Settings;
 use oci::{Compression, Descriptor, DiffId};
 
-use super::workspace::{LayerRef, Workspace, io_error};
+use super::workspace::{Holder, LayerRef, Workspace, io_error};
 use crate::BuildError;
 use crate::cache::{CacheKey, StepRecord};
+
+/// A layer that a record names.
+pub(crate) struct KnownLayer {
+    pub layer: LayerRef,
+    pub holder: Holder,
+    /// What is known of it, in the compression that is asked for.
+    pub record: StepRecord,
+}
 
 impl Workspace {
     /// Returns the workspace with another compression for the layers it makes.
@@ -27,20 +35,33 @@ impl Workspace {
         self
     }
 
-    /// Returns the layer that a record names, in the compression of this workspace; `None` where there is no
-    /// record or the layer is not whole any more.
-    pub(crate) fn known_layer(&self, key: &CacheKey) -> Result<Option<LayerRef>, BuildError> {
-        let Some(record) = self.records.get(key) else { return Ok(None) };
+    /// Returns the layer that a record names, in the compression of this workspace, and who has it; `None` where
+    /// there is no record or the layer is not whole any more.
+    pub(crate) fn known_layer(&self, key: &CacheKey) -> Result<Option<KnownLayer>, BuildError> {
+        match self.records.get(key) {
+            Some(record) => self.recorded_layer(record),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the layer of a record, as [`Self::known_layer`] does.
+    pub(crate) fn recorded_layer(&self, record: StepRecord) -> Result<Option<KnownLayer>, BuildError> {
         let known = LayerRef { diff_id: record.diff_id, descriptor: record.descriptor.clone() };
+        let holder = self.has_layer(&known)?;
         if self.is_as_asked(&record) {
-            return Ok(self.has_layer(&known)?.then_some(known));
+            return Ok(holder.map(|holder| KnownLayer { layer: known, holder, record }));
         }
+        let compression = self.compression.to_string();
         if let Some(variant) = self.variant(record.diff_id)?
-            && self.has_layer(&variant)?
+            && let Some(holder) = self.has_layer(&variant)?
         {
-            return Ok(Some(variant));
+            let record = record.variant(&variant.descriptor, compression);
+            return Ok(Some(KnownLayer { layer: variant, holder, record }));
         }
-        if self.has_layer(&known)? { self.compress_again(&known).map(Some) } else { Ok(None) }
+        let Some(holder) = holder else { return Ok(None) };
+        let layer = self.compress_again(&known)?;
+        let record = record.variant(&layer.descriptor, compression);
+        Ok(Some(KnownLayer { layer, holder, record }))
     }
 
     fn is_as_asked(&self, record: &StepRecord) -> bool {
@@ -64,7 +85,7 @@ impl Workspace {
     }
 
     fn compress_again(&self, layer: &LayerRef) -> Result<LayerRef, BuildError> {
-        let blob = self.store.open_blob(&layer.descriptor.digest)?;
+        let blob = self.open_layer(layer)?;
         let mut tar =
             layer::decompress(blob).map_err(|error| BuildError::layer("compress a layer anew", error))?;
         let again = self.write_layer("a known step", |output| io::copy(&mut tar, output).map(drop))?;

@@ -22,7 +22,7 @@ pub(crate) struct LayerContents {
 impl LayerContents {
     /// Opens the layer.
     pub fn open(workspace: &Workspace, layer: &LayerRef) -> Result<Self, BuildError> {
-        let blob = workspace.store.open_blob(&layer.descriptor.digest)?;
+        let blob = workspace.open_layer(layer)?;
         let tar = layer::decompress(blob).map_err(|error| {
             BuildError::layer(format!("read the layer {}", layer.descriptor.digest), error)
         })?;

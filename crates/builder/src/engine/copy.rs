@@ -106,9 +106,9 @@ fn add_urls(
         let pinned =
             checksum.map(|digest| asked_key(stage, expanded).field("checksum", digest.to_string()).finish());
         if let Some(key) = &pinned
-            && let Some(layer) = stage.known(key)?
+            && let Some(known) = stage.known(key)?
         {
-            return Ok(Outcome { layer, cached: true });
+            return Ok(Outcome::known(known));
         }
         let work = stage.build.workspace.work_folder()?;
         let groups = url_groups(stage, at, expanded, &work, checksum)?;
@@ -172,8 +172,8 @@ fn transfer(
         }
     };
     let asked = asked.finish();
-    if let Some(layer) = stage.known(&asked)? {
-        return Ok(Outcome { layer, cached: true });
+    if let Some(known) = stage.known(&asked)? {
+        return Ok(Outcome::known(known));
     }
     let _ = step.asked.set(asked.clone());
     let groups = match groups {

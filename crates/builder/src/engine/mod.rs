@@ -15,6 +15,8 @@
 //! | `root` | an image to run in |
 //! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
 //! | `compression` | gzip, zstd or none for the layers made here |
+//! | `import`, `export` | steps of caches outside this machine |
+//! | `elsewhere` | layers that are known and not here |
 //! | `explain` | why a step runs again |
 //! | `clean` | what the cache holds, and removing it |
 
@@ -28,9 +30,12 @@ mod compression;
 mod contents;
 mod contexts;
 mod copy;
+mod elsewhere;
 mod explain;
+mod export;
 mod fill;
 mod from;
+mod import;
 mod mounts;
 mod place;
 mod remote;
@@ -45,12 +50,15 @@ mod unpack;
 mod work;
 mod workspace;
 
+pub use elsewhere::LazyRepository;
+pub use export::{Exported, Exporter};
 pub use root::ImageRoot;
 pub use work::SandboxMaker;
 pub use workspace::Workspace;
 
 use crate::BuildError;
-use crate::request::{Bases, BuildRequest, Built, Engine, Observer};
+use crate::cache::OnCacheError;
+use crate::request::{Bases, BuildEvent, BuildRequest, Built, Engine, Observer};
 
 /// Builds images in this process.
 #[derive(Debug)]
@@ -77,7 +85,25 @@ impl Engine for EmbeddedEngine {
         bases: &dyn Bases,
         observer: Observer<'_>,
     ) -> Result<Built, BuildError> {
-        let (build, needed) = build::Build::plan(&self.workspace, request, bases, observer)?;
-        build.run(&needed)
+        let goes_on = request.options.tiers.as_ref().is_none_or(|tiers| tiers.on_error == OnCacheError::Warn);
+        loop {
+            let before = self.workspace.elsewhere.losses();
+            let (build, needed) = build::Build::plan(&self.workspace, request, bases, observer)?;
+            let error = match build.run(&needed) {
+                Err(error) if goes_on && error.may_be_a_loss() => error,
+                other => return other,
+            };
+            let mut losses = self.workspace.elsewhere.losses();
+            losses.retain(|digest, _| !before.contains_key(digest));
+            if losses.is_empty() {
+                return Err(error);
+            }
+            // What was made until now is known by its record, so starting again costs what was lost.
+            for (digest, reason) in losses {
+                let message =
+                    format!("the layer {digest} of a cache cannot be had, its step runs again: {reason}");
+                observer(BuildEvent::Warning(message));
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use oci::Platform;
 
 use super::build::Build;
+use super::compression::KnownLayer;
 use super::contents::View;
 use super::mounts::Mounts;
 use super::place::{self, Attributes};
@@ -19,7 +20,7 @@ use crate::dockerfile::{
     parse_trigger,
 };
 use crate::error::Location;
-use crate::request::NamedContext;
+use crate::request::{NamedContext, StepSource};
 use crate::sandbox::Network;
 use crate::{BuildError, BuildEvent};
 
@@ -45,7 +46,15 @@ pub(crate) struct Step {
 /// What a step came to.
 pub(crate) struct Outcome {
     pub layer: LayerRef,
-    pub cached: bool,
+    pub source: StepSource,
+}
+
+impl Outcome {
+    /// Returns that of a step that was known.
+    pub fn known(known: KnownLayer) -> Self {
+        let source = known.holder.into_cache().map_or(StepSource::Local, StepSource::Cache);
+        Self { layer: known.layer, source }
+    }
 }
 
 impl<'a> StageRun<'a> {
@@ -94,12 +103,19 @@ impl<'a> StageRun<'a> {
         View::of(self.build.workspace, &self.state.layers)
     }
 
-    /// Returns the record's layer for `key`, where it can be used.
-    pub fn known(&self, key: &CacheKey) -> Result<Option<LayerRef>, BuildError> {
+    /// Returns what is known of `key`, here or in a cache elsewhere, where it can be used.
+    pub fn known(&self, key: &CacheKey) -> Result<Option<KnownLayer>, BuildError> {
         if self.build.request.no_cache || self.is_filtered() {
             return Ok(None);
         }
-        self.build.workspace.known_layer(key)
+        let known = match self.build.workspace.known_layer(key)? {
+            Some(known) => Some(known),
+            None => self.build.known_elsewhere(key)?,
+        };
+        if let Some(known) = &known {
+            self.build.note_used(key, known.record.clone());
+        }
+        Ok(known)
     }
 
     /// Whether steps of this stage run even where their results are known.
@@ -119,14 +135,14 @@ impl<'a> StageRun<'a> {
         key: &CacheKey,
         make: impl FnOnce() -> Result<LayerRef, BuildError>,
     ) -> Result<Outcome, BuildError> {
-        if let Some(layer) = self.known(key)? {
-            return Ok(Outcome { layer, cached: true });
+        if let Some(known) = self.known(key)? {
+            return Ok(Outcome::known(known));
         }
         let records = &self.build.workspace.records;
         let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
         let _guard = records.lock(key).map_err(lock_failed)?;
-        if let Some(layer) = self.known(key)? {
-            return Ok(Outcome { layer, cached: true });
+        if let Some(known) = self.known(key)? {
+            return Ok(Outcome::known(known));
         }
         let _permit = self.build.schedule.permit(self.stage.index)?;
         self.explain(step, step.asked.get().unwrap_or(key));
@@ -134,7 +150,7 @@ impl<'a> StageRun<'a> {
         let layer = make()?;
         let milliseconds = started.elapsed().as_millis() as u64;
         self.remember(key, &layer, &step.location.instruction, milliseconds)?;
-        Ok(Outcome { layer, cached: false })
+        Ok(Outcome { layer, source: StepSource::Ran })
     }
 
     /// Says why the step runs, where that was asked for, and keeps what it depends on for the next time.
@@ -169,6 +185,7 @@ impl<'a> StageRun<'a> {
         let record = StepRecord::new(layer.diff_id, layer.descriptor.clone(), instruction, milliseconds);
         let record = record.compressed(self.build.workspace.compression.to_string());
         let written = self.build.workspace.records.put(key, &record);
+        self.build.note_used(key, record);
         written.map_err(|error| BuildError::layer("write a step of the cache", error))
     }
 
@@ -213,10 +230,10 @@ impl<'a> StageRun<'a> {
         });
         let started = Instant::now();
         let outcome = work(self, &step).map_err(|error| error.at(&step.location))?;
-        self.build.count(outcome.cached);
+        self.build.count(outcome.source.is_known());
         (self.build.observer)(BuildEvent::StepFinished {
             number: step.number,
-            cached: outcome.cached,
+            source: outcome.source,
             duration: started.elapsed(),
             layer_bytes: outcome.layer.descriptor.size,
         });

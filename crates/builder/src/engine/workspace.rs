@@ -12,7 +12,7 @@
 //! A tree or an index appears under its name by a rename when it is complete.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,11 +21,12 @@ use layer::diff::Times;
 use layer::{LayerIndex, LayerWriter, Observer as LayerObserver, Settings, Tree};
 use oci::{Compression, Descriptor, DiffId, Digest};
 use store::layout::LayoutStore;
-use store::{ImageStore, StoreError};
+use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
 
+use super::elsewhere::{Elsewhere, LazyRepository};
 use super::work::{LazySandbox, SandboxMaker, WorkFolder, WorkFolders};
 use crate::BuildError;
-use crate::cache::{Places, Records};
+use crate::cache::{MAX_INDEX_BYTES, Places, Records};
 use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
 
 /// A layer by both its names.
@@ -33,6 +34,15 @@ use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
 pub(crate) struct LayerRef {
     pub diff_id: DiffId,
     pub descriptor: Descriptor,
+}
+
+/// Who has the blob of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The local store.
+    Here,
+    /// The cache of this name.
+    Cache(String),
 }
 
 /// The engine's part of the state folder.
@@ -45,6 +55,8 @@ pub struct Workspace {
     pub(crate) places: Places,
     indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
     last_merged: Mutex<Option<Merged>>,
+    /// Layers that are known and not here.
+    pub(super) elsewhere: Arc<Elsewhere>,
     pub(super) compression: Settings,
 }
 
@@ -76,6 +88,7 @@ impl Workspace {
             places: Places::new(root.join("places")),
             indexes: Mutex::default(),
             last_merged: Mutex::default(),
+            elsewhere: Arc::default(),
             compression: Settings::new(Compression::Gzip),
         })
     }
@@ -123,20 +136,70 @@ impl Workspace {
         Ok(index)
     }
 
-    /// Whether the layer's blob and index are both here, so that a record that names it can be used.
-    /// A blob that was damaged is set aside here and counts as missing.
-    pub(crate) fn has_layer(&self, layer: &LayerRef) -> Result<bool, BuildError> {
-        let is_whole = match self.store.open_blob(&layer.descriptor.digest) {
+    /// Whether the layer's blob and index can both be had, so that a record that names it can be used, and who has
+    /// the blob where it is not here. A blob that was damaged is set aside here and counts as missing.
+    pub(crate) fn has_layer(&self, layer: &LayerRef) -> Result<Option<Holder>, BuildError> {
+        let digest = &layer.descriptor.digest;
+        let is_whole = match self.store.open_blob(digest) {
             Ok(blob) => blob.size() == layer.descriptor.size,
             Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => false,
             Err(error) => return Err(error.into()),
         };
-        Ok(is_whole && self.index_path(layer.diff_id).exists())
+        let holder = match self.elsewhere.origin(digest).and_then(|origin| origin.cache) {
+            _ if is_whole => Holder::Here,
+            Some(cache) if self.elsewhere.size(digest) == Some(layer.descriptor.size) => Holder::Cache(cache),
+            _ => return Ok(None),
+        };
+        Ok(self.has_index(layer.diff_id).then_some(holder))
+    }
+
+    /// Whether the index of a layer is here or lies in a cache.
+    pub(super) fn has_index(&self, diff_id: DiffId) -> bool {
+        self.index_path(diff_id).exists() || self.elsewhere.index(diff_id).is_some()
+    }
+
+    /// Opens the blob of a layer, which is fetched where it is not here.
+    pub(crate) fn open_layer(&self, layer: &LayerRef) -> Result<Blob, BuildError> {
+        let digest = &layer.descriptor.digest;
+        match self.store.open_blob(digest) {
+            Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
+                if self.elsewhere.origin(digest).is_some() =>
+            {
+                self.elsewhere.fetch(&self.store, &layer.descriptor)?;
+                Ok(self.store.open_blob(digest)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Brings layers here whose blobs are not, several at once.
+    pub(crate) fn bring(&self, layers: &[&LayerRef]) -> Result<(), BuildError> {
+        let mut missing: Vec<&Descriptor> = Vec::new();
+        for LayerRef { descriptor, .. } in layers {
+            if self.store.blob_size(&descriptor.digest)? != Some(descriptor.size)
+                && !missing.contains(&descriptor)
+            {
+                missing.push(descriptor);
+            }
+        }
+        Ok(self.elsewhere.fetch_all(&self.store, &missing)?)
+    }
+
+    /// Returns a repository of the local store in which layers that lie elsewhere count as present.
+    pub fn lazy(&self, name: &oci::Repository) -> LazyRepository {
+        let options = RepositoryOptions { children: Children::SparseLayers, ..RepositoryOptions::default() };
+        LazyRepository::new(self.store.repository_with(name, options), Arc::clone(&self.elsewhere))
+    }
+
+    /// Returns the repositories from which a registry can link layers of an image that are not here.
+    pub fn origins(&self, manifest: &oci::ImageManifest) -> Vec<oci::Repository> {
+        self.elsewhere.repositories(&self.store, &manifest.layers.iter().collect::<Vec<_>>())
     }
 
     /// Returns the folders with the layers unpacked in overlay form, lowest first, unpacking those
     /// that are not.
     pub(crate) fn tree_stack(&self, layers: &[LayerRef]) -> Result<Vec<PathBuf>, BuildError> {
+        self.bring_for_trees(layers)?;
         let mut stack = Vec::with_capacity(layers.len());
         for (at, layer) in layers.iter().enumerate() {
             // Overlayfs takes no folder twice. Of a layer that comes again, such as the empty one, the
@@ -195,17 +258,34 @@ impl Workspace {
         layers.iter().map(|layer| self.index(layer)).collect()
     }
 
-    /// Returns the folder with a layer unpacked over those `below`.
-    fn tree(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<PathBuf, BuildError> {
+    /// Returns the folder that a layer over those `below` is unpacked to, and whether it takes anything from them.
+    fn tree_path(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<(PathBuf, bool), BuildError> {
         let trees = self.trees()?;
         let own = trees.join(layer.diff_id.0.hex());
         if own.is_dir() {
-            return Ok(own);
+            return Ok((own, true));
         }
         // A layer that uses folders without naming them takes their owners and modes from below.
-        let index = self.index(layer)?;
-        let is_closed = index.is_closed();
+        let is_closed = self.index(layer)?.is_closed();
         let path = if is_closed { own } else { trees.join(chain_with(below, layer).hex()) };
+        Ok((path, is_closed))
+    }
+
+    /// Brings the blobs of layers that have to be unpacked.
+    fn bring_for_trees(&self, layers: &[LayerRef]) -> Result<(), BuildError> {
+        let mut needed = Vec::new();
+        for (at, layer) in layers.iter().enumerate() {
+            let is_here = self.store.blob_size(&layer.descriptor.digest)? == Some(layer.descriptor.size);
+            if !is_here && !self.tree_path(layer, &layers[..at])?.0.is_dir() {
+                needed.push(layer);
+            }
+        }
+        self.bring(&needed)
+    }
+
+    /// Returns the folder with a layer unpacked over those `below`.
+    fn tree(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<PathBuf, BuildError> {
+        let (path, is_closed) = self.tree_path(layer, below)?;
         if path.is_dir() {
             return Ok(path);
         }
@@ -289,8 +369,12 @@ impl Workspace {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(io_error("read", &path, source)),
         }
+        if let Some(index) = self.fetch_index(layer.diff_id) {
+            self.save_index(&index)?;
+            return Ok(index);
+        }
         let action = || format!("read the layer {}", layer.descriptor.digest);
-        let blob = self.store.open_blob(&layer.descriptor.digest)?;
+        let blob = self.open_layer(layer)?;
         let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
         let mut observer = LayerObserver::new();
         io::copy(&mut tar, &mut observer).map_err(|error| BuildError::layer(action(), error))?;
@@ -298,6 +382,28 @@ impl Workspace {
         self.check_diff_id(layer, observed.diff_id)?;
         self.save_index(&observed.index)?;
         Ok(observed.index)
+    }
+
+    /// Returns the index of a layer from the cache that has it; `None` where none has, or it is not that layer's.
+    fn fetch_index(&self, diff_id: DiffId) -> Option<LayerIndex> {
+        let (descriptor, origin) = self.elsewhere.index(diff_id)?;
+        let fetched = origin.store.open_blob(&descriptor.digest).map_err(|error| error.to_string());
+        let index = fetched.and_then(|blob| {
+            let mut bytes = Vec::new();
+            let read = blob.take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes);
+            read.map_err(|error| error.to_string())?;
+            LayerIndex::read_from(&bytes[..]).map_err(|error| error.to_string())
+        });
+        match index {
+            Ok(index) if index.diff_id == diff_id => Some(index),
+            found => {
+                // It is made again from the layer, which is the truth.
+                let reason = found.err().unwrap_or_else(|| "it is another layer's".to_owned());
+                tracing::warn!(%diff_id, reason, "the index of a layer in a cache cannot be used");
+                self.elsewhere.forget_index(diff_id);
+                None
+            }
+        }
     }
 
     pub(super) fn check_diff_id(&self, layer: &LayerRef, found: DiffId) -> Result<(), BuildError> {
@@ -325,7 +431,7 @@ impl Workspace {
         let target = work.path().join("tree");
         fs::create_dir(&target).map_err(|source| io_error("create", &target, source))?;
         let action = || format!("unpack the layer {}", layer.descriptor.digest);
-        let blob = self.store.open_blob(&layer.descriptor.digest)?;
+        let blob = self.open_layer(layer)?;
         let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
         self.layer_sandbox()?
             .apply_layer(&mut tar, &target, lower)

@@ -46,7 +46,7 @@ pub struct CachePlace {
 }
 
 /// What kind of place a cache is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheKind {
     /// The CI host's cache service.
     Ci,
@@ -58,6 +58,13 @@ pub enum CacheKind {
     S3,
     /// A folder.
     Local,
+}
+
+impl CacheKind {
+    /// Returns the word in front of the name.
+    pub fn word(self) -> &'static str {
+        KINDS.iter().find(|(_, kind)| *kind == self).expect("KINDS lists every kind").0
+    }
 }
 
 const KINDS: [(&str, CacheKind); 5] = [
@@ -100,8 +107,7 @@ impl FromStr for CachePlace {
 
 impl fmt::Display for CachePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, _) = KINDS.iter().find(|(_, kind)| *kind == self.kind).expect("KINDS lists every kind");
-        write!(f, "{word}:{}", self.name)
+        write!(f, "{}:{}", self.kind.word(), self.name)
     }
 }
 

@@ -286,6 +286,13 @@ fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreEr
     }
 }
 
+impl Located {
+    /// Returns the repository of a registry that the content is read from, where it is one.
+    pub fn remote(&self) -> Option<&Repository> {
+        self.name.repository().filter(|_| self.local.is_none())
+    }
+}
+
 impl ImageName {
     /// Returns the repository, where the name has one.
     pub fn repository(&self) -> Option<&Repository> {

@@ -1,8 +1,10 @@
 //! `build`: images of services, or of one Dockerfile without any configuration.
 
+mod caches;
 mod check;
 mod options;
 mod output;
+mod publish;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -86,6 +88,10 @@ pub struct Arguments {
     #[command(flatten)]
     options: options::Options,
     #[command(flatten)]
+    caches: caches::Caches,
+    #[command(flatten)]
+    publish: publish::Publish,
+    #[command(flatten)]
     results: output::Results,
 }
 
@@ -108,7 +114,8 @@ struct Image {
 impl Arguments {
     /// Builds.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        match self.file.is_some() || !self.tag.is_empty() || self.check || self.results.are_asked_for() {
+        let one = self.file.is_some() || !self.tag.is_empty() || self.check;
+        match one || self.results.are_asked_for() || self.publish.is_asked_for() {
             true => self.one(session),
             false => self.services(session),
         }
@@ -171,20 +178,28 @@ impl Arguments {
             _ => return Err(Error::usage("with -f or -t there is one context")),
         };
         let workbench = Workbench::open_with(session, self.compression)?;
-        let request = self.request(session, context)?;
+        let mut request = self.request(session, context)?;
         if self.check {
             return check::run(session, workbench.engine(), &request);
         }
+        self.publish.check(&self.tag)?;
+        let needs_all = self.reproducible.is_some() || self.results.are_written();
+        request.options.settle = self.publish.settle(&workbench, &self.tag, needs_all)?;
+        request.options.tiers = self.caches.tiers(session, workbench.places())?;
         let progress = Single::new(&workbench, &request.platform);
         let bases = NamedPlaces(workbench.places());
         let built = workbench.engine().build(&request, &bases, &|event| progress.take(event));
         workbench.tell_timings(session, self.timings.as_deref())?;
         let built = built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
-        self.store(&workbench, &built.manifest)?;
+        match self.publish.is_asked_for() {
+            true => self.publish.push(session, &workbench, &built, &self.tag)?,
+            false => self.store(&workbench, &built.manifest)?,
+        }
         self.results.write(session, &workbench, &built, &self.tag)?;
         if self.reproducible.is_some() {
             self.compare(session, &workbench, &request, &built)?;
         }
+        self.write_caches(session, &workbench, &request, &built)?;
         let status = if built.steps.total == built.steps.cached { Status::Cached } else { Status::Built };
         let image = Image {
             image: self.tag.first().map(ToString::to_string),
@@ -196,6 +211,21 @@ impl Arguments {
         let name =
             self.tag.first().map_or_else(|| "image".to_owned(), |tag| tag.repository().path().to_owned());
         self.answer(session, BTreeMap::from([(name, image)]))
+    }
+
+    fn write_caches(
+        &self,
+        session: &Session,
+        workbench: &Workbench,
+        request: &BuildRequest,
+        built: &Built,
+    ) -> Result<(), Error> {
+        let scope = caches::scope(&self.tag, &request.dockerfile, self.target.as_deref());
+        let pushed: Vec<oci::Repository> = match self.publish.is_asked_for() {
+            true => self.tag.iter().map(|name| name.repository().clone()).collect(),
+            false => Vec::new(),
+        };
+        self.caches.write(session, workbench.engine(), workbench.places(), &scope, built, &pushed)
     }
 
     /// Builds once more with every step run again.
@@ -337,7 +367,8 @@ impl Bases for NamedPlaces<'_> {
         let located = self.0.find(&place)?;
         let document = located.document.descriptor();
         let manifest = image_for_platform(located.store.as_ref(), document, request.platform)?;
-        Ok(Base { manifest, store: located.store, reference: None })
+        let repository = located.remote().cloned();
+        Ok(Base { manifest, store: located.store, repository, reference: None })
     }
 }
 

@@ -178,7 +178,7 @@ mod tests {
 
     fn step(number: u32, instruction: &str) -> Step {
         let id = StepId { service: "api".parse().unwrap(), platform: "linux/amd64".to_owned(), number };
-        Step { id, of: 3, instruction: instruction.to_owned(), place: None }
+        Step { id, of: 3, instruction: instruction.to_owned(), place: None, cache: None }
     }
 
     fn finished(number: u32) -> Progress {

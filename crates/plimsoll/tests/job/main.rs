@@ -17,6 +17,7 @@ mod build_damage;
 mod build_killed;
 mod build_prune;
 mod build_ways;
+mod cache_tiers;
 mod language_add;
 mod language_checks;
 mod language_copy;

@@ -62,6 +62,11 @@ impl Shop {
         shop
     }
 
+    /// Returns the same project with an empty root of its own.
+    pub fn with_empty_root(self) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), git: self.git }
+    }
+
     /// Writes a file of the project.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);

@@ -399,15 +399,16 @@ impl Bases for TargetBases<'_> {
                     self.made.get(target).cloned().flatten().ok_or_else(|| NotBuilt(target.clone()))?;
                 let store = self.places.local().repository(&repository(target));
                 let manifest = image_for_platform(&store, document.descriptor(), request.platform)?;
-                return Ok(Base { manifest, store: Box::new(store), reference: None });
+                return Ok(Base { manifest, store: Box::new(store), repository: None, reference: None });
             }
             Some(NamedBase::Image(place)) => place.clone(),
             Some(NamedBase::Folder(_)) | None => request.name.parse()?,
         };
         let located = self.places.find(&place)?;
+        let repository = located.remote().cloned();
         let store = located.store;
         let manifest = image_for_platform(store.as_ref(), located.document.descriptor(), request.platform)?;
-        Ok(Base { manifest, store, reference: None })
+        Ok(Base { manifest, store, repository, reference: None })
     }
 }
 

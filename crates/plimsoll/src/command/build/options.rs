@@ -196,6 +196,7 @@ impl Options {
             fetch: None,
             contexts: self.build_context.iter().map(|flag| flag.read(environment)).collect(),
             no_cache_filter: self.no_cache_filter.clone(),
+            ..BuildOptions::default()
         })
     }
 

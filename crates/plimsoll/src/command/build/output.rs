@@ -81,6 +81,11 @@ impl Results {
         !self.output.is_empty() || self.iidfile.is_some() || self.metadata_file.is_some()
     }
 
+    /// Whether the image's files or archives are asked for.
+    pub fn are_written(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Writes everything that was asked for.
     pub fn write(
         &self,

@@ -13,7 +13,7 @@ pub fn line(progress: &Progress, style: Style) -> Option<String> {
         Progress::ServiceStarted { service, steps: 1 } => format!("{service} | 1 step"),
         Progress::ServiceStarted { service, steps } => format!("{service} | {steps} steps"),
         Progress::StepStarted(step) => format!("{} | {}", words::step_label(step), step.instruction),
-        Progress::StepCached(step) => format!("{} {}", prefix(&step.id), style.dim("cached")),
+        Progress::StepCached(step) => format!("{} {}", prefix(&step.id), style.dim(&words::cached(step))),
         Progress::StepOutput { step, line, .. } => format!("{} {line}", prefix(step)),
         Progress::StepFinished { step, seconds } => {
             format!("{} done in {}", prefix(step), words::seconds(*seconds))
@@ -54,6 +54,7 @@ mod tests {
             of: 7,
             instruction: "RUN make".to_owned(),
             place: Some(FilePlace { file: "api/Dockerfile".to_owned(), line: 9 }),
+            cache: None,
         }
     }
 
@@ -72,6 +73,8 @@ mod tests {
         check(Progress::StageStarted { stage: Stage::Build }, "== build");
         check(Progress::StepStarted(step()), "api 3/7 | RUN make");
         check(Progress::StepCached(step()), "api 3 | cached");
+        let elsewhere = Step { cache: Some("registry:ghcr.io/acme/api:cache".to_owned()), ..step() };
+        check(Progress::StepCached(elsewhere), "api 3 | cached in registry:ghcr.io/acme/api:cache");
         check(output("hello"), "api 3 | hello");
         check(Progress::StepFinished { step: step().id, seconds: 1.3 }, "api 3 | done in 1.3 s");
         let reason = "exit code 2".to_owned();

@@ -13,7 +13,7 @@ use crate::ui::style::Style;
 pub fn lasting(progress: &Progress, style: Style, verbosity: Verbosity) -> Option<String> {
     match progress {
         Progress::StepCached(step) if verbosity >= Verbosity::Verbose => {
-            Some(format!("{} {} {}", step_label(step), step.instruction, style.dim("cached")))
+            Some(format!("{} {} {}", step_label(step), step.instruction, style.dim(&cached(step))))
         }
         Progress::ServiceFinished { .. } | Progress::PushFinished { .. } | Progress::SuiteFinished { .. } => {
             ended(progress, style)
@@ -22,6 +22,11 @@ pub fn lasting(progress: &Progress, style: Style, verbosity: Verbosity) -> Optio
         Progress::Note { message } => Some(message.clone()),
         _ => None,
     }
+}
+
+/// Returns how a step was known.
+pub fn cached(step: &Step) -> String {
+    step.cache.as_ref().map_or_else(|| "cached".to_owned(), |cache| format!("cached in {cache}"))
 }
 
 /// Returns the sentence for something that ended.

@@ -1,0 +1,236 @@
+//! Writing what builds used to a cache outside this machine: blobs it does not have, then what it says it has, then
+//! its name.
+//!
+//! Whoever writes last wins: the name leads to one whole cache or to another. Who finds that somebody wrote in the
+//! meantime takes that in and writes again, as long as it is not for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use oci::{Descriptor, DiffId, Digest, Document, MediaType};
+use store::{Blob, LayoutStore, Put, StoreError};
+
+use super::Workspace;
+use super::elsewhere::Elsewhere;
+use crate::cache::{
+    CACHE_TYPE, CacheArtifact, Found, INDEX_TYPE, Limits, MAX_CONFIG_BYTES, MAX_INDEX_BYTES, Tier, TierName,
+    Used, merge,
+};
+
+/// How many blobs are sent at the same time.
+const AT_ONCE: usize = 4;
+/// How often somebody else may write first.
+const TRIES: usize = 3;
+
+/// Writes to caches; it may outlive the workspace.
+#[derive(Clone)]
+pub struct Exporter {
+    store: LayoutStore,
+    indexes: PathBuf,
+    elsewhere: Arc<Elsewhere>,
+}
+
+/// What was written to a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Records that the cache has now.
+    pub steps: usize,
+    /// Blobs that were sent.
+    pub blobs_moved: usize,
+    /// Sum of their sizes.
+    pub bytes_moved: u64,
+}
+
+impl Workspace {
+    /// Returns what writes to caches.
+    pub fn exporter(&self) -> Exporter {
+        Exporter {
+            store: self.store.clone(),
+            indexes: self.root().join("indexes"),
+            elsewhere: Arc::clone(&self.elsewhere),
+        }
+    }
+}
+
+impl Exporter {
+    /// Writes what builds used, each with the name of its scope, to `tier`. A tier that is attached to an image gets
+    /// `subject` as that image. `None` where the tier has all of it.
+    ///
+    /// # Errors
+    /// What the store says. The cache is then what it was.
+    pub fn write(
+        &self,
+        tier: &Tier,
+        used: &[(String, Used)],
+        subject: Option<&Descriptor>,
+        limits: Limits,
+    ) -> Result<Option<Exported>, StoreError> {
+        let indexes = Mutex::default();
+        let mut now = CacheArtifact::default();
+        for (scope, used) in used {
+            let part = used.artifact(scope, |diff_id| self.index(diff_id, &indexes));
+            now.layers.extend(part.layers);
+            now.steps.extend(part.steps);
+        }
+        self.drop_unavailable(&mut now);
+        let indexes = indexes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = 0;
+        loop {
+            let before = match &tier.name {
+                TierName::Tag(_) => tier.read().or_else(unreadable_is_none)?,
+                TierName::Attached(_) => Found::default(),
+            };
+            let Some(merged) = merge(&before.artifact, now.clone(), limits) else { return Ok(None) };
+            let (document, exported) = self.send(tier, &before.artifact, &merged, &indexes, subject)?;
+            tries += 1;
+            let is_first = || -> Result<bool, StoreError> {
+                let found = tier.document()?.map(|document| document.digest());
+                Ok(found == before.document.as_ref().map(Document::digest))
+            };
+            match &tier.name {
+                TierName::Attached(_) => tier.store.put_document(&document)?,
+                TierName::Tag(_) if tries < TRIES && !is_first()? => continue,
+                TierName::Tag(tag) => tier.store.tag(tag, &document)?,
+            }
+            return Ok(Some(exported));
+        }
+    }
+
+    /// Sends everything but the name.
+    fn send(
+        &self,
+        tier: &Tier,
+        before: &CacheArtifact,
+        merged: &CacheArtifact,
+        indexes: &BTreeMap<Digest, Bytes>,
+        subject: Option<&Descriptor>,
+    ) -> Result<(Document, Exported), StoreError> {
+        let config = merged.to_bytes();
+        if config.len() as u64 > MAX_CONFIG_BYTES {
+            let reason = format!("what it would say of itself has {} bytes", config.len());
+            return Err(StoreError::Denied { what: format!("the cache {}", tier.label), reason });
+        }
+        let descriptor = Descriptor::of(CACHE_TYPE.into(), &config);
+        let mut manifest = merged.manifest(descriptor.clone());
+        manifest.subject = subject.cloned();
+        let there = before.manifest(descriptor.clone());
+        let there: BTreeSet<Digest> = there.layers.iter().map(|blob| blob.digest).collect();
+        let missing: Vec<&Descriptor> =
+            manifest.layers.iter().filter(|blob| !there.contains(&blob.digest)).collect();
+        let mut exported = self.send_blobs(tier, &missing, indexes)?;
+        exported.steps = merged.steps.len();
+        tier.store.put_blob(&descriptor, Blob::from_bytes(config))?;
+        Ok((Document::from_manifest(manifest), exported))
+    }
+
+    fn send_blobs(
+        &self,
+        tier: &Tier,
+        blobs: &[&Descriptor],
+        indexes: &BTreeMap<Digest, Bytes>,
+    ) -> Result<Exported, StoreError> {
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let outcome: Mutex<(Exported, Option<StoreError>)> = Mutex::default();
+        let work = || {
+            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let sent = self.send_blob(tier, blob, indexes);
+                let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                match sent {
+                    Ok(Put::Written) => {
+                        outcome.0.blobs_moved += 1;
+                        outcome.0.bytes_moved += blob.size;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        stop.store(true, Ordering::Relaxed);
+                        outcome.1.get_or_insert(error);
+                    }
+                }
+            }
+        };
+        std::thread::scope(|threads| {
+            for _ in 1..AT_ONCE.min(blobs.len()) {
+                threads.spawn(work);
+            }
+            work();
+        });
+        match outcome.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            (exported, None) => Ok(exported),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    fn send_blob(
+        &self,
+        tier: &Tier,
+        blob: &Descriptor,
+        indexes: &BTreeMap<Digest, Bytes>,
+    ) -> Result<Put, StoreError> {
+        let digest = &blob.digest;
+        if tier.store.blob_size(digest)? == Some(blob.size) {
+            return Ok(Put::Present);
+        }
+        if let Some(bytes) = indexes.get(digest) {
+            return tier.store.put_blob(blob, Blob::from_bytes(bytes.clone()));
+        }
+        let content = match self.store.open_blob(digest) {
+            Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => self.open_elsewhere(digest)?,
+            opened => opened?,
+        };
+        tier.store.put_blob(blob, content)
+    }
+
+    /// Opens a blob of another tier, to pass it on.
+    fn open_elsewhere(&self, digest: &Digest) -> Result<Blob, StoreError> {
+        match self.elsewhere.holder(digest) {
+            Some(origin) => origin.store.open_blob(digest),
+            None => Err(StoreError::NotFound { what: format!("blob {digest}") }),
+        }
+    }
+
+    /// Returns the blob with the index of a layer, and keeps its bytes where they are here.
+    fn index(&self, diff_id: DiffId, kept: &Mutex<BTreeMap<Digest, Bytes>>) -> Option<Descriptor> {
+        let path = self.indexes.join(diff_id.0.hex());
+        let is_fit = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= MAX_INDEX_BYTES);
+        match is_fit.then(|| fs::read(&path)) {
+            Some(Ok(bytes)) => {
+                let descriptor = Descriptor::of(MediaType::from(INDEX_TYPE), &bytes);
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.insert(descriptor.digest, bytes.into());
+                Some(descriptor)
+            }
+            _ => self.elsewhere.index(diff_id).map(|(descriptor, _)| descriptor),
+        }
+    }
+
+    /// Leaves out steps whose layers are nowhere any more.
+    fn drop_unavailable(&self, artifact: &mut CacheArtifact) {
+        let is_here = |digest: &Digest| matches!(self.store.blob_size(digest), Ok(Some(_)));
+        artifact.layers.retain(|digest, layer| {
+            layer.base.is_some() || is_here(digest) || self.elsewhere.origin(digest).is_some()
+        });
+        let CacheArtifact { layers, steps } = artifact;
+        steps.retain(|_, step| layers.contains_key(&step.layer));
+    }
+}
+
+/// A cache that cannot be read any more is written anew.
+fn unreadable_is_none(error: StoreError) -> Result<Found, StoreError> {
+    match error {
+        StoreError::Corrupt { .. } | StoreError::NotFound { .. } => Ok(Found::default()),
+        error => Err(error),
+    }
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Exporter({})", self.store.root().display())
+    }
+}
