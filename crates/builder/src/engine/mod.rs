@@ -13,7 +13,7 @@
 //! | `remote` | ADD of URLs |
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
-//! | `workspace`, `work` | indexes, trees and records on disk; folders of steps that run |
+//! | `workspace`, `indexes`, `work` | indexes, trees and records on disk; folders of steps that run |
 //! | `compression` | gzip, zstd or none for the layers made here |
 //! | `import`, `export` | steps of caches outside this machine |
 //! | `elsewhere` | layers that are known and not here |
@@ -36,6 +36,7 @@ mod export;
 mod fill;
 mod from;
 mod import;
+mod indexes;
 mod mounts;
 mod place;
 mod remote;

@@ -12,13 +12,12 @@
 //! A tree or an index appears under its name by a rename when it is complete.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use layer::diff::Times;
-use layer::{LayerIndex, LayerWriter, Observer as LayerObserver, Settings, Tree};
+use layer::{LayerIndex, LayerWriter, Settings, Tree};
 use oci::{Compression, Descriptor, DiffId, Digest};
 use store::layout::LayoutStore;
 use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
@@ -26,7 +25,7 @@ use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
 use super::elsewhere::{Elsewhere, LazyRepository};
 use super::work::{LazySandbox, SandboxMaker, WorkFolder, WorkFolders};
 use crate::BuildError;
-use crate::cache::{MAX_INDEX_BYTES, Places, Records};
+use crate::cache::{Places, Records};
 use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
 
 /// A layer by both its names.
@@ -53,7 +52,7 @@ pub struct Workspace {
     work: WorkFolders,
     pub(crate) records: Records,
     pub(crate) places: Places,
-    indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
+    pub(super) indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
     last_merged: Mutex<Option<Merged>>,
     /// Layers that are known and not here.
     pub(super) elsewhere: Arc<Elsewhere>,
@@ -125,17 +124,6 @@ impl Workspace {
         Ok(folder)
     }
 
-    /// Returns what is in a layer, reading its blob only where that was never done before.
-    pub(crate) fn index(&self, layer: &LayerRef) -> Result<Arc<LayerIndex>, BuildError> {
-        if let Some(index) = self.known_index(layer.diff_id) {
-            return Ok(index);
-        }
-        let index = self.read_or_make_index(layer)?;
-        let index = Arc::new(index);
-        self.indexes.lock().expect("no holder panics").insert(layer.diff_id, Arc::clone(&index));
-        Ok(index)
-    }
-
     /// Whether the layer's blob and index can both be had, so that a record that names it can be used, and who has
     /// the blob where it is not here. A blob that was damaged is set aside here and counts as missing.
     pub(crate) fn has_layer(&self, layer: &LayerRef) -> Result<Option<Holder>, BuildError> {
@@ -151,11 +139,6 @@ impl Workspace {
             _ => return Ok(None),
         };
         Ok(self.has_index(layer.diff_id).then_some(holder))
-    }
-
-    /// Whether the index of a layer is here or lies in a cache.
-    pub(super) fn has_index(&self, diff_id: DiffId) -> bool {
-        self.index_path(diff_id).exists() || self.elsewhere.index(diff_id).is_some()
     }
 
     /// Opens the blob of a layer, which is fetched where it is not here.
@@ -235,27 +218,6 @@ impl Workspace {
     fn take_merged(&self, layers: &[LayerRef]) -> Option<Merged> {
         let mut last = self.last_merged.lock().expect("no holder panics");
         last.take_if(|last| layers.starts_with(&last.layers))
-    }
-
-    /// Returns the indexes of layers, the unknown ones read two at a time: the first is mostly that of a base
-    /// image, as large as all others together.
-    fn indexes_of(&self, layers: &[LayerRef]) -> Result<Vec<Arc<LayerIndex>>, BuildError> {
-        let unknown: Vec<_> =
-            layers.iter().filter(|layer| self.known_index(layer.diff_id).is_none()).collect();
-        let next = AtomicUsize::new(0);
-        let read = || {
-            while let Some(layer) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // What goes wrong is said below, in the order of the layers.
-                let _ = self.index(layer);
-            }
-        };
-        if unknown.len() > 1 {
-            std::thread::scope(|threads| {
-                threads.spawn(read);
-                read();
-            });
-        }
-        layers.iter().map(|layer| self.index(layer)).collect()
     }
 
     /// Returns the folder that a layer over those `below` is unpacked to, and whether it takes anything from them.
@@ -356,56 +318,6 @@ impl Workspace {
         self.work.make()
     }
 
-    fn known_index(&self, diff_id: DiffId) -> Option<Arc<LayerIndex>> {
-        self.indexes.lock().expect("no holder panics").get(&diff_id).cloned()
-    }
-
-    fn read_or_make_index(&self, layer: &LayerRef) -> Result<LayerIndex, BuildError> {
-        let path = self.index_path(layer.diff_id);
-        match File::open(&path).map(LayerIndex::read_from) {
-            Ok(Ok(index)) if index.diff_id == layer.diff_id => return Ok(index),
-            // A damaged index is made again from the blob, which is the truth.
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(io_error("read", &path, source)),
-        }
-        if let Some(index) = self.fetch_index(layer.diff_id) {
-            self.save_index(&index)?;
-            return Ok(index);
-        }
-        let action = || format!("read the layer {}", layer.descriptor.digest);
-        let blob = self.open_layer(layer)?;
-        let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
-        let mut observer = LayerObserver::new();
-        io::copy(&mut tar, &mut observer).map_err(|error| BuildError::layer(action(), error))?;
-        let observed = observer.finish().map_err(|error| BuildError::layer(action(), error))?;
-        self.check_diff_id(layer, observed.diff_id)?;
-        self.save_index(&observed.index)?;
-        Ok(observed.index)
-    }
-
-    /// Returns the index of a layer from the cache that has it; `None` where none has, or it is not that layer's.
-    fn fetch_index(&self, diff_id: DiffId) -> Option<LayerIndex> {
-        let (descriptor, origin) = self.elsewhere.index(diff_id)?;
-        let fetched = origin.store.open_blob(&descriptor.digest).map_err(|error| error.to_string());
-        let index = fetched.and_then(|blob| {
-            let mut bytes = Vec::new();
-            let read = blob.take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes);
-            read.map_err(|error| error.to_string())?;
-            LayerIndex::read_from(&bytes[..]).map_err(|error| error.to_string())
-        });
-        match index {
-            Ok(index) if index.diff_id == diff_id => Some(index),
-            found => {
-                // It is made again from the layer, which is the truth.
-                let reason = found.err().unwrap_or_else(|| "it is another layer's".to_owned());
-                tracing::warn!(%diff_id, reason, "the index of a layer in a cache cannot be used");
-                self.elsewhere.forget_index(diff_id);
-                None
-            }
-        }
-    }
-
     pub(super) fn check_diff_id(&self, layer: &LayerRef, found: DiffId) -> Result<(), BuildError> {
         if found == layer.diff_id {
             return Ok(());
@@ -414,16 +326,6 @@ impl Workspace {
             what: format!("layer {}", layer.descriptor.digest),
             reason: format!("its uncompressed digest is {found}, the image says {}", layer.diff_id),
         }))
-    }
-
-    fn save_index(&self, index: &LayerIndex) -> Result<(), BuildError> {
-        let path = self.index_path(index.diff_id);
-        let folder = self.root.join("indexes");
-        let mut file = tempfile::NamedTempFile::new_in(&folder)
-            .map_err(|source| io_error("create a file in", &folder, source))?;
-        index.write_to(&mut file).map_err(|error| BuildError::layer("write a layer index", error))?;
-        file.persist(&path).map_err(|error| io_error("write", &path, error.error))?;
-        Ok(())
     }
 
     fn unpack(&self, layer: &LayerRef, lower: Option<&Tree>, path: &Path) -> Result<(), BuildError> {
@@ -452,10 +354,6 @@ impl Workspace {
             .remove_tree(path)
             .then_some(())
             .ok_or_else(|| io::Error::other("some of it cannot be removed"))
-    }
-
-    pub(super) fn index_path(&self, diff_id: DiffId) -> PathBuf {
-        self.root.join("indexes").join(diff_id.0.hex())
     }
 }
 
