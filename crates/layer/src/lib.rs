@@ -13,8 +13,8 @@ mod error;
 mod hash;
 pub mod index;
 pub mod observe;
-mod overlay;
-mod owner;
+pub mod overlay;
+pub mod owner;
 mod path;
 #[cfg(test)]
 mod sample;

@@ -70,6 +70,9 @@ pub struct Global {
     /// Says what would be done and does not do it
     #[arg(long, global = true)]
     pub dry_run: bool,
+    /// How steps are isolated: auto, root, subids, single or chroot [default: $PLIMSOLL_SANDBOX, then auto]
+    #[arg(long, value_name = "KIND", global = true)]
+    pub sandbox: Option<builder::sandbox::Wanted>,
     /// CI host whose conventions to follow: auto, none, github, gitlab or forgejo
     #[arg(long, value_name = "HOST", global = true, default_value = "auto", hide_possible_values = true)]
     pub ci: Ci,

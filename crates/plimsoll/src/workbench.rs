@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use builder::sandbox::{Sandbox, probe_once};
+use builder::sandbox::{Mode, Sandbox, Wanted, probe_once};
 use builder::{EmbeddedEngine, Fetcher, Workspace};
 use layer::Settings;
 use oci::Registry;
@@ -13,6 +13,7 @@ use pipeline::tools::Tools;
 use registry::server::{Server, ServerHandle, ServerOptions};
 use store::{LayoutStore, StoreLock};
 
+use crate::cli::ProgressStyle;
 use crate::env::Environment;
 use crate::error::Error;
 use crate::project::{OUTPUT_FOLDER, ledger_path};
@@ -117,11 +118,29 @@ pub fn fetcher(session: &Session) -> Result<Fetcher, Error> {
 pub fn workspace(session: &Session, store: &LayoutStore) -> Result<Workspace, Error> {
     let root = session.root()?.join("build");
     let trees = root.clone();
+    let (wanted, ui) = (wanted_sandbox(session)?, session.ui.clone());
+    let is_plain = session.global.progress == ProgressStyle::Plain || session.global.verbose > 0;
     let make = move || {
-        let found = probe_once(Path::new(SELF), &trees, &trees.join("sandbox"))?;
+        let found = probe_once(Path::new(SELF), &trees, &trees.join("sandbox"), wanted)?;
+        // What most people have is worth no line of theirs.
+        if is_plain || found.mode != Mode::Root {
+            ui.note(format!("steps run in {} ({})", found.mode.name(), found.reason));
+        }
         Sandbox::new(PathBuf::from(SELF), found.mode)
     };
     Ok(Workspace::open(&root, store.clone(), Box::new(make))?)
+}
+
+/// Returns the kind of sandbox that is asked for: by the flag, else by `$PLIMSOLL_SANDBOX`.
+pub fn wanted_sandbox(session: &Session) -> Result<Wanted, Error> {
+    const NAME: &str = "PLIMSOLL_SANDBOX";
+    match (session.global.sandbox, session.environment.variable(NAME)) {
+        (Some(wanted), _) => Ok(wanted),
+        (None, None) => Ok(Wanted::Auto),
+        (None, Some(text)) => {
+            text.parse().map_err(|reason| Error::usage(format!("{NAME} is {text:?}: {reason}")))
+        }
+    }
 }
 
 /// The registry that serves names under `local/` while a command runs.

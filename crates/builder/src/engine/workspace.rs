@@ -118,6 +118,7 @@ impl Workspace {
             Mode::NamespaceRoot { .. } => "namespace",
             Mode::UserSubordinate(_) => "subordinate",
             Mode::UserSingle => "single",
+            Mode::Chroot => "chroot",
         };
         let folder = self.root.join(format!("{name}-{label}"));
         fs::create_dir_all(&folder).map_err(|source| io_error("create", &folder, source))?;

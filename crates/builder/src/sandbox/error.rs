@@ -84,6 +84,15 @@ pub enum SandboxError {
         /// Number of the group.
         gid: u32,
     },
+    /// Something that only namespaces give, where there are none.
+    #[error(
+        "{what} needs namespaces, and this machine allows none (plimsoll doctor says what forbids them and how to \
+         allow it)"
+    )]
+    NeedsNamespaces {
+        /// What was asked for.
+        what: String,
+    },
     /// A mount could not be made.
     #[error("cannot mount {what} on {target} in the sandbox")]
     Mount {

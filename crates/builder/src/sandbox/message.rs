@@ -99,6 +99,8 @@ pub(super) enum Users {
     Subordinate,
     /// Root alone, who is the caller.
     Single,
+    /// Those of the container this runs in, which allows no namespaces and no mounts.
+    Container,
 }
 
 /// What the sandbox process does for a service.

@@ -12,6 +12,9 @@
 //! | network | the machine's, or a namespace with loopback only |
 //! | environment | built from the command alone |
 //!
+//! Where the kernel allows none of that, as in an unprivileged container, a copy of the layers and `chroot` have to
+//! do ([`Mode::Chroot`]).
+//!
 //! No daemon takes part: the program starts itself again, so its `main` begins with [`enter_if_asked`].
 //! Needs Linux 5.12.
 
@@ -22,6 +25,7 @@ mod inside;
 mod launch;
 mod message;
 mod probe;
+mod seccomp;
 mod service;
 mod subordinate;
 mod system;
@@ -36,7 +40,7 @@ use std::time::Instant;
 
 pub use command::{Command, Content, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
 pub use error::{Cause, SandboxError};
-pub use probe::{Mode, Probe, probe, probe_once};
+pub use probe::{Mode, Probe, Wanted, probe, probe_for, probe_once};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
 pub use subordinate::SubordinateIds;
 pub use tree::PackSettings;

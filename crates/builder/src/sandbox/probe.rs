@@ -34,6 +34,45 @@ pub enum Mode {
     UserSubordinate(SubordinateIds),
     /// By an ordinary user in a user namespace with one id: owners of files are recorded beside them.
     UserSingle,
+    /// By root of a container that allows no namespaces: in a copy of the layers, contained by that container.
+    Chroot,
+}
+
+/// Which kind of isolation is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// [`Mode::Root`] or [`Mode::NamespaceRoot`].
+    Root,
+    /// [`Mode::UserSubordinate`].
+    SubordinateIds,
+    /// [`Mode::UserSingle`].
+    SingleId,
+    /// [`Mode::Chroot`].
+    Chroot,
+}
+
+impl Wanted {
+    fn allows(self, kind: Self) -> bool {
+        self == Self::Auto || self == kind
+    }
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "root" => Self::Root,
+            "subids" => Self::SubordinateIds,
+            "single" => Self::SingleId,
+            "chroot" => Self::Chroot,
+            _ => return Err("it is auto, root, subids, single or chroot".to_owned()),
+        })
+    }
 }
 
 /// What [`probe`] found.
@@ -51,7 +90,15 @@ pub struct Probe {
 /// # Errors
 /// [`SandboxError::Unavailable`] names what forbids each kind and how to allow it.
 pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
-    probe_with(program, folder, None)
+    probe_for(program, folder, Wanted::Auto)
+}
+
+/// As [`probe`], for one kind alone where one is wanted.
+///
+/// # Errors
+/// As for [`probe`].
+pub fn probe_for(program: &Path, folder: &Path, wanted: Wanted) -> Result<Probe, SandboxError> {
+    probe_with(program, folder, None, wanted)
 }
 
 /// As [`probe`], and keeps in the file `note` what worked, so that it is rehearsed again only where the machine,
@@ -59,14 +106,19 @@ pub fn probe(program: &Path, folder: &Path) -> Result<Probe, SandboxError> {
 ///
 /// # Errors
 /// As for [`probe`].
-pub fn probe_once(program: &Path, folder: &Path, note: &Path) -> Result<Probe, SandboxError> {
-    probe_with(program, folder, Some(note))
+pub fn probe_once(program: &Path, folder: &Path, note: &Path, wanted: Wanted) -> Result<Probe, SandboxError> {
+    probe_with(program, folder, Some(note), wanted)
 }
 
-fn probe_with(program: &Path, folder: &Path, note: Option<&Path>) -> Result<Probe, SandboxError> {
+fn probe_with(
+    program: &Path,
+    folder: &Path,
+    note: Option<&Path>,
+    wanted: Wanted,
+) -> Result<Probe, SandboxError> {
     let mut reasons = Vec::new();
-    let mut last_error = None;
-    for candidate in candidates() {
+    let mut last_error: Option<SandboxError> = None;
+    for candidate in candidates(wanted) {
         let (mode, why) = match candidate {
             Ok(candidate) => candidate,
             Err(missing) => {
@@ -86,6 +138,12 @@ fn probe_with(program: &Path, folder: &Path, note: Option<&Path>) -> Result<Prob
                     let _ = fs::write(note, mark);
                 }
                 reasons.push(why);
+                if mode == Mode::Chroot && wanted == Wanted::Auto {
+                    reasons.push(format!(
+                        "for better isolation: {}",
+                        remedy(Path::new("/proc"), last_error.as_ref())
+                    ));
+                }
                 return Ok(Probe { mode, reason: reasons.join("; ") });
             }
             Err(error) => {
@@ -104,6 +162,7 @@ impl Mode {
             Self::Root => Users::Machine,
             Self::NamespaceRoot { ids: 1 } | Self::UserSingle => Users::Single,
             Self::NamespaceRoot { .. } | Self::UserSubordinate(_) => Users::Subordinate,
+            Self::Chroot => Users::Container,
         }
     }
 
@@ -114,14 +173,16 @@ impl Mode {
             Self::NamespaceRoot { .. } => "root of a user namespace",
             Self::UserSubordinate(_) => "a user namespace with subordinate ids",
             Self::UserSingle => "a user namespace with a single id",
+            Self::Chroot => "a changed root without namespaces",
         }
     }
 }
 
 /// Lists what is worth trying, best first, with the reason for each; or why it is not.
-fn candidates() -> Vec<Result<(Mode, String), String>> {
+fn candidates(wanted: Wanted) -> Vec<Result<(Mode, String), String>> {
     let mut candidates = Vec::new();
-    if rustix::process::geteuid().is_root() {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && wanted.allows(Wanted::Root) {
         candidates.push(match rustix::thread::capabilities(None) {
             Ok(sets) if sets.effective.contains(CapabilitySet::SYS_ADMIN) => {
                 Ok(root_of(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()))
@@ -129,11 +190,21 @@ fn candidates() -> Vec<Result<(Mode, String), String>> {
             _ => Err("root without CAP_SYS_ADMIN".to_owned()),
         });
     }
-    candidates.push(SubordinateIds::of_this_user().map(|ids| {
-        let why = format!("ordinary user with {} subordinate ids", ids.count());
-        (Mode::UserSubordinate(ids), why)
-    }));
-    candidates.push(Ok((Mode::UserSingle, "ordinary user with a single id".to_owned())));
+    if wanted.allows(Wanted::SubordinateIds) {
+        candidates.push(SubordinateIds::of_this_user().map(|ids| {
+            let why = format!("ordinary user with {} subordinate ids", ids.count());
+            (Mode::UserSubordinate(ids), why)
+        }));
+    }
+    if wanted.allows(Wanted::SingleId) {
+        candidates.push(Ok((Mode::UserSingle, "ordinary user with a single id".to_owned())));
+    }
+    if is_root && wanted.allows(Wanted::Chroot) {
+        candidates.push(Ok((Mode::Chroot, "root that may change its root".to_owned())));
+    }
+    if candidates.is_empty() {
+        candidates.push(Err("the kind that is asked for needs root".to_owned()));
+    }
     candidates
 }
 

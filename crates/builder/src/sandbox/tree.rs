@@ -133,7 +133,11 @@ pub(super) fn apply(
     lower: Option<&Tree>,
 ) -> Result<Applied, SandboxError> {
     let is_machine = users == Users::Machine;
-    let attributes = if is_machine { OverlayAttributes::Trusted } else { OverlayAttributes::User };
+    let attributes = match users {
+        Users::Machine => OverlayAttributes::Trusted,
+        Users::Subordinate | Users::Single => OverlayAttributes::User,
+        Users::Container => OverlayAttributes::Plain,
+    };
     let options = ApplyOptions {
         whiteouts: Whiteouts::Overlay(attributes),
         owners: owners(users),

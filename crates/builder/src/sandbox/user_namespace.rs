@@ -14,7 +14,7 @@ use super::probe::Mode;
 /// Makes the namespace for `mode`; root needs none, wherever it is root.
 pub(super) fn make(program: &Path, mode: &Mode) -> Result<Option<OwnedFd>, SandboxError> {
     let mapping = match mode {
-        Mode::Root | Mode::NamespaceRoot { .. } => return Ok(None),
+        Mode::Root | Mode::NamespaceRoot { .. } | Mode::Chroot => return Ok(None),
         Mode::UserSubordinate(_) => Mapping::FromOutside,
         Mode::UserSingle => Mapping::OwnId,
     };

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use builder::sandbox::{Command, Mode, Network};
+use builder::sandbox::{Command, Mode, Network, Wanted};
 use rustix::fs::{CWD, FileType, mknodat};
 
 use crate::rooms::{Room, shell, skip};
@@ -220,12 +220,12 @@ fn what_was_rehearsed_is_not_rehearsed_again_in_the_same_circumstances() {
     let Some(room) = Room::new() else { return };
     let (runner, note) = (crate::rooms::runner(), room.root.work.join("note"));
     let nowhere = room.root.work.join("nothing-is-here");
-    builder::sandbox::probe_once(&runner, &nowhere, &note).unwrap_err();
-    let found = builder::sandbox::probe_once(&runner, &room.root.work, &note).unwrap();
-    let known = builder::sandbox::probe_once(&runner, &nowhere, &note).unwrap();
+    builder::sandbox::probe_once(&runner, &nowhere, &note, Wanted::Auto).unwrap_err();
+    let found = builder::sandbox::probe_once(&runner, &room.root.work, &note, Wanted::Auto).unwrap();
+    let known = builder::sandbox::probe_once(&runner, &nowhere, &note, Wanted::Auto).unwrap();
     assert_eq!(known.mode, found.mode);
     fs::write(&note, "other circumstances").unwrap();
-    builder::sandbox::probe_once(&runner, &nowhere, &note).unwrap_err();
+    builder::sandbox::probe_once(&runner, &nowhere, &note, Wanted::Auto).unwrap_err();
 }
 
 #[test]

@@ -37,6 +37,22 @@ fn everything_holds_as_root_of_a_user_namespace_of_others() {
 }
 
 #[test]
+fn a_container_that_allows_nothing_gets_a_changed_root() {
+    // Root of many ids that may do what root of an ordinary container may, and make no user namespaces.
+    let wrapper = "unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && \
+                   exec setpriv --bounding-set -sys_admin,-net_admin,-sys_ptrace --inh-caps -all \"$@\"' sh";
+    let filter = "chroot::layers chroot::the_con chroot::nothing chroot::what_is chroot::what_needs commands::exit commands::output commands::a_time";
+    let Some((_folder, output)) =
+        run(&format!("{wrapper} ./tests --test-threads 2 {filter}"), Mode::Chroot.name(), "")
+    else {
+        return;
+    };
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("test result: ok") && !said.contains(" 0 passed"), "{said}");
+}
+
+#[test]
 fn what_forbids_user_namespaces_is_named() {
     // In a user namespace its root may forbid them, and give up all capabilities to need one.
     let forbid = "unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && \

@@ -6,15 +6,17 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use builder::sandbox::{Command, Exit, Mode, OutputStream, RootFs, Sandbox, SandboxError, probe};
+use builder::sandbox::{
+    Command, Exit, Mode, OutputStream, RootFs, Sandbox, SandboxError, Wanted, probe, probe_once,
+};
 use tempfile::TempDir;
 
 /// Where distributions put the static busybox.
 const BUSYBOX: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox", "/bin/busybox.static"];
 
-const APPLETS: &str = "adduser awk cat chmod chown cp cut dd df echo env false find free grep head hostname \
+const APPLETS: &str = "adduser awk cat chmod chown chroot cp cut dd df echo env false find free grep head hostname \
     httpd id ip kill ln ls mkdir mkfifo mknod mount mv nc nproc printenv ps pwd readlink rm rmdir sed seq sh \
-    sleep sort stat su sync tail test touch tr true ulimit uname wc wget";
+    sleep sort stat su sync tail tar test touch tr true ulimit uname wc wget";
 
 /// Where cargo puts the program that becomes the sandbox.
 pub const RUNNER: &str = env!("CARGO_BIN_EXE_sandbox-runner");
@@ -43,6 +45,18 @@ impl Room {
     pub fn new() -> Option<Self> {
         let image = image()?;
         let mut room = Self::empty()?;
+        room.root.lowers.push(image.to_owned());
+        Some(room)
+    }
+
+    /// A room on the busybox image in this kind of sandbox.
+    pub fn of_kind(wanted: Wanted) -> Option<Self> {
+        let image = image()?;
+        let folder = tempfile::tempdir().unwrap();
+        let found = probe_once(&runner(), folder.path(), &folder.path().join("note"), wanted);
+        let mode = found.map(|found| found.mode).or_else(|error| skip(&error.to_string()).ok_or(())).ok()?;
+        let sandbox = Arc::new(Sandbox::new(runner(), mode).unwrap());
+        let mut room = Self::of(sandbox, folder);
         room.root.lowers.push(image.to_owned());
         Some(room)
     }

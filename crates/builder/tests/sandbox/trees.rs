@@ -105,6 +105,43 @@ fn a_step_sees_and_changes_owners() {
 }
 
 #[test]
+fn changes_of_owner_end_in_the_layer() {
+    let Some(mut room) = Room::new() else { return };
+    let layer = tar(&[(folder("data", (7, 8)), ""), (file("data/old", (1000, 1001), 1), "x")]);
+    let target = room.folder("layer");
+    room.sandbox.apply_layer(&mut &layer[..], &target, None).unwrap();
+    room.root.lowers.push(target);
+    // (Busybox gives the half that is not named the number it sees, which is root's.)
+    // By name and number, whole trees, one half, back to root, through links, from within a folder, by the
+    // group alone, and in a root of its own.
+    room.script(
+        "mkdir -p /srv/a/b /jail/bin && echo 1 > /srv/a/b/c && ln -s /srv/a/b/c /srv/link && \
+         chown -R app:app /srv && chown 33:1001 /srv/a && chown 0:0 /data/old && echo y >> /data/old && \
+         cd /srv/a/b && touch d e && chown 12:13 ./d ../../../srv/a/b/e && chown 12:99 d && \
+         cp /bin/busybox /jail/bin/ && touch /jail/f && ln -s /f /jail/g && \
+         chroot /jail /bin/busybox chown 5:6 /g && chroot /jail /bin/busybox sh -c 'cd /bin; busybox chown 1:2 .' && \
+         touch /srv/x && chmod 4755 /srv/x && chown app /srv/x && ! chown 1:1 /not-there && tar -C /srv -cf /t a && \
+         mkdir /out && tar -C /out -xf /t && rm /t",
+    );
+    let index = packed(&room, &PackSettings::default());
+    let owner =
+        |path: &str| owners(&index).into_iter().find(|(known, ..)| known == path).map(|(_, u, g)| (u, g));
+    assert_eq!(owner("srv/a/b/c"), Some((1000, 1001)));
+    assert_eq!(owner("srv/a"), Some((33, 1001)));
+    assert_eq!(owner("data/old"), Some((0, 0)));
+    assert_eq!(owner("srv/a/b/d"), Some((12, 99)));
+    assert_eq!(owner("srv/a/b/e"), Some((12, 13)));
+    assert_eq!(owner("jail/f"), Some((5, 6)));
+    assert_eq!(owner("jail/bin"), Some((1, 2)));
+    let of = |path: &[u8]| index.entries.iter().find(|entry| entry.path == path).unwrap();
+    assert_eq!((of(b"srv/x").mode & 0o7777, of(b"srv/x").uid), (0o755, 1000));
+    // What is not root gives nothing away.
+    let mut command = crate::rooms::shell("touch /tmp/mine && ! chown 0:0 /tmp/mine");
+    command.user = "app".to_owned();
+    assert!(room.run(&command).unwrap().exit.success());
+}
+
+#[test]
 fn layers_below_are_known_in_the_other_process_too() {
     let Some(room) = Room::new() else { return };
     // Mode and owner of a folder that the second layer uses without naming it come from the first.

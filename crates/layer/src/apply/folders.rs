@@ -49,7 +49,7 @@ impl Found {
     }
 
     pub(super) fn is_whiteout(&self) -> bool {
-        self.file_type() == FileType::CharacterDevice && self.0.st_rdev == 0
+        overlay::is_whiteout(self.0.st_mode, self.0.st_rdev)
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {

@@ -46,7 +46,7 @@ pub struct ApplyOptions<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whiteouts {
     /// The folder gets this layer alone and becomes a lower folder of an overlay: whiteouts become
-    /// character devices 0:0, opaque folders get an attribute.
+    /// character devices 0:0 (without overlayfs: sockets), opaque folders get an attribute.
     Overlay(OverlayAttributes),
     /// The folder holds the layers below: what whiteouts name is removed from it.
     Remove,
@@ -298,10 +298,10 @@ impl<'a> Extraction<'a> {
 
     fn whiteout(&mut self, path: &[u8]) -> Result<(), LayerError> {
         let Some((parent, name)) = split(path) else { return Ok(()) };
-        if self.options.whiteouts == Whiteouts::Remove {
+        let Whiteouts::Overlay(attributes) = self.options.whiteouts else {
             let Some(folder) = self.folders.existing(parent)? else { return Ok(()) };
             return self.folders.remove_below(&folder, name);
-        }
+        };
         let hides_nothing =
             |lower: &Tree| lower.resolve(path, FollowLast::No).is_ok_and(|resolved| resolved.node.is_none());
         if self.options.lower.is_some_and(hides_nothing) {
@@ -309,7 +309,7 @@ impl<'a> Extraction<'a> {
         }
         let folder = self.folders.make(parent)?;
         let place = Place { folder, name };
-        match mknodat(&place.folder.fd, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        match mknodat(&place.folder.fd, name, attributes.whiteout(), Mode::empty(), 0) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => self.hide_below(&place),
             Err(error) => Err(self.failed("create the whiteout", &place, error)),

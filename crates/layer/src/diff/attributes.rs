@@ -53,7 +53,7 @@ impl Attributes {
     }
 
     fn read_overlay(&mut self, file: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
-        if name.ends_with(b".overlay.opaque") {
+        if name.ends_with(b".opaque") {
             self.opaque = grown(|buffer| fgetxattr(file, name, buffer))? == overlay::OPAQUE;
         } else if name.ends_with(b".overlay.redirect") {
             self.unsupported = Some("redirect");

@@ -6,7 +6,7 @@
 //!
 //! | in the upper folder | in the layer |
 //! |---|---|
-//! | character device 0:0 | whiteout |
+//! | character device 0:0, socket without permissions | whiteout |
 //! | folder with the attribute `overlay.opaque` = `y` | opaque folder |
 //! | several names of one inode | hard links to the first |
 //! | folder copied up for nothing but excluded paths | nothing, where the layers below are known |
@@ -31,6 +31,7 @@ use rustix::io::Errno;
 use crate::apply::{Owners, Problem};
 use crate::entry::{Entry, Kind, LayerPath};
 use crate::error::LayerError;
+use crate::overlay::is_whiteout;
 use crate::path::{join, shown_path};
 use crate::tar::TarWriter;
 use crate::tree::Tree;
@@ -352,8 +353,7 @@ impl<'a, W: Write> Packing<'a, W> {
     }
 
     fn is_whiteout(&self, stat: &Stat) -> bool {
-        let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-        self.whiteouts == Whiteouts::Read && is_device && stat.st_rdev == 0
+        self.whiteouts == Whiteouts::Read && is_whiteout(stat.st_mode, stat.st_rdev)
     }
 
     /// Names a file by its place on this machine where the writer of tars knows its path only.

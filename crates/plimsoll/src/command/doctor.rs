@@ -88,7 +88,11 @@ fn sandbox(session: &Session) -> Check {
         Ok(folder) => folder,
         Err(error) => return failed("sandbox", &error),
     };
-    match sandbox::probe(&PathBuf::from("/proc/self/exe"), &folder) {
+    let wanted = match workbench::wanted_sandbox(session) {
+        Ok(wanted) => wanted,
+        Err(error) => return failed("sandbox", &error),
+    };
+    match sandbox::probe_for(&PathBuf::from("/proc/self/exe"), &folder, wanted) {
         Ok(probe) => ok("sandbox", format!("steps run in {} ({})", probe.mode.name(), probe.reason)),
         Err(sandbox::SandboxError::Unavailable { reason, remedy }) => {
             Check { name: "sandbox", state: State::Failed, detail: reason, remedy: Some(remedy) }

@@ -15,6 +15,7 @@ mod bad_project;
 mod build_cache;
 mod build_damage;
 mod build_killed;
+mod build_kinds;
 mod build_prune;
 mod build_ways;
 mod cache_tiers;

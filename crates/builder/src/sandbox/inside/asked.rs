@@ -63,7 +63,7 @@ impl Tree {
     }
 }
 
-fn write_file(path: &Path, content: &Content, mode: u32, owner: (u32, u32)) -> io::Result<()> {
+pub(super) fn write_file(path: &Path, content: &Content, mode: u32, owner: (u32, u32)) -> io::Result<()> {
     fs::write(path, &content.0)?;
     match chown(path, Some(owner.0), Some(owner.1)) {
         // With a single id mapped there is no other owner to give it to.

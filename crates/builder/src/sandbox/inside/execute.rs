@@ -9,15 +9,23 @@ use std::path::Path;
 use rustix::process::{chdir, setsid};
 
 use super::account::Account;
-use super::{privileges, program};
+use super::{owners, privileges, program};
+use crate::sandbox::channel::Channel;
 use crate::sandbox::command::Command;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::message::Users;
 use crate::sandbox::system;
 
 /// Turns this process into the command; returns only with what prevented it.
-pub(super) fn become_command(command: &Command, users: Users, input: Option<&OwnedFd>) -> SandboxError {
-    match prepare(command, users, input) {
+///
+/// `owners` leads to whoever notes changes of owner; without it, or where they are possible, they are made.
+pub(super) fn become_command(
+    command: &Command,
+    users: Users,
+    input: Option<&OwnedFd>,
+    owners: Option<&Channel>,
+) -> SandboxError {
+    match prepare(command, users, input, owners) {
         Ok(prepared) => {
             program::start(&prepared.arguments, &prepared.environment, prepared.search_path.as_deref())
         }
@@ -31,7 +39,12 @@ struct Prepared {
     search_path: Option<String>,
 }
 
-fn prepare(command: &Command, users: Users, input: Option<&OwnedFd>) -> Result<Prepared, SandboxError> {
+fn prepare(
+    command: &Command,
+    users: Users,
+    input: Option<&OwnedFd>,
+    owners: Option<&Channel>,
+) -> Result<Prepared, SandboxError> {
     let account = Account::look_up(Path::new("/"), &command.user)?;
     let prepared = words(command, &account)?;
     let setup = |error: io::Error| SandboxError::setup("start the command", error);
@@ -42,8 +55,12 @@ fn prepare(command: &Command, users: Users, input: Option<&OwnedFd>) -> Result<P
     if users == Users::Single {
         privileges::call_own_id(&account)?;
     }
+    // Nobody but root may give files away.
+    if let Some(init) = owners.filter(|_| users == Users::Single && account.uid == 0) {
+        owners::ask_init(init);
+    }
     if !command.privileged {
-        privileges::drop_capabilities()?;
+        privileges::drop_capabilities(users)?;
     }
     privileges::become_user(&account)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

@@ -125,8 +125,9 @@ impl<'a> Prober<'a> {
         let pid = system::fork(move || {
             let command = Command { arguments: health.arguments.clone(), ..self.job.command.clone() };
             let entered = self.enter(&written);
-            let error =
-                entered.err().unwrap_or_else(|| execute::become_command(&command, self.job.users, None));
+            let error = entered
+                .err()
+                .unwrap_or_else(|| execute::become_command(&command, self.job.users, None, None));
             let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("{error}"));
             127
         })

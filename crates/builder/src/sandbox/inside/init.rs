@@ -12,7 +12,7 @@ use rustix::process::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::{Purpose, execute, overlay, surroundings};
+use super::{Purpose, chrooted, execute, overlay, owners, surroundings};
 use crate::sandbox::channel::Channel;
 use crate::sandbox::command::Status;
 use crate::sandbox::error::SandboxError;
@@ -22,7 +22,7 @@ use crate::sandbox::system;
 /// What init takes over from the supervisor.
 pub(super) struct Inside<'a> {
     pub(super) job: &'a Job,
-    /// The working folder of the overlay.
+    /// The working folder of the overlay; without one, the prepared root.
     pub(super) work: &'a Path,
     pub(super) purpose: Purpose,
     /// The command's standard input.
@@ -44,6 +44,10 @@ pub(super) fn run(inside: Inside<'_>) -> i32 {
 
 fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     attach(inside).map_err(|error| SandboxError::setup("start the first process", error))?;
+    if inside.job.users == Users::Container {
+        chrooted::enter(inside.work)?;
+        return begin(inside, None);
+    }
     let mounts =
         make_mount_namespace().map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
     let user_namespace = inside.job.users != Users::Machine;
@@ -52,10 +56,14 @@ fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     overlay::enter(&root, &inside.job.root)?;
     rustix::system::sethostname(inside.job.command.hostname.as_bytes())
         .map_err(|errno| SandboxError::setup("name the machine", errno))?;
-    if inside.purpose == Purpose::Rehearse {
-        return Ok(Status::Code(0));
+    begin(inside, Some(&mounts))
+}
+
+fn begin(inside: &Inside<'_>, mounts: Option<&File>) -> Result<Status, SandboxError> {
+    match inside.purpose {
+        Purpose::Rehearse => Ok(Status::Code(0)),
+        Purpose::Run => start_and_reap(inside, mounts),
     }
-    start_and_reap(inside, &mounts)
 }
 
 /// Returns the file of the new namespace, for those who enter it later.
@@ -82,22 +90,30 @@ fn attach(inside: &Inside<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn start_and_reap(inside: &Inside<'_>, mounts: &File) -> Result<Status, SandboxError> {
+fn start_and_reap(inside: &Inside<'_>, mounts: Option<&File>) -> Result<Status, SandboxError> {
     let failed = |error: io::Error| SandboxError::setup("start the command", error);
     system::hold_signals().map_err(failed)?;
     // Closed by the kernel at the moment the program replaces the copy of this process.
     let (mut running, starting) = io::pipe().map_err(failed)?;
+    let (asks, theirs) = Channel::pair().map_err(failed)?;
     let command = system::fork(|| {
-        let error = execute::become_command(&inside.job.command, inside.job.users, inside.input.as_ref());
+        let Inside { job, input, .. } = inside;
+        let error = execute::become_command(&job.command, job.users, input.as_ref(), Some(&theirs));
         let _ = inside.reports.send(&Report::Failed(error));
         127
     })
     .map_err(failed)?;
-    drop(starting);
+    drop((starting, theirs));
     // Only who waits for a service asks when it runs; for a step it would wake three processes for nothing.
-    if inside.job.service.is_some() {
+    if let Some(mounts) = mounts.filter(|_| inside.job.service.is_some()) {
         running.read(&mut [0]).map_err(failed)?;
         let _ = inside.reports.send_with(&Report::Started, &[mounts.as_fd()]);
+    }
+    if inside.job.users == Users::Single
+        && let Some(listener) = asks.receive::<()>().map_err(failed)?.and_then(|(_, mut files)| files.pop())
+    {
+        // A thread, so that the wait for processes stays as it is; it ends with this process.
+        std::thread::Builder::new().spawn(move || while owners::answer_next(&listener) {}).map_err(failed)?;
     }
     Ok(reap_until_end(command))
 }

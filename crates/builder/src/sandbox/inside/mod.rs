@@ -11,12 +11,14 @@
 
 mod account;
 mod asked;
+mod chrooted;
 mod devices;
 mod execute;
 mod health;
 mod ids;
 mod init;
 mod overlay;
+mod owners;
 mod privileges;
 mod program;
 mod relay;

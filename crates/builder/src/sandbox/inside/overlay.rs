@@ -185,7 +185,7 @@ fn open_layer(path: &Path) -> Result<OwnedFd, SandboxError> {
         .map_err(|errno| unusable(path, errno))
 }
 
-fn unusable(path: &Path, source: impl Into<Cause>) -> SandboxError {
+pub(super) fn unusable(path: &Path, source: impl Into<Cause>) -> SandboxError {
     SandboxError::RootFs { path: path.to_owned(), source: source.into() }
 }
 

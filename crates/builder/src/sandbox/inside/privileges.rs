@@ -17,6 +17,7 @@ use rustix::thread::{
 use super::account::Account;
 use crate::sandbox::command::Limits;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::message::Users;
 use crate::sandbox::system;
 
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
@@ -34,25 +35,35 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::AUDIT_WRITE);
 
+/// By which root of a container would leave the folder that is its root, or reach a disk.
+const WAYS_OUT: CapabilitySet = CapabilitySet::SYS_CHROOT.union(CapabilitySet::MKNOD);
+
 /// Takes from this process every capability a command in Docker has not. Those that are left become
 /// effective when a program of root's is started.
-pub(super) fn drop_capabilities() -> Result<(), SandboxError> {
+pub(super) fn drop_capabilities(users: Users) -> Result<(), SandboxError> {
     let failed = |errno: Errno| SandboxError::setup("drop capabilities", errno);
     let _ = clear_ambient_capability_set();
+    let kept = if users == Users::Container { KEPT.difference(WAYS_OUT) } else { KEPT };
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if KEPT.contains(capability) {
+        if kept.contains(capability) {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             // Past the last one this kernel knows.
             Err(Errno::INVAL) => break,
+            // A container may give no right to take rights away; what it gives is what it means to give.
+            Err(Errno::PERM) if users == Users::Container => break,
             Err(errno) => return Err(failed(errno)),
         }
     }
     let mut sets = capabilities(None).map_err(failed)?;
     sets.inheritable = CapabilitySet::empty();
+    if users == Users::Container {
+        sets.permitted = sets.permitted.intersection(kept);
+        sets.effective = sets.effective.intersection(kept);
+    }
     set_capabilities(None, sets).map_err(failed)
 }
 

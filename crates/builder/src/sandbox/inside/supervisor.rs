@@ -11,11 +11,11 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_sp
 use super::init::{self, Inside};
 use super::relay::{self, Door};
 use super::watch::Watch;
-use super::{Files, Purpose, overlay};
+use super::{Files, Purpose, chrooted, overlay};
 use crate::sandbox::channel::Channel;
 use crate::sandbox::command::{Network, Status};
 use crate::sandbox::error::SandboxError;
-use crate::sandbox::message::{Ended, Job, Report, Role};
+use crate::sandbox::message::{Ended, Job, Report, Role, Users};
 use crate::sandbox::system;
 
 /// Runs a command to its end and reports it.
@@ -25,6 +25,9 @@ pub(super) fn run(
     purpose: Purpose,
     files: &mut Files,
 ) -> Result<(), SandboxError> {
+    if job.users == Users::Container {
+        return chrooted::run(channel, job, purpose, files);
+    }
     enter_user_namespace(files)?;
     join_network(channel, job, files)?;
     let relay = relay::start(doors(job, files))?;
@@ -39,7 +42,16 @@ pub(super) fn run(
         end(relay);
     }
     overlay::tidy(&work);
-    let status = ended?;
+    report_end(channel, &watch, ended?, kills_before)
+}
+
+/// Tells the caller how the command ended.
+pub(super) fn report_end(
+    channel: &Channel,
+    watch: &Watch<'_>,
+    status: Status,
+    kills_before: u64,
+) -> Result<(), SandboxError> {
     let by_kernel = matches!(status, Status::Signal(9) | Status::Code(137)) && !watch.killed;
     let ended = Ended {
         status,
@@ -97,7 +109,8 @@ fn isolate() -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn start(
+/// Starts init, which reports through the channel and lives no longer than what is returned last.
+pub(super) fn start(
     job: &Job,
     work: &Path,
     purpose: Purpose,
@@ -118,7 +131,7 @@ fn end(process: Pid) {
 }
 
 /// How often the kernel has killed a process for want of memory since it started; zero where it does not say.
-fn out_of_memory_kills() -> u64 {
+pub(super) fn out_of_memory_kills() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let line = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
     line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)

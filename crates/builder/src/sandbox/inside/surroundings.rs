@@ -16,7 +16,7 @@ use crate::sandbox::error::{Cause, SandboxError};
 use crate::sandbox::message::Job;
 use crate::sandbox::system::{self, Reach};
 
-const ETC_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+pub(super) const ETC_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 const FOLDERS: [&str; 3] = ["/proc", "/dev", "/sys"];
 
 /// Hidden because they tell about the machine or reach into it, as Docker hides them.
@@ -185,11 +185,7 @@ impl Tree {
 
     /// Writes the files into the memory behind `/dev`, which is there already, and mounts them from it.
     fn name_resolution(&self, command: &Command) -> Result<(), SandboxError> {
-        let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
-        let resolver = if command.network == Network::Host { resolver } else { Vec::new() };
-        let contents =
-            [hosts(command).into_bytes(), format!("{}\n", command.hostname).into_bytes(), resolver];
-        for (path, content) in ETC_FILES.iter().zip(contents) {
+        for (path, content) in ETC_FILES.iter().zip(resolution_files(command)) {
             let cannot = |error: std::io::Error| failed("a file", path, error);
             let scratch = self.root.join("dev/.file");
             fs::write(&scratch, content).map_err(cannot)?;
@@ -201,6 +197,13 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Returns what is in the files of [`ETC_FILES`].
+pub(super) fn resolution_files(command: &Command) -> [Vec<u8>; 3] {
+    let resolver = fs::read("/etc/resolv.conf").unwrap_or_default();
+    let resolver = if command.network == Network::Host { resolver } else { Vec::new() };
+    [hosts(command).into_bytes(), format!("{}\n", command.hostname).into_bytes(), resolver]
 }
 
 fn hosts(command: &Command) -> String {
