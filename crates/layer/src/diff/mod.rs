@@ -118,6 +118,8 @@ struct Packing<'a, W: Write> {
     tar: TarWriter<W>,
     /// The first name of every inode that has several.
     links: HashMap<(u64, u64), LayerPath>,
+    /// The owners that notes gave to files, for their further names.
+    noted: HashMap<LayerPath, (u32, u32)>,
     /// The folders we are in, the innermost last.
     open: Vec<OpenFolder>,
     packed: Packed,
@@ -145,6 +147,7 @@ impl<'a, W: Write> Packing<'a, W> {
             whiteouts,
             tar,
             links: HashMap::new(),
+            noted: HashMap::new(),
             open: Vec::new(),
             packed: Packed::default(),
         }
@@ -215,7 +218,12 @@ impl<'a, W: Write> Packing<'a, W> {
             self.packed.problems.push(Problem { path, reason });
             return Ok(());
         };
-        let entry = self.entry(path, kind, stat);
+        let mut entry = self.entry(path, kind, stat);
+        if let Kind::Hardlink(first) = &entry.kind
+            && let Some(owner) = self.noted.get(first)
+        {
+            (entry.uid, entry.gid) = *owner;
+        }
         if self.options.settle && entry.mtime != stat.st_mtime {
             self.settle(name, entry.mtime);
         }
@@ -311,6 +319,9 @@ impl<'a, W: Write> Packing<'a, W> {
             .map_err(|error| self.failed("open", &entry.path, error))?;
         let attributes = self.attributes(&fd, &entry.path)?;
         self.restore_owner(&mut entry, &attributes);
+        if attributes.owner.is_some() {
+            self.noted.insert(entry.path.clone(), (entry.uid, entry.gid));
+        }
         entry.xattrs = attributes.kept;
         self.write(&entry, &mut File::from(fd))
     }
