@@ -85,6 +85,20 @@ fn strangers_are_asked_who_they_are() {
 }
 
 #[test]
+fn behind_a_proxy_the_public_address_is_named() {
+    let spec = Spec(TestServer::with(|options| {
+        options.policy = Some(policy());
+        options.public_url = Some("https://registry.example/".parse().unwrap());
+    }));
+    for host in ["10.0.0.7:5000", "evil\"><"] {
+        let response = wire::ask(spec.address(), "GET", "/v2/acme/api/tags/list", &[("Host", host)], b"");
+        let expected = "Bearer realm=\"https://registry.example/token\",service=\"plimsoll registry\",\
+                        scope=\"repository:acme/api:pull\"";
+        assert_eq!(response.header("www-authenticate"), expected);
+    }
+}
+
+#[test]
 fn accounts_may_do_what_rules_say() {
     let spec = start();
     let (ann, bob) = (basic("ann", "secret"), basic("bob", "hunter2"));

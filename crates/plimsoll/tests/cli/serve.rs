@@ -79,6 +79,56 @@ fn a_cache_serves_what_another_registry_had() {
     assert!(seen.starts_with("exit code: 0"), "{seen}");
 }
 
+/// Answers one message after the other with 204 and hands them on, head and body.
+fn receiver() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, taken) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let (mut text, mut length) = (String::new(), 0);
+            while reader.read_line(&mut text).unwrap() > 2 {
+                let last = text.lines().last().unwrap().to_ascii_lowercase();
+                length = last.strip_prefix("content-length: ").map_or(length, |n| n.parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            sender.send(text + &String::from_utf8(body).unwrap()).unwrap();
+            reader.get_mut().write_all(b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n").unwrap();
+        }
+    });
+    (address, taken)
+}
+
+#[test]
+fn events_are_told() {
+    let (address, taken) = receiver();
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    let flags = format!("--webhook {address} --webhook-secret {} --webhook-only acme/*", secret.display());
+    let registry = Registry::start(&flags);
+    let scene = scene();
+    scene.see(&format!("copy local/base:1 {}/other:1", registry.address));
+    scene.see(&format!("copy local/base:1 {}/acme/api:main", registry.address));
+    let pushed = taken.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(pushed.to_ascii_lowercase().contains("webhook-signature: v1,"), "{pushed}");
+    assert!(pushed.contains(r#""type":"manifest.pushed""#) && pushed.contains("acme/api"), "{pushed}");
+    let moved = taken.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    assert!(moved.contains(r#""type":"tag.moved""#) && moved.contains(r#""tag":"main""#), "{moved}");
+
+    let see = |flags: &str| scene.see(&format!("serve registry {flags}"));
+    let unset = see("--webhook https://a.example/ --webhook-secret env:NOT_THERE");
+    assert!(unset.starts_with("exit code: 2") && unset.contains("NOT_THERE"), "{unset}");
+    let plain = see(&format!("--webhook http://a.example/?key=x --webhook-secret {}", secret.display()));
+    assert!(plain.starts_with("exit code: 2") && plain.contains("only https"), "{plain}");
+    assert!(!plain.contains("key=x"), "{plain}");
+    std::fs::write(&secret, "hunter2").unwrap();
+    let wrong = see(&format!("--webhook https://a.example/ --webhook-secret {}", secret.display()));
+    assert!(wrong.starts_with("exit code: 2") && !wrong.contains("hunter2"), "{wrong}");
+}
+
 #[test]
 fn a_cache_of_what_cannot_be_asked_is_refused() {
     let scene = Scene::new();

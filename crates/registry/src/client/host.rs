@@ -158,7 +158,17 @@ impl Host {
 
     /// Sends a request that is not for the registry itself, without its credentials.
     pub fn send_bare(&self, request: Builder, payload: &Payload) -> Result<Reply, Failure> {
-        self.dispatch(request, payload, Instant::now() + ANSWER_LIMIT)
+        self.send_bare_within(request, payload, Instant::now() + ANSWER_LIMIT)
+    }
+
+    /// The same, until `deadline`.
+    pub fn send_bare_within(
+        &self,
+        request: Builder,
+        payload: &Payload,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        self.dispatch(request, payload, deadline)
     }
 
     fn dispatch(&self, request: Builder, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {

@@ -9,6 +9,7 @@
 //! | `host` | one request: redirects, credentials, error answers |
 //! | `retry` | when it is made again |
 //! | `auth`, `token`, `credentials` | being let in |
+//! | `fetch`, `post` | one small document from or to any address |
 //! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
 //! | `certificates` | what is kept for single registries |
 //! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
@@ -33,6 +34,7 @@ mod host;
 mod list;
 mod manifest;
 mod payload;
+mod post;
 mod proxy;
 mod referrers;
 mod repository;
@@ -56,6 +58,7 @@ pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
 pub(crate) use failure::with_sources;
 pub use failure::{Failure, Limit};
+pub use post::PostFailure;
 pub use proxy::{InvalidProxy, ProxySettings};
 pub use repository::RemoteRepository;
 pub use retry::{Notice, NoticeSink, RetryPolicy};

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::collector;
 use super::outlet::{Outlet, Plain};
 use super::routes::{self, State};
+use super::{collector, webhook};
 
 /// How long requests under way get to end after the server was told to stop.
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
     let sweeper = tokio::spawn(sweep(state.clone()));
     let collector = tokio::spawn(collector::run(state.clone()));
+    let teller = state.hooks.clone().map(|hooks| tokio::spawn(webhook::run(hooks)));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -70,6 +71,9 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     drop(listener);
     sweeper.abort();
     collector.abort();
+    if let Some(teller) = teller {
+        teller.abort();
+    }
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
         tracing::warn!("requests were cut off because the server was stopped");

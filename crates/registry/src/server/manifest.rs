@@ -14,6 +14,7 @@ use super::body::Content;
 use super::refusal::{Refusal, placeless};
 use super::routes::{Answer, Question, State, algorithm};
 use super::shelf::Shelved;
+use super::webhook::{Announced, Happening};
 use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT, OCI_TAG};
 
 /// How many tags one request sets at most.
@@ -58,7 +59,12 @@ pub(super) async fn put(
     state.on_disk(|| {
         let size = document.descriptor().size;
         state.quotas.check(&state.repository(name), &document.digest(), size)?;
+        let told = announce(state, question, || {
+            let previous = |tag: &Tag| state.repository(name).resolve(tag).ok().map(|found| found.digest);
+            Happening::of_push(name, &document, &tags, previous)
+        });
         store(state, name, &tags, &document).map_err(|error| refused(error, &tags))?;
+        told.confirm();
         state.quotas.add(name, size);
         Ok::<_, Refusal>(())
     })?;
@@ -76,15 +82,24 @@ pub(super) async fn put(
 }
 
 /// Answers DELETE: of a tag alone, or of a manifest with all tags that point to it.
-pub(super) fn delete(state: &State, name: &Repository, wanted: &ManifestName) -> Answer {
+pub(super) fn delete(state: &State, question: &Question, name: &Repository, wanted: &ManifestName) -> Answer {
     let repository = state.repository(name);
     let deleted = state.on_disk(|| {
         let staying = staying_tag(state, name, &repository, wanted)?;
-        match (staying, wanted) {
-            (Some(tag), _) => Ok(Some(tag)),
-            (None, ManifestName::Tag(tag)) => repository.untag(tag).map(|()| None),
-            (None, ManifestName::Digest(digest)) => repository.delete_document(digest).map(|()| None),
+        if staying.is_some() {
+            return Ok(staying);
         }
+        // What is a cache of another registry only lets go of something that is still there.
+        let told = announce(state, question, || match name.registry().is_local() {
+            true => removed(name, &repository, wanted),
+            false => Vec::new(),
+        });
+        match wanted {
+            ManifestName::Tag(tag) => repository.untag(tag)?,
+            ManifestName::Digest(digest) => repository.delete_document(digest)?,
+        }
+        told.confirm();
+        Ok(None)
     });
     match deleted.map_err(unknown)? {
         None => {
@@ -95,6 +110,32 @@ pub(super) fn delete(state: &State, name: &Repository, wanted: &ManifestName) ->
             let message =
                 format!("tag {tag} is immutable, so neither it nor what it points to can be removed");
             Err(Refusal::new(StatusCode::CONFLICT, ErrorCode::Denied, message))
+        }
+    }
+}
+
+/// Writes down what is about to happen, where anybody wants to know.
+fn announce<'a>(
+    state: &'a State,
+    question: &Question,
+    happenings: impl FnOnce() -> Vec<Happening>,
+) -> Announced<'a> {
+    match &state.hooks {
+        Some(hooks) => hooks.announce(question.who(), &happenings()),
+        None => Announced::nothing(),
+    }
+}
+
+/// Returns what happens where a tag goes, or a manifest with its tags.
+fn removed(name: &Repository, repository: &LayoutRepository, wanted: &ManifestName) -> Vec<Happening> {
+    let target = |tag: &Tag| repository.resolve(tag).ok().map(|found| found.digest);
+    match wanted {
+        ManifestName::Tag(tag) => vec![Happening::of_untag(name, tag, target(tag))],
+        ManifestName::Digest(digest) => {
+            // A list that cannot be read fails the deletion itself a moment later.
+            let mut tags = repository.tags().unwrap_or_default();
+            tags.retain(|tag| target(tag) == Some(*digest));
+            Happening::of_removal(name, *digest, &tags)
         }
     }
 }

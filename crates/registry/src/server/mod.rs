@@ -12,6 +12,7 @@
 //! | `tls`, `certificate` | encryption |
 //! | `access`, `quota` | who may do what, and how much |
 //! | `proxy` | a cache of other registries |
+//! | `webhook` | events for other programs |
 //! | `collector` | garbage collection while it runs |
 //! | `metrics` | what is counted |
 //! | `routes` | which answer a request gets; the access log |
@@ -35,6 +36,7 @@ mod metrics;
 mod outlet;
 mod pattern;
 mod proxy;
+mod public_url;
 mod quota;
 mod referrers;
 mod refusal;
@@ -43,6 +45,7 @@ mod session;
 mod shelf;
 mod tls;
 mod upload;
+pub mod webhook;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -60,10 +63,12 @@ pub use collector::{Collection, CollectionReport, Keep};
 pub use immutable::Immutable;
 pub use pattern::Pattern;
 pub use proxy::{InvalidUpstream, ProxyOptions, ProxyReport, ProxyTrouble, Upstream};
+pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use quota::Quota;
 pub use tls::{InvalidTls, Tls};
 
 use routes::State;
+use webhook::{Hooks, WebhookError, WebhookOptions};
 
 /// How a server behaves.
 #[derive(Clone)]
@@ -80,10 +85,14 @@ pub struct ServerOptions {
     pub collection: Option<Collection>,
     /// Which other registries are cached.
     pub proxy: Option<ProxyOptions>,
+    /// Who is told of what happens.
+    pub webhooks: Option<WebhookOptions>,
     /// Whether `/metrics` is answered.
     pub metrics: bool,
     /// Who may do what; everybody may do everything where it is not said.
     pub policy: Option<Policy>,
+    /// How clients reach the server, where something stands before it.
+    pub public_url: Option<PublicUrl>,
     /// The certificate; plain HTTP where there is none.
     pub tls: Option<Tls>,
     /// Whether clients may change anything.
@@ -141,8 +150,10 @@ impl ServerOptions {
             quotas: Vec::new(),
             collection: None,
             proxy: None,
+            webhooks: None,
             metrics: false,
             policy: None,
+            public_url: None,
             tls: None,
             access: Access::ReadWrite,
             children: Children::SparseLayers,
@@ -166,6 +177,9 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// Events cannot be told.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The machine has no random numbers to make a key from.
     #[error("cannot make a key for tokens: the machine gave no random numbers")]
     Random,
@@ -194,7 +208,8 @@ impl Server {
             .build()
             .map_err(ServerError::Threads)?;
         let (stop, stopped) = watch::channel(false);
-        let state = Arc::new(State::new(options).map_err(|_| ServerError::Random)?);
+        let hooks = open_hooks(&options)?;
+        let state = Arc::new(State::new(options, hooks).map_err(|_| ServerError::Random)?);
         let serve = move || {
             runtime.block_on(listener::serve(listener, state, stopped));
             // Work on the store that a cut connection left behind is not waited for for ever.
@@ -203,6 +218,13 @@ impl Server {
         let thread = std::thread::Builder::new().name("registry-server".to_owned()).spawn(serve);
         Ok(ServerHandle { address, stop, thread: Some(thread.map_err(ServerError::Threads)?) })
     }
+}
+
+/// Reads which events wait to be told from an earlier run.
+fn open_hooks(options: &ServerOptions) -> Result<Option<Arc<Hooks>>, WebhookError> {
+    let Some(webhooks) = options.webhooks.clone() else { return Ok(None) };
+    let store = options.store.clone();
+    Ok(Some(Arc::new(Hooks::open(webhooks, |happening| happening.is_so(&store))?)))
 }
 
 /// A running server. Dropping it stops the server and waits for it.

@@ -22,6 +22,7 @@ use super::referrers::Referrers;
 use super::refusal::Refusal;
 use super::session::Sessions;
 use super::shelf::Shelf;
+use super::webhook::Hooks;
 use super::{Access, LogEntry, ServerOptions, answer, blob, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ErrorCode, query};
 
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub shelf: Shelf,
     pub quotas: Arc<Quotas>,
     pub proxy: Option<Arc<Proxy>>,
+    pub hooks: Option<Arc<Hooks>>,
     pub metrics: Metrics,
     /// How many requests bring content of blobs just now.
     pub uploading: AtomicUsize,
@@ -52,9 +54,13 @@ pub(super) struct Question {
 pub(super) type Answer = Result<Response<Content>, Refusal>;
 
 impl State {
-    pub fn new(options: ServerOptions) -> Result<Self, getrandom::Error> {
+    pub fn new(options: ServerOptions, hooks: Option<Arc<Hooks>>) -> Result<Self, getrandom::Error> {
         let scheme = if options.tls.is_some() { "https" } else { "http" };
-        let entry = options.policy.clone().map(|policy| Entry::new(policy, scheme)).transpose()?;
+        let entry = options
+            .policy
+            .clone()
+            .map(|policy| Entry::new(policy, scheme, options.public_url.clone()))
+            .transpose()?;
         let sessions = Sessions::new(options.session_lifetime);
         let quotas = Arc::new(Quotas::new(options.quotas.clone()));
         let proxy = options.proxy.clone().map(|proxy| Arc::new(Proxy::new(proxy, options.store.clone())));
@@ -64,6 +70,7 @@ impl State {
             shelf: Shelf::default(),
             quotas,
             proxy,
+            hooks,
             metrics: Metrics::default(),
             uploading: AtomicUsize::new(0),
             entry,
@@ -102,6 +109,11 @@ impl Question {
     /// Whether whoever asks may pull from a repository, whatever the request is for.
     pub fn may_pull_from(&self, repository: &Repository) -> bool {
         self.who.as_ref().is_none_or(|who| who.granted(repository.path()).has(Action::Pull))
+    }
+
+    /// Returns the name of whoever asks; empty where nobody was named.
+    pub fn who(&self) -> &str {
+        self.who.as_ref().map_or("", |who| who.name.as_str())
     }
 
     pub fn is_head(&self) -> bool {
@@ -168,6 +180,9 @@ fn metrics_text(state: &State) -> String {
     if let Some(proxy) = &state.proxy {
         proxy.counts.write(&mut text);
     }
+    if let Some(hooks) = &state.hooks {
+        hooks.write_metrics(&mut text);
+    }
     text
 }
 
@@ -228,7 +243,7 @@ async fn route(state: &State, question: &Question, body: Incoming) -> Answer {
         ("GET" | "HEAD", Endpoint::Referrers(name, digest)) => referrers::list(state, question, name, digest),
         ("GET" | "HEAD", Endpoint::Manifest(name, wanted)) => manifest::get(state, question, name, wanted),
         ("PUT", Endpoint::Manifest(name, wanted)) => manifest::put(state, question, name, wanted, body).await,
-        ("DELETE", Endpoint::Manifest(name, wanted)) => manifest::delete(state, name, wanted),
+        ("DELETE", Endpoint::Manifest(name, wanted)) => manifest::delete(state, question, name, wanted),
         ("GET" | "HEAD", Endpoint::Blob(name, digest)) => blob::get(state, question, name, digest),
         ("DELETE", Endpoint::Blob(name, digest)) => blob::delete(state, name, digest),
         ("POST", Endpoint::Uploads(name)) => upload::begin(state, question, name, body).await,

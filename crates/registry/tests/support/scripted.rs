@@ -85,9 +85,21 @@ pub struct Scripted {
 type Script = Arc<Mutex<dyn FnMut(&Asked) -> Act + Send>>;
 
 impl Scripted {
+    /// Starts a server whose `script` sees each request with its body.
+    pub fn start_after<A: Into<Act>>(script: impl FnMut(&Asked) -> A + Send + 'static) -> Self {
+        Self::start_with(script, true)
+    }
+
     /// Starts a server whose `script` sees the head of each request; its body is in the list of
     /// requests afterwards.
-    pub fn start<A: Into<Act>>(mut script: impl FnMut(&Asked) -> A + Send + 'static) -> Self {
+    pub fn start<A: Into<Act>>(script: impl FnMut(&Asked) -> A + Send + 'static) -> Self {
+        Self::start_with(script, false)
+    }
+
+    fn start_with<A: Into<Act>>(
+        mut script: impl FnMut(&Asked) -> A + Send + 'static,
+        with_body: bool,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -96,7 +108,7 @@ impl Scripted {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (script, log) = (script.clone(), log.clone());
-                std::thread::spawn(move || talk(stream, &script, &log));
+                std::thread::spawn(move || talk(stream, &script, &log, with_body));
             }
         });
         Self { address, asked }
@@ -128,20 +140,26 @@ impl Scripted {
 }
 
 /// Serves one connection until either side closes it.
-fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>) -> Option<()> {
+fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>, with_body: bool) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {
         let mut asked = read_head(&mut reader)?;
         let length: usize = asked.header("content-length").unwrap_or("0").parse().ok()?;
+        if with_body {
+            asked.body.resize(length, 0);
+            reader.read_exact(&mut asked.body).ok()?;
+        }
         let act = (script.lock().unwrap())(&asked);
         let wanted = match &act {
             Act::Answer(_) => length,
             Act::AnswerEarly(_) | Act::Hang => 0,
             Act::BreakAfter(count) => *count,
         };
-        asked.body.resize(wanted, 0);
-        reader.read_exact(&mut asked.body).ok()?;
+        if !with_body {
+            asked.body.resize(wanted, 0);
+            reader.read_exact(&mut asked.body).ok()?;
+        }
         let is_head = asked.method == "HEAD";
         log.lock().unwrap().push(asked);
         match act {

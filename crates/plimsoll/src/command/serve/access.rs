@@ -13,6 +13,7 @@ use registry::server::access::{
 use registry::server::{Immutable, Pattern, Quota, ServerOptions};
 use serde::Deserialize;
 
+use super::webhook::WebhookTable;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -36,6 +37,8 @@ struct AccessFile {
     issuers: Vec<IssuerTable>,
     #[serde(default, rename = "quota")]
     quotas: Vec<QuotaTable>,
+    #[serde(default, rename = "webhook")]
+    webhooks: Vec<WebhookTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,11 +83,11 @@ struct QuotaTable {
     size: ByteSize,
 }
 
-/// Puts what the access file says into the options.
+/// Puts what the access file says into the options, and returns whom it has told of events.
 ///
 /// # Errors
 /// The file, or one it names, cannot be read; a key or value in it is wrong.
-pub fn read(session: &Session, path: &Path, options: &mut ServerOptions) -> Result<(), Error> {
+pub fn read(session: &Session, path: &Path, options: &mut ServerOptions) -> Result<Vec<WebhookTable>, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::file("read", path, source))?;
     let wrong = |reason: String| Error::usage(format!("{}: {reason}", path.display()));
     let file: AccessFile = toml_edit::de::from_str(&text).map_err(|error| wrong(error.to_string()))?;
@@ -117,7 +120,7 @@ pub fn read(session: &Session, path: &Path, options: &mut ServerOptions) -> Resu
     }
     options.immutable.extend(file.immutable.iter().map(|text| Immutable::new(text)));
     options.policy = Some(policy);
-    Ok(())
+    Ok(file.webhooks)
 }
 
 /// Returns the policy under which every account of the file may do everything.

@@ -5,6 +5,7 @@ mod cache;
 mod collect;
 mod encryption;
 mod log;
+mod webhook;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use encryption::Encryption;
 use pipeline::configuration::{ByteSize, Timespan};
-use registry::server::{Access, Immutable, Server, ServerOptions};
+use registry::server::{Access, Immutable, PublicUrl, Server, ServerOptions};
 use serde::Serialize;
 use store::{Children, LayoutStore};
 
@@ -46,6 +47,7 @@ Examples:
   $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*'
   $ plimsoll serve registry --listen 0.0.0.0:5000 --htpasswd users --anonymous-pull --tls-self-signed registry.example
   $ plimsoll serve registry --proxy hub=docker.io --proxy ghcr=ghcr.io --collect-every 1h --proxy-size 50GiB
+  $ plimsoll serve registry --webhook https://ci.example/hooks --webhook-secret env:HOOK_SECRET
   $ plimsoll serve registry --listen 0.0.0.0:5000 --access access.toml --tls-certificate c.pem --tls-key k.pem"
 )]
 struct Registry {
@@ -71,6 +73,11 @@ struct Registry {
     encryption: Encryption,
     #[command(flatten)]
     cache: cache::Cache,
+    #[command(flatten)]
+    webhooks: webhook::Webhooks,
+    /// How clients reach this registry, where a proxy stands before it, such as https://registry.example
+    #[arg(long, value_name = "URL")]
+    public_url: Option<PublicUrl>,
     /// Removes content that no image needs, again and again after this time, such as 1h
     #[arg(long, value_name = "TIME")]
     collect_every: Option<Timespan>,
@@ -137,9 +144,15 @@ impl Registry {
     fn options(&self, session: &Session, store: LayoutStore) -> Result<ServerOptions, Error> {
         let mut options = ServerOptions::new(self.listen, store);
         options.immutable = self.immutable_tag.iter().map(|text| Immutable::new(text)).collect();
+        let folder = &session.environment.folder;
+        let (mut receivers, mut beside) = (Vec::new(), folder.clone());
         if let Some(path) = &self.access {
-            access::read(session, &session.environment.folder.join(path), &mut options)?;
+            let path = folder.join(path);
+            receivers = access::read(session, &path, &mut options)?;
+            beside = path.parent().unwrap_or(folder).to_owned();
         }
+        options.webhooks = self.webhooks.options(session, receivers, &beside)?;
+        options.public_url = self.public_url.clone();
         if let Some(path) = &self.htpasswd {
             let path = session.environment.folder.join(path);
             options.policy = Some(access::of_accounts(session, &path, self.anonymous_pull)?);

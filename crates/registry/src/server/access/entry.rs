@@ -19,6 +19,7 @@ use super::ticket::{Booth, LIFETIME_SECONDS};
 use crate::protocol::ErrorCode;
 use crate::server::answer;
 use crate::server::body::Content;
+use crate::server::public_url::PublicUrl;
 use crate::server::refusal::Refusal;
 
 /// Whom tokens are for, as challenges name it.
@@ -31,6 +32,7 @@ pub(in crate::server) struct Entry {
     policy: Policy,
     booth: Booth,
     scheme: &'static str,
+    public: Option<PublicUrl>,
     turn: Semaphore,
     waiting: AtomicUsize,
 }
@@ -50,17 +52,23 @@ pub(in crate::server) enum Want<'a> {
 struct Token<'a> {
     token: &'a str,
     access_token: &'a str,
+    // Counted from the answer on, whatever clock the client has: without the time of issue, which it
+    // would compare with its own.
     expires_in: i64,
-    issued_at: String,
 }
 
 impl Entry {
-    /// Returns the door of a server that clients reach by `scheme`.
-    pub fn new(policy: Policy, scheme: &'static str) -> Result<Self, getrandom::Error> {
+    /// Returns the door of a server that clients reach by `scheme` at the host they name, or at `public`.
+    pub fn new(
+        policy: Policy,
+        scheme: &'static str,
+        public: Option<PublicUrl>,
+    ) -> Result<Self, getrandom::Error> {
         Ok(Self {
             policy,
             booth: Booth::new()?,
             scheme,
+            public,
             turn: Semaphore::new(1),
             waiting: AtomicUsize::new(0),
         })
@@ -107,12 +115,7 @@ impl Entry {
     pub fn ticket<'a>(&self, who: &Principal, scopes: impl Iterator<Item = &'a str>) -> Response<Content> {
         let now = (self.policy.now)();
         let token = self.booth.issue(who, scopes, now.as_second());
-        let token = Token {
-            token: &token,
-            access_token: &token,
-            expires_in: LIFETIME_SECONDS,
-            issued_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        };
+        let token = Token { token: &token, access_token: &token, expires_in: LIFETIME_SECONDS };
         answer::with(answer::list(&token), CACHE_CONTROL, "no-store")
     }
 
@@ -170,11 +173,15 @@ impl Entry {
     /// Returns the refusal that tells a client how to show who it is.
     fn challenge(&self, head: &Parts, want: Want<'_>, message: &str, error: Option<&str>) -> Refusal {
         let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_host(host));
-        let mut challenge = match host {
-            Some(host) => format!("Bearer realm=\"{}://{host}/token\",service=\"{SERVICE}\"", self.scheme),
+        let here = match &self.public {
+            Some(public) => Some(public.to_string()),
+            None => host.map(|host| format!("{}://{host}", self.scheme)),
+        };
+        let mut challenge = match &here {
+            Some(here) => format!("Bearer realm=\"{here}/token\",service=\"{SERVICE}\""),
             None => "Basic realm=\"plimsoll registry\"".to_owned(),
         };
-        if let (Some(_), Want::Action(action, repository)) = (host, want) {
+        if let (Some(_), Want::Action(action, repository)) = (&here, want) {
             let words = match action {
                 Action::Pull => "pull",
                 Action::Push => "pull,push",

@@ -16,6 +16,8 @@ const SKEW_SECONDS: i64 = 60;
 const KEYS_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// How long is waited before keys are asked for again because a token is signed by none of them.
 const KEYS_PAUSE: Duration = Duration::from_secs(30);
+/// How long keys count while new ones cannot be had.
+const KEYS_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Key sets larger than this are not read.
 const MAX_KEYS_BYTES: usize = 1 << 20;
 
@@ -28,7 +30,15 @@ pub struct Issuer {
     audience: String,
     rules: Vec<IssuerRule>,
     source: KeySource,
-    keys: Mutex<Option<(Arc<KeySet>, Instant)>>,
+    keys: Mutex<Option<Known>>,
+}
+
+/// Keys that were read.
+struct Known {
+    keys: Arc<KeySet>,
+    read: Instant,
+    /// When they were asked for last, also in vain.
+    asked: Instant,
 }
 
 /// What jobs may do whose token has these claims.
@@ -129,18 +139,33 @@ impl Issuer {
     fn keys(&self, lifetime: Duration) -> Result<Arc<KeySet>, String> {
         let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {
-            Some((keys, since)) if since.elapsed() < lifetime => return Ok(keys.clone()),
+            Some(known) if known.asked.elapsed() < lifetime => return Ok(known.keys.clone()),
             _ => {}
         }
+        let asked = Instant::now();
+        match (self.read_keys(), &mut *known) {
+            (Ok(keys), known) => {
+                *known = Some(Known { keys: keys.clone(), read: asked, asked });
+                Ok(keys)
+            }
+            (Err(reason), Some(known)) if known.read.elapsed() < KEYS_PATIENCE => {
+                tracing::warn!(%reason, issuer = %self.address, "the keys of before count on");
+                // Not for every token anew, but sooner than keys that are all right.
+                known.asked = asked.checked_sub(KEYS_LIFETIME - KEYS_PAUSE).unwrap_or(asked);
+                Ok(known.keys.clone())
+            }
+            (Err(reason), _) => Err(reason),
+        }
+    }
+
+    fn read_keys(&self) -> Result<Arc<KeySet>, String> {
         let raw = (self.source)()?;
         if raw.len() > MAX_KEYS_BYTES {
             return Err(format!("the keys of {} are larger than {MAX_KEYS_BYTES} bytes", self.address));
         }
         let keys: KeySet = serde_json::from_slice(&raw)
             .map_err(|error| format!("the keys of {} cannot be read: {error}", self.address))?;
-        let keys = Arc::new(keys);
-        *known = Some((keys.clone(), Instant::now()));
-        Ok(keys)
+        Ok(Arc::new(keys))
     }
 }
 

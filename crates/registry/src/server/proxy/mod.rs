@@ -240,7 +240,7 @@ pub(super) async fn route(
             lists::referrers(state, question, proxy, upstream, digest).await
         }
         // Whoever may delete here lets go of what is kept; it comes back when it is asked for.
-        ("DELETE", Endpoint::Manifest(_, wanted)) => manifest::delete(state, upstream, wanted),
+        ("DELETE", Endpoint::Manifest(_, wanted)) => manifest::delete(state, question, upstream, wanted),
         ("DELETE", Endpoint::Blob(_, digest)) => blob::delete(state, upstream, digest),
         (method, _) => {
             let message = format!(

@@ -190,3 +190,35 @@ fn rsa_signatures_of_openssl() {
     let signature = openssl(&["dgst", "-sha256", "-sign", "key.pem", "signed"]).unwrap();
     issuer.admit(&format!("{signed}.{}", BASE64.encode(&signature)), NOW).unwrap();
 }
+
+#[test]
+fn keys_count_on_while_new_ones_cannot_be_had() {
+    let host = Host::new();
+    let (raw, count) = (host.keys("1"), Arc::new(AtomicUsize::new(0)));
+    let asked = count.clone();
+    let source: KeySource = Arc::new(move || match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Ok(raw.clone()),
+        1 => Err("nobody answers".to_owned()),
+        _ => Ok(b"<html>".to_vec()),
+    });
+    let rules = vec![rule(&[("repository", "Acme/*")], &["{repository}"], "push")];
+    let issuer = Issuer::new("https://ci.example", "registry.example", rules, source).unwrap();
+    for _ in 0..3 {
+        assert_eq!(issuer.keys(Duration::ZERO).map(|_| ()), Ok(()));
+        assert!(issuer.admit(&host.token(&claims(|_| {})), NOW).is_ok());
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 3, "a source that fails is not asked for every token");
+}
+
+#[test]
+fn clocks_may_be_a_minute_apart() {
+    let host = Host::new();
+    let raw = host.keys("1");
+    let rules = vec![rule(&[("repository", "Acme/*")], &["{repository}"], "push")];
+    let source: KeySource = Arc::new(move || Ok(raw.clone()));
+    let issuer = Issuer::new("https://ci.example", "registry.example", rules, source).unwrap();
+    let admitted = |now: i64| issuer.admit(&host.token(&claims(|_| {})), now).is_ok();
+    // Its time runs from NOW - 10 to NOW + 300.
+    let times = [NOW - 71, NOW - 70, NOW + 359, NOW + 360];
+    assert_eq!(times.map(admitted), [false, true, true, false]);
+}
