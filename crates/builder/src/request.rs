@@ -303,11 +303,11 @@ pub enum BuildEvent {
         /// Its line in the Dockerfile.
         line: u32,
     },
-    /// A step runs because its result is not known; told where the request asks for explanations.
-    StepMissed {
+    /// Why a step runs, or which cache elsewhere knew it; told where the request asks for explanations.
+    StepExplained {
         /// Which.
         number: u32,
-        /// What it depends on that changed, for people.
+        /// What it depends on that changed, or the cache, for people.
         reason: String,
     },
     /// A running step printed something; not necessarily whole lines.

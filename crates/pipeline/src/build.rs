@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use builder::cache::Used;
 use builder::{BaseNote, BuildError, BuildEvent, BuildOptions, BuildRequest, Built, StepSource};
 use oci::{Annotations, Descriptor, Digest, Document, ImageIndex, Platform, annotations};
 use store::{ImageStore, LayoutRepository, StoreError};
 
 use crate::bases::PlanBases;
-use crate::configuration::{AnnotationLevel, Name, Secret};
+use crate::caches::{self, CacheUse, ServiceCaches};
+use crate::configuration::{AnnotationLevel, Cache, Name, Secret};
 use crate::event::CommitId;
 use crate::image::{Image, ImageError};
 use crate::ledger::{PlatformRecord, ServiceRecord, Status, Steps};
@@ -30,6 +32,8 @@ pub struct ServiceOutcome {
     pub record: ServiceRecord,
     /// The manifest or index, in the local store; `None` where there is none.
     pub image: Option<Document>,
+    /// What of it can be cached elsewhere; `None` where it was not built.
+    pub cache: Option<CacheUse>,
     /// Why it failed.
     pub error: Option<ServiceError>,
 }
@@ -81,6 +85,8 @@ pub struct BuildChoices {
     pub source_date_epoch: Option<i64>,
     /// Secrets and whatever else builds may use, over what the configuration says.
     pub options: BuildOptions,
+    /// Caches outside this machine.
+    pub cache: Cache,
 }
 
 /// Builds, or finds, the images of all services of the plan. Every service of the plan is in the result.
@@ -123,6 +129,7 @@ struct Made {
     steps: Steps,
     status: Status,
     built_from: Option<CommitId>,
+    cache: Option<CacheUse>,
 }
 
 impl Builds<'_> {
@@ -195,7 +202,8 @@ impl Builds<'_> {
             record.steps = made.steps;
             record.built_from.clone_from(&made.built_from);
         }
-        ServiceOutcome { record, image: made.map(|made| made.image), error }
+        let (image, cache) = made.map(|made| (made.image, made.cache)).unzip();
+        ServiceOutcome { record, image, cache: cache.flatten(), error }
     }
 
     /// Takes the last image; where that is gone, from here and from its registry, it is made again.
@@ -233,7 +241,14 @@ impl Builds<'_> {
         let platforms = platforms_of(&local, &image)?;
         let revision = Image::open(&local, &image, None)?.revision();
         let built_from = revision.and_then(|revision| revision.parse().ok());
-        Ok(Made { image, platforms, steps: Steps::default(), status: Status::Promoted, built_from })
+        Ok(Made {
+            image,
+            platforms,
+            steps: Steps::default(),
+            status: Status::Promoted,
+            built_from,
+            cache: None,
+        })
     }
 
     fn build(
@@ -248,14 +263,19 @@ impl Builds<'_> {
         let _lock = local.store().lock_shared()?;
         let mut steps = Steps::default();
         let mut children = Vec::new();
+        let caches = ServiceCaches::plan(&self.choices.cache, &self.plan.event, name, &service.image);
+        let tiers = if self.choices.no_cache { None } else { caches::open(&caches, self.tools)? };
+        let mut cache = CacheUse { caches, used: Used::default() };
         for platform in &service.platforms {
-            let request = self.request(service, &platform.0)?;
+            let mut request = self.request(service, &platform.0)?;
+            request.options.tiers.clone_from(&tiers);
             let watch = Watch::new(name.clone(), &platform.0, Box::new(self.tools.observer));
             let built = self.tools.engine.build(&request, &bases, &|event| watch.take(event));
             let built = built.inspect_err(|error| watch.failed(error))?;
             local.put_document(&built.manifest)?;
             steps.total += built.steps.total;
             steps.cached += built.steps.cached;
+            cache.used.add(built.used.clone());
             children.push((platform.clone(), built));
         }
         let image = self.assemble(service, &children);
@@ -265,7 +285,7 @@ impl Builds<'_> {
         };
         let status = if steps.cached == steps.total { Status::Cached } else { Status::Built };
         let platforms = children.iter().map(record).collect();
-        Ok(Made { image, platforms, steps, status, built_from: None })
+        Ok(Made { image, platforms, steps, status, built_from: None, cache: Some(cache) })
     }
 
     fn assemble(&self, service: &PlannedService, children: &[(Text<Platform>, Built)]) -> Document {
@@ -402,7 +422,7 @@ impl<'a> Watch<'a> {
                 tell(Progress::StepStarted(step.clone()));
                 state.running.insert(number, (step, Instant::now(), Vec::new()));
             }
-            BuildEvent::StepMissed { number, reason } => {
+            BuildEvent::StepExplained { number, reason } => {
                 let Some((step, ..)) = state.running.get(&number) else { return };
                 let (service, of, instruction) = (&self.service, step.of, &step.instruction);
                 tell(Progress::Note { message: format!("{service} {number}/{of} {instruction}: {reason}") });

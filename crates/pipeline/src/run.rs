@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use oci::Pinned;
 
 use crate::build::{self, BuildChoices, OnFailure, ServiceError, ServiceOutcome};
+use crate::caches;
 use crate::configuration::{Configuration, Name, Suite};
 use crate::daemon::Daemon;
 use crate::handover::{self, Form, HandoverError};
@@ -42,6 +43,8 @@ pub struct RunReport {
     pub suites: BTreeMap<Name, SuiteOutcome>,
     /// Why moving tags stayed where they were; `None` where they moved or there are none.
     pub tags_held: Option<String>,
+    /// Caches that were not written, where that is an error.
+    pub not_cached: Vec<String>,
 }
 
 impl RunReport {
@@ -50,6 +53,7 @@ impl RunReport {
         self.failed.is_empty()
             && self.not_pushed.is_empty()
             && self.not_handed_over.is_none()
+            && self.not_cached.is_empty()
             && self.failed_suites().next().is_none()
     }
 
@@ -80,6 +84,7 @@ pub fn run(
         not_handed_over: None,
         suites: BTreeMap::new(),
         tags_held: None,
+        not_cached: Vec::new(),
     };
     let stops = choices.build.on_failure == OnFailure::Stop;
     let any_failed = outcomes.values().any(|outcome| outcome.error.is_some());
@@ -90,6 +95,9 @@ pub fn run(
         report.not_handed_over = archives.err();
         stage(tools, Stage::Push, || push_images(plan, &mut outcomes, tools, &mut report));
     }
+    // Beside the suites: what was pushed needs not be sent again.
+    let is_pushed = goes_on && plan.push == PushPlan::Registry && report.not_pushed.is_empty();
+    let writing = caches::start(plan, &outcomes, is_pushed, tools);
     if goes_on && choices.suites && report.not_pushed.is_empty() {
         let images = images(&outcomes);
         let suites = wanted_suites(plan, configuration);
@@ -101,6 +109,8 @@ pub fn run(
         Some(reason) => Some(reason),
         None => stage(tools, Stage::Tags, || finish_tags(plan, &mut outcomes, tools, &mut report)),
     };
+    let cache = &choices.build.cache;
+    report.not_cached = caches::report(&writing.wait(cache.wait.0), cache.on_error, tools);
     close(report, outcomes)
 }
 

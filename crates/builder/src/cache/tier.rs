@@ -6,13 +6,17 @@
 use std::fmt;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use oci::{Descriptor, Document, Repository, Tag};
 use store::{ImageStore, StoreError};
 
 use super::artifact::{CACHE_TYPE, CacheArtifact, MAX_CONFIG_BYTES};
+
+/// How long a build waits for a cache to say what it has: running the steps may be quicker.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cache outside this machine.
 #[derive(Clone)]
@@ -64,7 +68,7 @@ pub struct Tiers {
 
 struct Asked {
     tier: Tier,
-    thread: Mutex<Option<JoinHandle<Result<Found, StoreError>>>>,
+    coming: Mutex<Option<Receiver<Result<Found, StoreError>>>>,
     answer: OnceLock<Result<Found, StoreError>>,
     /// Whether somebody has taken note of the answer.
     told: AtomicBool,
@@ -93,8 +97,11 @@ impl Tier {
         }
     }
 
-    /// Returns the manifest that the tier's name leads to.
-    pub(crate) fn document(&self) -> Result<Option<Document>, StoreError> {
+    /// Returns the manifest that the tier's name leads to; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn document(&self) -> Result<Option<Document>, StoreError> {
         let (TierName::Tag(tag) | TierName::Attached(tag)) = &self.name;
         let Some(named) = absent_is_none(self.store.resolve(tag))? else { return Ok(None) };
         let digest = match &self.name {
@@ -144,9 +151,11 @@ impl Tiers {
     pub fn start(tiers: Vec<Tier>, on_error: OnCacheError) -> Self {
         let ask = |tier: Tier| {
             let reader = tier.clone();
-            let thread = std::thread::spawn(move || reader.read());
-            let (thread, answer, told) = (Mutex::new(Some(thread)), OnceLock::new(), AtomicBool::new(false));
-            Asked { tier, thread, answer, told }
+            let (sender, coming) = mpsc::channel();
+            // Who asked may have given up.
+            std::thread::spawn(move || drop(sender.send(reader.read())));
+            let (answer, told) = (OnceLock::new(), AtomicBool::new(false));
+            Asked { tier, coming: Mutex::new(Some(coming)), answer, told }
         };
         Self { tiers: tiers.into_iter().map(ask).collect(), on_error }
     }
@@ -163,15 +172,13 @@ impl Tiers {
 impl Asked {
     fn answer(&self) -> &Result<Found, StoreError> {
         self.answer.get_or_init(|| {
-            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match thread.map(JoinHandle::join) {
-                Some(Ok(answer)) => answer,
-                // A defect of a store must not take the build with it.
-                Some(Err(_)) | None => Err(StoreError::Corrupt {
-                    what: format!("the cache {}", self.tier.label),
-                    reason: "reading it ended in a defect of this program".to_owned(),
-                }),
-            }
+            let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let answer = coming.map(|coming| coming.recv_timeout(PATIENCE));
+            answer.and_then(Result::ok).unwrap_or_else(|| {
+                let source = format!("no answer within {} s", PATIENCE.as_secs()).into();
+                let what = format!("the cache {}", self.tier.label);
+                Err(StoreError::Unreachable { action: "read", what, transient: true, source })
+            })
         })
     }
 }

@@ -168,7 +168,7 @@ impl<'a> StageRun<'a> {
                 true => "the cache is not to be used".to_owned(),
                 false => explain::reason(key.inputs(), places.get(&place).as_ref()),
             };
-            (self.build.observer)(BuildEvent::StepMissed { number: step.number, reason });
+            (self.build.observer)(BuildEvent::StepExplained { number: step.number, reason });
         }
         // Nothing but the next explanation depends on it.
         let _ = places.put(&place, key.inputs());
@@ -230,6 +230,10 @@ impl<'a> StageRun<'a> {
         });
         let started = Instant::now();
         let outcome = work(self, &step).map_err(|error| error.at(&step.location))?;
+        if let (true, StepSource::Cache(cache)) = (self.build.request.explain, &outcome.source) {
+            let reason = format!("known in {cache}");
+            (self.build.observer)(BuildEvent::StepExplained { number: step.number, reason });
+        }
         self.build.count(outcome.source.is_known());
         (self.build.observer)(BuildEvent::StepFinished {
             number: step.number,

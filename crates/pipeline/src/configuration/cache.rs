@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::values::Timespan;
 use crate::identity::template::Template;
 
 /// Build caches outside this machine, in the order they are asked.
@@ -18,19 +20,23 @@ pub struct Cache {
     pub write: Vec<CachePlace>,
     /// What an unreachable cache does.
     pub on_error: OnError,
+    /// How long the end of a run waits for caches to be written.
+    pub wait: Timespan,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { read: Vec::new(), write: Vec::new(), on_error: OnError::Warn }
+        let wait = Timespan(Duration::from_mins(2));
+        Self { read: Vec::new(), write: Vec::new(), on_error: OnError::Warn, wait }
     }
 }
 
 /// What an unreachable cache does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
     /// A warning; the step is run.
+    #[default]
     Warn,
     /// The run fails.
     Fail,

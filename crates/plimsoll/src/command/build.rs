@@ -17,7 +17,7 @@ use builder::{
 use layer::Settings;
 use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
 use pipeline::build::{self, BuildChoices, OnFailure};
-use pipeline::configuration::Name;
+use pipeline::configuration::{Cache, Name};
 use pipeline::ledger::Status;
 use pipeline::place::{Place, Places};
 use pipeline::progress::Progress;
@@ -142,7 +142,11 @@ impl Arguments {
         let workbench = Workbench::open_with(session, asked)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
-        let outcomes = build::build(&plan, &tools, self.choices(session)?);
+        let cache = project.configuration.defaults.cache.clone();
+        let (wait, on_error) = (cache.wait.0, cache.on_error);
+        let outcomes = build::build(&plan, &tools, self.choices(session, cache)?);
+        let written = pipeline::caches::start(&plan, &outcomes, false, &tools).wait(wait);
+        let not_cached = pipeline::caches::report(&written, on_error, &tools);
         workbench.tell_timings(session, self.timings.as_deref())?;
         let mut codes = Vec::new();
         for (name, outcome) in &outcomes {
@@ -162,7 +166,11 @@ impl Arguments {
             (name.to_string(), image)
         };
         self.answer(session, outcomes.iter().map(image).collect())?;
+        for message in &not_cached {
+            session.ui.problem(message);
+        }
         match &codes[..] {
+            [] if !not_cached.is_empty() => Err(Error::Reported(Code::Remote)),
             [] => Ok(()),
             [first, ..] if codes.len() == outcomes.len() => Err(Error::Reported(*first)),
             _ => Err(Error::Reported(Code::Partly)),
@@ -318,7 +326,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    fn choices(&self, session: &Session) -> Result<BuildChoices, Error> {
+    fn choices(&self, session: &Session, cache: Cache) -> Result<BuildChoices, Error> {
         Ok(BuildChoices {
             on_failure: OnFailure::Continue,
             no_cache: self.no_cache,
@@ -326,6 +334,7 @@ impl Arguments {
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
             options: self.build_options(session)?,
+            cache,
         })
     }
 }

@@ -1,11 +1,14 @@
 //! `cache`: what builds keep for the next ones, and how much of it may stay.
 
+mod elsewhere;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
 use builder::cache::{Budget, CachedLayer, GRACE, PrunePlan};
 use oci::Digest;
+use pipeline::caches::CacheName;
 use pipeline::configuration::Timespan;
 use serde::Serialize;
 
@@ -19,6 +22,7 @@ use crate::workbench;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ plimsoll cache ls
+  $ plimsoll cache ls registry:ghcr.io/acme/api:cache
   $ plimsoll cache prune --max-age 14d --max-size 20GiB
   $ plimsoll cache prune --all --dry-run")]
 pub struct Arguments {
@@ -30,6 +34,7 @@ pub struct Arguments {
 enum Action {
     Ls(List),
     Prune(Prune),
+    Rm(Remove),
 }
 
 /// Lists the layers that steps gave, the one used last first
@@ -39,9 +44,29 @@ enum Action {
 
 Examples:
   $ plimsoll cache ls
+  $ plimsoll cache ls registry:ghcr.io/acme/api:cache
   $ plimsoll cache ls --format json | jq '.total_bytes'"
 )]
-struct List {}
+struct List {
+    /// A cache outside this machine: registry:REF, image:REF or local:FOLDER [default: the local store's]
+    #[arg(value_name = "CACHE")]
+    cache: Option<CacheName>,
+}
+
+/// Removes a cache outside this machine by its name
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The name goes at once; the bytes are the registry's to collect, as far as no image needs them.
+
+Examples:
+  $ plimsoll cache rm registry:ghcr.io/acme/api:cache
+  $ plimsoll cache rm local:/var/cache/api --dry-run"
+)]
+struct Remove {
+    /// The cache: registry:REF, image:REF or local:FOLDER
+    #[arg(value_name = "CACHE")]
+    cache: CacheName,
+}
 
 /// Removes what is too old or too much, and content that nothing names
 #[derive(Debug, clap::Args)]
@@ -98,7 +123,9 @@ impl Arguments {
     /// Lists or prunes.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match &self.action {
-            Action::Ls(_) => list(session),
+            Action::Ls(List { cache: Some(cache) }) => elsewhere::list(session, cache),
+            Action::Ls(List { cache: None }) => list(session),
+            Action::Rm(Remove { cache }) => elsewhere::remove(session, cache),
             Action::Prune(prune) => prune.run(session),
         }
     }

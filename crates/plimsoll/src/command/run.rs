@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use layer::Settings;
 use pipeline::build::{BuildChoices, OnFailure};
-use pipeline::configuration::Name;
+use pipeline::configuration::{Cache, Name};
 use pipeline::forge::{Annotation, Forge, Level, Outputs};
 use pipeline::ledger::{Ledger, ServiceRecord, Status, SuiteStatus};
 use pipeline::plan::{Plan, PushPlan};
@@ -118,12 +118,13 @@ impl Arguments {
         let before = Ledger::read(&project::ledger_path(session)).ok();
         let wants_daemon = plan.suites.values().any(|suite| suite.needs_daemon) && !self.no_suites;
         let daemon = if wants_daemon { workbench::daemon(session)? } else { None };
-        let choices = RunChoices { build: self.choices(session)?, suites: !self.no_suites };
         let configuration = &project.configuration;
+        let build = self.choices(session, configuration.defaults.cache.clone())?;
+        let choices = RunChoices { build, suites: !self.no_suites };
         Ok(run::run(plan, configuration, before.as_ref(), daemon.as_ref(), &tools, choices))
     }
 
-    fn choices(&self, session: &Session) -> Result<BuildChoices, Error> {
+    fn choices(&self, session: &Session, cache: Cache) -> Result<BuildChoices, Error> {
         Ok(BuildChoices {
             on_failure: if self.fail_fast { OnFailure::Stop } else { OnFailure::Continue },
             no_cache: self.no_cache,
@@ -134,6 +135,7 @@ impl Arguments {
                 fetch: Some(workbench::fetcher(session)?),
                 ..builder::BuildOptions::default()
             },
+            cache,
         })
     }
 }
@@ -291,6 +293,10 @@ fn conclude(session: &Session, report: &RunReport) -> Code {
         let log = outcome.record.log.as_ref().map(|log| format!(", see {}", log.display()));
         ui.problem(&format!("suite {name}: {reason}{}", log.unwrap_or_default()));
         codes.push(Code::Failed);
+    }
+    for message in &report.not_cached {
+        ui.problem(message);
+        codes.push(Code::Remote);
     }
     if let Some(reason) = &report.tags_held {
         ui.warn(format_args!("no moving tag was moved: {reason}"));

@@ -232,6 +232,7 @@ pub fn tell(session: &Session, label: &str, written: Written, on_error: OnCacheE
             quantity::size(exported.bytes_moved)
         )),
         Written::Failed(error) => complain(session, on_error, &not_written(label), &error)?,
+        Written::NotOpened(error) => complain(session, on_error, &not_written(label), error.as_ref())?,
         Written::GivenUp => {
             let late = std::io::Error::other("it took too long");
             complain(session, on_error, &not_written(label), &late)?;

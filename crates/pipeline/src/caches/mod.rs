@@ -8,19 +8,30 @@
 //! | `image:REPOSITORY[:TAG]` | the repository | what refers to the image with the tag, `latest` where none is given |
 //! | `ci:NAME`, `s3:NAME` | not yet | |
 
+mod places;
+mod service;
+mod writing;
+
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
 
-use builder::cache::{Limits, Tier, TierName, Used};
-use builder::{Exported, Exporter};
-use oci::{Descriptor, Reference, Repository, Tag};
+use builder::cache::{Tier, TierName};
+use oci::{Reference, Repository, Tag};
 use store::{ImageStore, OciFolder, StoreError};
 
-use crate::configuration::CacheKind;
+use crate::configuration::{CacheKind, CachePlace, InvalidCachePlace};
+use crate::identity::template::Nothing;
 use crate::place::{PlaceError, Places};
+
+pub use places::ServiceCaches;
+pub(crate) use service::open;
+pub use service::{CacheUse, ServiceWriting, WrittenCache, report, start};
+pub use writing::{CacheWrite, CacheWriting, Written, write};
+
+/// Longest name of a place, in bytes.
+const MAX_NAME: usize = 1024;
 
 /// A cache by its kind and name, fields filled in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +54,20 @@ pub enum CacheAccess {
 impl fmt::Display for CacheName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind.word(), self.name)
+    }
+}
+
+impl FromStr for CacheName {
+    type Err = InvalidCachePlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCachePlace> {
+        let CachePlace { kind, name } = text.parse()?;
+        let invalid = |reason| InvalidCachePlace { text: text.chars().take(100).collect(), reason };
+        if let Some(field) = name.fields().next() {
+            return Err(invalid(format!("{{{field}}} is for the configuration")));
+        }
+        let name = name.render(MAX_NAME, |_| Ok(String::new()));
+        Ok(Self { kind, name: name.map_err(|Nothing(reason)| invalid(reason))? })
     }
 }
 
@@ -127,61 +152,18 @@ fn cache_tag() -> Tag {
     "cache".parse().expect("a literal tag of the grammar")
 }
 
-/// What is to be written to one cache.
-pub struct CacheWrite {
-    /// The cache.
-    pub tier: Tier,
-    /// What builds used, each with the name of its scope.
-    pub used: Vec<(String, Used)>,
-    /// The image that a cache is attached to.
-    pub subject: Option<Descriptor>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How writing to a cache ended.
-#[derive(Debug)]
-pub enum Written {
-    /// The cache has it; `None` where nothing was new.
-    Done(Option<Exported>),
-    /// It failed, and the cache is what it was.
-    Failed(StoreError),
-    /// It was not done when the time was over, and was given up.
-    GivenUp,
-}
-
-/// Caches that are being written.
-pub struct CacheWriting {
-    labels: Vec<String>,
-    outcomes: Receiver<(usize, Result<Option<Exported>, StoreError>)>,
-}
-
-/// Starts to write, each cache on a thread of its own; the threads go with the process.
-pub fn write(exporter: &Exporter, writes: Vec<CacheWrite>, limits: Limits) -> CacheWriting {
-    let (sender, outcomes) = mpsc::channel();
-    let labels = writes.iter().map(|write| write.tier.label.clone()).collect();
-    for (number, write) in writes.into_iter().enumerate() {
-        let (sender, exporter) = (sender.clone(), exporter.clone());
-        std::thread::spawn(move || {
-            let outcome = exporter.write(&write.tier, &write.used, write.subject.as_ref(), limits);
-            // Who waited may have given up.
-            let _ = sender.send((number, outcome));
-        });
-    }
-    CacheWriting { labels, outcomes }
-}
-
-impl CacheWriting {
-    /// Waits until all is written, at most for `budget`, and returns how each ended, by the cache's name.
-    pub fn wait(self, budget: Duration) -> Vec<(String, Written)> {
-        let end = Instant::now() + budget;
-        let mut results: Vec<Written> = self.labels.iter().map(|_| Written::GivenUp).collect();
-        for _ in 0..results.len() {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.outcomes.recv_timeout(left) {
-                Ok((number, Ok(exported))) => results[number] = Written::Done(exported),
-                Ok((number, Err(error))) => results[number] = Written::Failed(error),
-                Err(_) => break,
-            }
+    #[test]
+    fn names_are_places_without_fields() {
+        for text in ["registry:ghcr.io/a/b:cache", "local:/var/cache", "image:ghcr.io/a/b:1"] {
+            assert_eq!(text.parse::<CacheName>().unwrap().to_string(), text);
         }
-        self.labels.into_iter().zip(results).collect()
+        for (text, reason) in [("registry:{image}", "for the configuration"), ("x:y", "expected ci:")] {
+            let error = text.parse::<CacheName>().unwrap_err();
+            assert!(error.reason.contains(reason), "{error}");
+        }
     }
 }
