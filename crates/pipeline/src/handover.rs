@@ -215,9 +215,22 @@ pub fn get(
     });
     match from_archive {
         Ok(()) => return Ok(Found::Archive(path)),
-        Err(error) => tried.push(format!("{}: {}", path.display(), chain_of(&error))),
+        Err(error) => {
+            let thin = if is_thin(&path, image.digest(), tools) {
+                " (it was left out of the thin archive, so the registry must have it)"
+            } else {
+                ""
+            };
+            tried.push(format!("{}: {}{thin}", path.display(), chain_of(&error)));
+        }
     }
     Err(HandoverError::Nowhere { service: service.clone(), image, tried })
+}
+
+/// Whether an archive has the image without some of its content, as thin ones do.
+fn is_thin(path: &Path, digest: Digest, tools: &Tools<'_>) -> bool {
+    let Ok(archive) = ArchiveStore::open(path, tools.store.root()) else { return false };
+    archive.document(&digest).is_ok() && matches!(is_complete(&archive, digest), Ok(false))
 }
 
 /// Proves that the image of a service is to be had and was built from `expected`; returns it.

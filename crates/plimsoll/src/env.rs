@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use registry::client::{Clock, ProxySettings};
+use registry::client::{Clock, ProxySettings, RouteSettings};
 
 use crate::error::Error;
 
@@ -119,12 +119,37 @@ impl Environment {
     ///
     /// Source: containers-certs.d(5); Docker's manual, "Use custom certificates".
     pub fn certificate_folders(&self) -> Vec<PathBuf> {
-        let config = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
-        let config = config.or_else(|| self.home().map(|home| home.join(".config")));
-        let own = config
+        let own = self
+            .config_folder()
             .into_iter()
             .flat_map(|folder| [folder.join("containers/certs.d"), folder.join("docker/certs.d")]);
         own.chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from)).collect()
+    }
+
+    /// Returns the files that name mirrors: containerd's, the user's own first, and Podman's, of which
+    /// the user's own takes the place of the machine's.
+    ///
+    /// Source: containerd, docs/hosts.md; containers-registries.conf(5), "FILES".
+    pub fn routes(&self) -> RouteSettings {
+        let config = self.config_folder();
+        let own = |name: &str| config.iter().map(|folder| folder.join(name)).collect::<Vec<_>>();
+        let mut hosts_folders = own("containerd/certs.d");
+        hosts_folders.extend(self.certificate_folders());
+        hosts_folders.push("/etc/containerd/certs.d".into());
+        let named = self.variable("CONTAINERS_REGISTRIES_CONF").map(|file| self.folder.join(file));
+        let users = own("containers/registries.conf").into_iter().find(|file| file.is_file());
+        let registries = named.clone().or(users).or(Some("/etc/containers/registries.conf".into()));
+        let mut registries_folders = vec![PathBuf::from("/etc/containers/registries.conf.d")];
+        registries_folders.extend(own("containers/registries.conf.d"));
+        if named.is_some() {
+            registries_folders.clear();
+        }
+        RouteSettings { hosts_folders, registries, registries_folders }
+    }
+
+    fn config_folder(&self) -> Option<PathBuf> {
+        let config = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        config.or_else(|| self.home().map(|home| home.join(".config")))
     }
 
     /// Returns the file that `login` writes: Docker's, which every other tool reads too.
@@ -140,10 +165,10 @@ impl Environment {
     pub fn credential_files(&self) -> Vec<PathBuf> {
         let named = self.variable("REGISTRY_AUTH_FILE").map(|file| self.folder.join(file));
         let runtime = self.variable("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let config = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
-        let config = config.or_else(|| self.home().map(|home| home.join(".config")));
-        let podman =
-            [runtime, config].into_iter().flatten().map(|folder| folder.join("containers/auth.json"));
+        let podman = [runtime, self.config_folder()]
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.join("containers/auth.json"));
         named.into_iter().chain(self.login_file()).chain(podman).collect()
     }
 }

@@ -358,6 +358,7 @@ fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     if let Some(error) = error.downcast_ref::<DaemonError>() {
         return match error {
             DaemonError::NotLoaded { .. } => Some(Code::WrongImage),
+            DaemonError::Broken { .. } => Some(Code::Remote),
             DaemonError::Store(error) => Some(code_of_store(error)),
             _ => None,
         };

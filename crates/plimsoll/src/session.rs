@@ -8,7 +8,9 @@ use std::sync::Arc;
 use pipeline::configuration::{Configuration, FILE_NAME};
 use pipeline::daemon::DaemonError;
 use pipeline::place::{Places, Reach};
-use registry::client::{ClientOptions, CredentialError, Credentials, Notice, RetryPolicy};
+use registry::client::{
+    ClientOptions, CredentialError, Credentials, Next, Notice, RetryPolicy, RouteSettings,
+};
 use store::LayoutStore;
 
 use crate::cli::Global;
@@ -96,6 +98,8 @@ impl Session {
             plain_http: self.global.insecure_registry.clone(),
             authorities: self.environment.variable("SSL_CERT_FILE").map(PathBuf::from),
             certificate_folders: self.environment.certificate_folders(),
+            // Mirrors are other machines: with --offline nobody but the registry on loopback is asked.
+            routes: if self.global.offline { RouteSettings::default() } else { self.environment.routes() },
             proxy: self.environment.proxies(),
             retry: self.retry_policy()?,
             notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
@@ -156,9 +160,12 @@ pub fn credentials(environment: &Environment) -> Result<Credentials, CredentialE
 }
 
 fn retry_message(notice: &Notice) -> String {
-    let Notice { attempt, attempts, what, reason, wait } = notice;
-    format!(
-        "{what}: attempt {attempt} of {attempts} failed: {reason}; next one in {}",
-        quantity::duration(*wait)
-    )
+    let Notice { attempt, attempts, what, reason, next } = notice;
+    match next {
+        Next::Again(wait) => format!(
+            "{what}: attempt {attempt} of {attempts} failed: {reason}; next one in {}",
+            quantity::duration(*wait)
+        ),
+        Next::Elsewhere(place) => format!("{what} failed: {reason}; going on with {place}"),
+    }
 }

@@ -131,6 +131,18 @@ fn a_registry_of_ones_own_authority_through_a_proxy() {
     });
     assert_eq!(of_host.client.repository(&repository).tags().unwrap(), [tag("x")]);
 
+    // What a hosts.toml says of certificates: an authority in a file of its own, or none.
+    for text in ["server = \"https://registry.test\"\nca = \"../../ca.pem\"\n", "skip_verify = true\n"] {
+        let hosts = folder.path().join("hosts.d").join(HOST);
+        std::fs::create_dir_all(&hosts).unwrap();
+        std::fs::write(hosts.join("hosts.toml"), text).unwrap();
+        let told = TestClient::new(|options| {
+            options.routes.hosts_folders = vec![folder.path().join("hosts.d")];
+            options.proxy = settings.clone();
+        });
+        assert_eq!(told.client.repository(&repository).tags().unwrap(), [tag("x")], "{text}");
+    }
+
     let doubting = TestClient::new(|options| options.proxy = settings);
     let error = doubting.client.repository(&repository).tags().unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { transient: false, .. }), "{error}");

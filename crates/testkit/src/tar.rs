@@ -126,6 +126,25 @@ fn put(block: &mut [u8; 512], start: usize, width: usize, value: &[u8]) {
     block[start..start + value.len()].copy_from_slice(value);
 }
 
+/// Returns names and contents of an archive's members in order, by the sizes in their headers: links
+/// have no content, and long names are cut as ustar cuts them.
+///
+/// # Panics
+/// What is no archive of this form.
+pub fn members(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut members = Vec::new();
+    let mut rest = tar;
+    while rest.len() >= 512 && rest[0] != 0 {
+        let text = |range: std::ops::Range<usize>| {
+            String::from_utf8_lossy(&rest[range]).trim_end_matches(['\0', ' ']).to_owned()
+        };
+        let size = usize::from_str_radix(&text(124..136), 8).expect("the size of a member is octal");
+        members.push((text(0..100), rest[512..512 + size].to_vec()));
+        rest = &rest[512 + size.div_ceil(512) * 512..];
+    }
+    members
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;

@@ -63,6 +63,17 @@ pub enum DaemonError {
         #[source]
         source: io::Error,
     },
+    /// It answered before, and went away in the middle of something.
+    #[error("the container daemon at {} broke off at {request}", socket.display())]
+    Broken {
+        /// The socket.
+        socket: PathBuf,
+        /// What was asked.
+        request: String,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
     /// No socket is known.
     #[error("no container daemon is reachable: start Docker or Podman, or set DOCKER_HOST")]
     None,
@@ -126,7 +137,10 @@ impl Daemon {
     /// `Unreachable` where nobody answers, `Refused` where it is no daemon.
     pub fn connect(socket: &Path, scratch: &Path) -> Result<Self, DaemonError> {
         let daemon = Self { socket: socket.to_owned(), scratch: scratch.to_owned() };
-        daemon.ask("GET /_ping", PING_TIMEOUT, None)?;
+        let request = Request { line: "GET /_ping", patience: PING_TIMEOUT, archive: None };
+        let answer = exchange::ask(socket, &request)
+            .map_err(|source| DaemonError::Unreachable { socket: socket.to_owned(), source })?;
+        daemon.expect_success(request.line, answer)?;
         Ok(daemon)
     }
 
@@ -203,7 +217,7 @@ impl Daemon {
         let line = format!("GET /images/{name}/get");
         let request = Request { line: &line, patience: LOAD_TIMEOUT, archive: None };
         let answer = exchange::fetch(&self.socket, &request, file.as_file_mut());
-        let answer = answer.map_err(|source| self.unreachable(source))?;
+        let answer = answer.map_err(|source| self.broken(&line, source))?;
         self.expect_success(&line, answer)?;
         // The store keeps the file open: it needs no name any more.
         Ok(ArchiveStore::open(file.path(), &self.scratch)?)
@@ -276,11 +290,11 @@ impl Daemon {
 
     fn ask(&self, line: &str, patience: Duration, archive: Option<&File>) -> Result<Answer, DaemonError> {
         let answer = exchange::ask(&self.socket, &Request { line, patience, archive });
-        self.expect_success(line, answer.map_err(|source| self.unreachable(source))?)
+        self.expect_success(line, answer.map_err(|source| self.broken(line, source))?)
     }
 
-    fn unreachable(&self, source: io::Error) -> DaemonError {
-        DaemonError::Unreachable { socket: self.socket.clone(), source }
+    fn broken(&self, request: &str, source: io::Error) -> DaemonError {
+        DaemonError::Broken { socket: self.socket.clone(), request: request.to_owned(), source }
     }
 
     fn expect_success(&self, request: &str, answer: Answer) -> Result<Answer, DaemonError> {

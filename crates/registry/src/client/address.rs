@@ -16,7 +16,7 @@ use oci::Registry;
 use super::Failure;
 
 /// The host that answers for Docker Hub's API.
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
+pub(crate) const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 /// The scheme and host of a registry.
 #[derive(Clone, Debug)]
@@ -39,6 +39,12 @@ impl Origin {
         let host = if registry.is_docker_hub() { DOCKER_HUB_API } else { registry.as_str() };
         let scheme = if plain || registry.is_loopback() { Scheme::HTTP } else { Scheme::HTTPS };
         Ok(Self { scheme, authority: host.parse().map_err(|_| address("it is not a host"))? })
+    }
+
+    /// Returns this origin over TLS, or without it, whatever host it is.
+    pub fn over(self, encrypted: bool) -> Self {
+        let scheme = if encrypted { Scheme::HTTPS } else { Scheme::HTTP };
+        Self { scheme, ..self }
     }
 
     /// Returns the address of `path`, which may have a query.

@@ -14,12 +14,15 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::connector::TlsError;
+use super::route::SiteCertificates;
 
 /// What is kept for one registry.
 #[derive(Debug, Default)]
 pub(crate) struct HostCertificates {
     pub authorities: Vec<CertificateDer<'static>>,
     pub identity: Option<Identity>,
+    /// Whether whatever certificate the registry has is taken.
+    pub unverified: bool,
 }
 
 /// A certificate with those that vouch for it, and its key.
@@ -56,6 +59,21 @@ pub(crate) fn for_host(folders: &[PathBuf], host: &str) -> Result<Option<HostCer
     Ok(None)
 }
 
+/// Returns these with what a file about the host names besides. Its identity comes before that of the folder.
+pub(crate) fn with_site(
+    mut found: HostCertificates,
+    site: &SiteCertificates,
+) -> Result<HostCertificates, TlsError> {
+    for path in &site.authorities {
+        found.authorities.extend(certificates(path)?);
+    }
+    if let Some((certificate, key)) = &site.identity {
+        found.identity = Some(identity_of(certificate, key)?);
+    }
+    found.unverified = site.unverified;
+    Ok(found)
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable = |source| TlsError::Bundle { path: path.to_owned(), source };
     let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
@@ -64,10 +82,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn identity(path: &Path) -> Result<Identity, TlsError> {
+    identity_of(path, &path.with_extension("key"))
+}
+
+fn identity_of(path: &Path, key_path: &Path) -> Result<Identity, TlsError> {
     let chain = certificates(path)?;
-    let key_path = path.with_extension("key");
-    let key = PrivateKeyDer::from_pem_file(&key_path)
-        .map_err(|source| TlsError::Bundle { path: key_path, source })?;
+    let key = PrivateKeyDer::from_pem_file(key_path)
+        .map_err(|source| TlsError::Bundle { path: key_path.to_owned(), source })?;
     Ok(Identity { chain, key, path: path.to_owned() })
 }
 

@@ -1,10 +1,11 @@
 //! How a connection comes about: directly or through a proxy, plain or encrypted.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,14 +13,17 @@ use hyper::Uri;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::certificates::{self, HostCertificates};
 use super::proxy::Proxies;
+use super::route::SiteCertificates;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
@@ -129,6 +133,8 @@ pub(crate) struct Authorities {
     own: Vec<CertificateDer<'static>>,
     /// Where certificates for single registries lie.
     folders: Vec<PathBuf>,
+    /// What files about hosts name besides.
+    sites: Mutex<HashMap<String, SiteCertificates>>,
 }
 
 impl Authorities {
@@ -146,7 +152,7 @@ impl Authorities {
             let added = RootCertStore::empty().add(certificate.clone());
             added.map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
         }
-        Ok(Self { own, folders: Vec::new() })
+        Ok(Self { own, ..Self::default() })
     }
 
     /// Returns these with folders of certificates for single registries.
@@ -156,7 +162,18 @@ impl Authorities {
 
     /// Returns what is kept for a host and port; `None` where it is treated as all others.
     pub fn of_host(&self, host: &str) -> Result<Option<HostCertificates>, TlsError> {
-        certificates::for_host(&self.folders, host)
+        let found = certificates::for_host(&self.folders, host)?;
+        let site = self.sites.lock().expect("nothing panics while it holds the lock").get(host).cloned();
+        match site {
+            Some(site) => certificates::with_site(found.unwrap_or_default(), &site).map(Some),
+            None => Ok(found),
+        }
+    }
+
+    /// Adds what a file about the host names.
+    pub fn know(&self, host: &str, certificates: &SiteCertificates) {
+        let mut sites = self.sites.lock().expect("nothing panics while it holds the lock");
+        sites.insert(host.to_owned(), certificates.clone());
     }
 
     fn client_config(&self, host: HostCertificates) -> Result<ClientConfig, TlsError> {
@@ -164,17 +181,60 @@ impl Authorities {
         roots.add_parsable_certificates(host.authorities);
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(self.own.iter().cloned());
-        if roots.is_empty() {
+        if roots.is_empty() && !host.unverified {
             return Err(TlsError::NoAuthorities);
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider);
+        let config = ClientConfig::builder_with_provider(provider.clone());
         let config = config.with_safe_default_protocol_versions().map_err(TlsError::Setup)?;
-        let config = config.with_root_certificates(roots);
+        let config = match host.unverified {
+            true => config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+            false => config.with_root_certificates(roots),
+        };
         let Some(identity) = host.identity else { return Ok(config.with_no_client_auth()) };
         config
             .with_client_auth_cert(identity.chain, identity.key)
             .map_err(|source| TlsError::Identity { path: identity.path, source })
+    }
+}
+
+/// Takes any certificate, for hosts that a file of the user's says this of. Whoever holds the
+/// connection must still have the certificate's key.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Source: distribution-spec v1.1, "Pulling blobs"; RFC 9110, "Range".
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use bytes::{Buf as _, Bytes};
@@ -36,8 +37,25 @@ pub(crate) fn size(remote: &RemoteRepository, digest: &Digest) -> Result<Option<
     size.map(Some).ok_or_else(|| Failure::protocol("it does not say how large the blob is"))
 }
 
-/// Opens a blob.
-pub(crate) fn open(remote: &RemoteRepository, digest: &Digest) -> Result<Blob, Failure> {
+/// Opens a blob at the first of `places` that has it; where that one breaks off for good, the others
+/// go on from there.
+pub(crate) fn open(places: &[&RemoteRepository], digest: &Digest) -> Result<Blob, Failure> {
+    let mut others: VecDeque<&RemoteRepository> = places.iter().copied().collect();
+    loop {
+        let remote = others.pop_front().expect("the registry itself is the last place");
+        match (open_at(remote, digest), others.front()) {
+            (Err(failure), Some(next)) => remote.host.go_on(&remote.repository, &failure, &next.repository),
+            (opened, _) => {
+                let (size, mut stream) = opened?;
+                let rest = others.iter().map(|other| BlobRequest::new(other, digest));
+                stream.others = rest.collect::<Result<_, _>>()?;
+                return Ok(Blob::checked(*digest, size, stream));
+            }
+        }
+    }
+}
+
+fn open_at(remote: &RemoteRepository, digest: &Digest) -> Result<(u64, Download), Failure> {
     let request = BlobRequest::new(remote, digest)?;
     let reply = request.host.call(&request.call(Method::GET))?;
     let size = match content_length(&reply) {
@@ -51,8 +69,9 @@ pub(crate) fn open(remote: &RemoteRepository, digest: &Digest) -> Result<Blob, F
         size,
         breaks: Breaks::default(),
         request,
+        others: VecDeque::new(),
     };
-    Ok(Blob::checked(*digest, size, stream))
+    Ok((size, stream))
 }
 
 fn size_of(remote: &RemoteRepository, digest: &Digest) -> Result<u64, Failure> {
@@ -98,6 +117,8 @@ impl BlobRequest {
 
 struct Download {
     request: BlobRequest,
+    /// Who else may have the blob.
+    others: VecDeque<BlobRequest>,
     body: Option<ReplyBody>,
     piece: Bytes,
     done: u64,
@@ -116,8 +137,7 @@ struct Breaks {
 impl Read for Download {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty() && !buffer.is_empty() {
-            let piece = next(&mut self.body, &self.request, &mut self.breaks, self.done, self.size);
-            self.piece = piece.map_err(|failure| self.error(failure))?.unwrap_or_default();
+            self.piece = self.next().map_err(|failure| self.error(failure))?.unwrap_or_default();
             self.done += self.piece.len() as u64;
         }
         let count = self.piece.len().min(buffer.len());
@@ -127,6 +147,17 @@ impl Read for Download {
 }
 
 impl Download {
+    /// Returns the next piece, from another place where this one gives up.
+    fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let piece = next(&mut self.body, &self.request, &mut self.breaks, self.done, self.size);
+            let Err(failure) = piece else { return piece };
+            let Some(other) = self.others.pop_front() else { return Err(failure) };
+            self.request.host.go_on(&self.request.repository, &failure, &other.repository);
+            (self.request, self.body, self.breaks) = (other, None, Breaks::default());
+        }
+    }
+
     /// Returns what a reader is told; a store that takes the content finds its own error in it.
     fn error(&self, failure: Failure) -> io::Error {
         let kind = match &failure {

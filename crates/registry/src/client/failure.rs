@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use store::StoreError;
 
 use super::credentials::CredentialError;
+use super::route::InvalidRoute;
 use crate::protocol::{ErrorBody, ErrorCode};
 
 type Source = Box<dyn Error + Send + Sync>;
@@ -93,6 +94,9 @@ pub enum Failure {
         /// Expected and found.
         reason: String,
     },
+    /// A file about registries does not let it be asked.
+    #[error(transparent)]
+    Route(#[from] InvalidRoute),
     /// Credentials could not be had.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -171,7 +175,7 @@ impl Failure {
         let what = what.into();
         match self {
             Self::Corrupt { reason } => StoreError::Corrupt { what, reason },
-            Self::Unauthorized { .. } | Self::Credential(_) => {
+            Self::Unauthorized { .. } | Self::Credential(_) | Self::Route(_) => {
                 StoreError::Denied { what, reason: with_sources(&self) }
             }
             Self::Status { status, .. } if status == StatusCode::NOT_FOUND => StoreError::NotFound { what },

@@ -20,7 +20,7 @@ impl Client {
     pub fn fetch(&self, address: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
         let failed = |failure: Failure| failure.into_store_error("read", address.to_owned());
         let (uri, registry) = safe_address(address).map_err(failed)?;
-        let host = Host { shared: self.shared.clone(), registry };
+        let host = Host::new(self.shared.clone(), registry);
         let request = Request::builder().method(Method::GET).uri(uri);
         let reply = host.send_bare(request, &Payload::empty()).map_err(failed)?;
         if reply.status != StatusCode::OK {

@@ -16,7 +16,8 @@ use super::auth::{Audience, unauthorized};
 use super::credentials::Credentials;
 use super::gate::Lane;
 use super::payload::{CHUNK_BYTES, Payload};
-use super::retry::Retry;
+use super::retry::{Next, Notice, Retry};
+use super::route::{InvalidRoute, Security, Site};
 use super::scope::Scope;
 use super::transport::{Patience, Reply};
 use super::{Clock, Failure, Shared};
@@ -37,6 +38,12 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct Host {
     pub shared: Arc<Shared>,
     pub registry: Registry,
+    /// How it wants to be asked, where that is not as every registry.
+    pub site: Option<Arc<Site>>,
+    /// Whether others can be asked instead: then each request is made once.
+    pub is_mirror: bool,
+    /// Why it is not to be asked at all.
+    pub refused: Option<InvalidRoute>,
 }
 
 /// A request that can be made any number of times.
@@ -61,9 +68,50 @@ impl std::fmt::Debug for Host {
 }
 
 impl Host {
+    /// Returns a registry that is where its name says.
+    pub fn new(shared: Arc<Shared>, registry: Registry) -> Self {
+        Self { shared, registry, site: None, is_mirror: false, refused: None }
+    }
+
     /// Returns where the registry is reached.
     pub fn origin(&self) -> Result<Origin, Failure> {
-        Origin::of(&self.registry, self.shared.options.plain_http.contains(&self.registry))
+        if let Some(refused) = &self.refused {
+            return Err(Failure::Route(refused.clone()));
+        }
+        let usual = Origin::of(&self.registry, self.shared.options.plain_http.contains(&self.registry))?;
+        Ok(match self.site.as_ref().map(|site| site.security) {
+            None | Some(Security::Usual) => usual,
+            Some(Security::Verified | Security::Unverified) => usual.over(true),
+            Some(Security::Plain) => usual.over(false),
+            Some(Security::Either) => {
+                let plain = self.site.as_ref().is_some_and(|site| {
+                    *site.plain.get_or_init(|| !self.speaks_tls(&usual.clone().over(true)))
+                });
+                usual.over(!plain)
+            }
+        })
+    }
+
+    /// Whether a host that may be either answers an encrypted request at all.
+    fn speaks_tls(&self, origin: &Origin) -> bool {
+        let Ok(address) = origin.at("/v2/") else { return true };
+        let request = Request::builder().method(Method::GET).uri(address);
+        match self.send_bare(request, &Payload::empty()) {
+            Ok(reply) => {
+                reply.body.discard();
+                true
+            }
+            Err(failure) => !matches!(failure, Failure::Connect { .. }),
+        }
+    }
+
+    /// Returns the address of a path of the protocol at this registry.
+    pub fn at(&self, path: &str) -> Result<Uri, Failure> {
+        let origin = self.origin()?;
+        match &self.site {
+            Some(site) => origin.at(&site.path(path)),
+            None => origin.at(path),
+        }
     }
 
     pub fn credentials(&self) -> &Credentials {
@@ -88,7 +136,34 @@ impl Host {
     /// Returns the tries of something that makes its own requests.
     pub fn retry(&self, what: String) -> Retry<'_> {
         let options = &self.shared.options;
-        Retry::new(&options.retry, &options.clock, &options.notice, what)
+        let retry = Retry::new(&options.retry, &options.clock, &options.notice, what);
+        if self.is_mirror { retry.after(options.retry.attempts.saturating_sub(1)) } else { retry }
+    }
+
+    /// Whether this is a mirror that failed before in another way than by not having something.
+    pub fn has_failed(&self) -> bool {
+        let failed = self.shared.failed_mirrors.lock().expect("nothing panics while it holds the lock");
+        self.is_mirror && failed.contains(&self.registry)
+    }
+
+    /// Takes note that another place is asked because this one failed. Not having something is no failure.
+    pub fn go_on(&self, repository: &Repository, failure: &Failure, next: &Repository) {
+        if failure.status() == Some(StatusCode::NOT_FOUND) {
+            return;
+        }
+        let mut failed = self.shared.failed_mirrors.lock().expect("nothing panics while it holds the lock");
+        // One manifest with a wrong digest says nothing of the next.
+        let first = matches!(failure, Failure::Corrupt { .. }) || failed.insert(self.registry.clone());
+        drop(failed);
+        if first {
+            (self.shared.options.notice)(&Notice {
+                attempt: 1,
+                attempts: 1,
+                what: format!("pull from the mirror {repository}"),
+                reason: super::failure::with_sources(failure),
+                next: Next::Elsewhere(next.to_string()),
+            });
+        }
     }
 
     /// Makes the request once, following redirects.
@@ -149,6 +224,13 @@ impl Host {
         let mut request = Request::builder().method(call.method.clone()).uri(address);
         for (name, value) in &call.headers {
             request = request.header(name, value);
+        }
+        if let Some(site) = self.site.as_ref().filter(|site| !site.headers.is_empty())
+            && self.origin()?.holds(address)
+        {
+            for (name, value) in &site.headers {
+                request = request.header(name, value);
+            }
         }
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);

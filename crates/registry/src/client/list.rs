@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use hyper::header::{CONTENT_TYPE, LINK};
 use hyper::{Method, StatusCode, Uri};
-use oci::{Repository, Tag};
+use oci::{Registry, Repository, Tag};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -49,17 +49,15 @@ pub(crate) fn tags(host: &Host, repository: &Repository) -> Result<Vec<Tag>, Fai
     Ok(tags)
 }
 
-/// Returns all repositories that can be named, in the order they come.
-pub(crate) fn catalog(host: &Host) -> Result<Vec<Repository>, Failure> {
+/// Returns all repositories that can be named, in the order they come, under the name of `registry`.
+pub(crate) fn catalog(host: &Host, registry: &Registry) -> Result<Vec<Repository>, Failure> {
     let path = format!("{}?n={PAGE}", Endpoint::Catalog);
     let mut repositories = Vec::new();
-    let call = |address| {
-        list_call(address, Scope::catalog(), format!("list of the repositories of {}", host.registry))
-    };
+    let call =
+        |address| list_call(address, Scope::catalog(), format!("list of the repositories of {registry}"));
     pages(host, &path, call, |page: CatalogPage| {
         let names = page.repositories.unwrap_or_default();
-        repositories
-            .extend(names.iter().filter_map(|name| Repository::new(host.registry.clone(), name).ok()));
+        repositories.extend(names.iter().filter_map(|name| Repository::new(registry.clone(), name).ok()));
     })?;
     Ok(repositories)
 }
@@ -84,7 +82,7 @@ fn pages<'a, P: DeserializeOwned>(
     mut take: impl FnMut(P),
 ) -> Result<(), Failure> {
     let origin = host.origin()?;
-    let mut address = origin.at(path)?;
+    let mut address = host.at(path)?;
     let mut seen = HashSet::new();
     loop {
         if !seen.insert(address.to_string()) {

@@ -12,6 +12,7 @@
 //! | `fetch`, `post` | one small document from or to any address |
 //! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
 //! | `certificates` | what is kept for single registries |
+//! | `route` | mirrors, other locations, what is blocked |
 //! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
 //! | `direct`, `answer` | a file on a plain socket, moved by the kernel |
 //! | `address`, `gate` | where requests may go, and how many at once |
@@ -39,6 +40,7 @@ mod proxy;
 mod referrers;
 mod repository;
 mod retry;
+mod route;
 mod scope;
 mod secret;
 mod token;
@@ -46,6 +48,7 @@ mod transport;
 mod upload;
 mod url;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -61,7 +64,8 @@ pub use failure::{Failure, Limit};
 pub use post::PostFailure;
 pub use proxy::{InvalidProxy, ProxySettings};
 pub use repository::RemoteRepository;
-pub use retry::{Notice, NoticeSink, RetryPolicy};
+pub use retry::{Next, Notice, NoticeSink, RetryPolicy};
+pub use route::{InvalidRoute, RouteSettings};
 pub use secret::Secret;
 
 use crate::protocol::Endpoint;
@@ -70,6 +74,7 @@ use gate::Gates;
 use host::{Call, Host};
 use payload::Payload;
 use proxy::Proxies;
+use route::{Mirror, Routes, Site};
 use scope::Scope;
 use transport::Transport;
 
@@ -88,6 +93,8 @@ pub struct ClientOptions {
     pub authorities: Option<PathBuf>,
     /// Folders in which `HOST[:PORT]/` holds certificates for one registry; the first that knows it counts.
     pub certificate_folders: Vec<PathBuf>,
+    /// Files that name mirrors and say which registries are where.
+    pub routes: RouteSettings,
     /// The proxies to use.
     pub proxy: ProxySettings,
     /// Told before a request is made again.
@@ -111,6 +118,7 @@ impl ClientOptions {
             user_agent: concat!("plimsoll/", env!("CARGO_PKG_VERSION")).to_owned(),
             authorities: None,
             certificate_folders: Vec::new(),
+            routes: RouteSettings::default(),
             proxy: ProxySettings::default(),
             notice: Arc::new(|_| {}),
             clock,
@@ -126,6 +134,9 @@ pub enum ClientError {
     /// The proxy settings are wrong.
     #[error(transparent)]
     Proxy(#[from] InvalidProxy),
+    /// A file about registries is wrong.
+    #[error(transparent)]
+    Route(#[from] InvalidRoute),
     /// The certificate authorities are wrong.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -140,6 +151,9 @@ pub(crate) struct Shared {
     transport: Transport,
     authenticator: auth::Authenticator,
     gates: Gates,
+    routes: Routes,
+    /// Mirrors that failed in another way than by not having something: they are not asked again.
+    failed_mirrors: Mutex<HashSet<Registry>>,
     /// Held while a list of referrers under a fallback tag is read and written.
     fallback: Mutex<()>,
 }
@@ -170,13 +184,32 @@ impl Client {
         let transport = Transport::new(connector, authorities, connections).map_err(ClientError::Threads)?;
         let gates = Gates::new(options.requests_per_host);
         let authenticator = auth::Authenticator::default();
-        let fallback = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { options, transport, authenticator, gates, fallback }) })
+        let routes = Routes::read(&options.routes)?;
+        let (failed_mirrors, fallback) = (Mutex::default(), Mutex::default());
+        let shared = Shared { options, transport, authenticator, gates, routes, failed_mirrors, fallback };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Returns the view of one repository. Nothing is asked of the registry yet.
+    /// Returns the view of one repository. Nothing is asked of the registry yet. Content comes from the
+    /// mirrors that are configured for it, where they have it; everything else goes to the registry.
     pub fn repository(&self, repository: &Repository) -> RemoteRepository {
-        RemoteRepository::new(self.host(repository.registry()), repository.clone())
+        let route = match self.shared.routes.of(repository) {
+            Ok(route) => route,
+            Err(refused) => {
+                let host = self.host(repository.registry());
+                return RemoteRepository::new(Host { refused: Some(refused), ..host }, repository.clone());
+            }
+        };
+        let host = match route.home {
+            Some(site) => self.host_at(site),
+            None => self.host(route.repository.registry()),
+        };
+        let mirror = |mirror: Mirror| {
+            let host = Host { is_mirror: true, ..self.host_at(mirror.site) };
+            (RemoteRepository::new(host, mirror.repository), mirror.answers)
+        };
+        let mirrors = route.mirrors.into_iter().map(mirror).collect();
+        RemoteRepository::new(host, route.repository).with_mirrors(mirrors)
     }
 
     /// Asks whether `registry` is one and lets us in; this is what `login` checks with.
@@ -184,11 +217,11 @@ impl Client {
     /// # Errors
     /// `Denied` where the credentials are refused, `Unreachable` where no registry answers.
     pub fn ping(&self, registry: &Registry) -> Result<(), StoreError> {
-        let host = self.host(registry);
-        let answer = host.origin().and_then(|origin| {
+        let host = self.home(registry);
+        let answer = host.at(&Endpoint::Base.to_string()).and_then(|address| {
             host.call(&Call {
                 method: Method::GET,
-                address: origin.at(&Endpoint::Base.to_string())?,
+                address,
                 headers: Vec::new(),
                 payload: Payload::empty(),
                 repository: None,
@@ -207,11 +240,26 @@ impl Client {
     /// # Errors
     /// `Denied` or `NotFound` where the registry offers no such list, as Docker Hub and GHCR.
     pub fn catalog(&self, registry: &Registry) -> Result<Vec<Repository>, StoreError> {
-        list::catalog(&self.host(registry))
+        list::catalog(&self.home(registry), registry)
             .map_err(|failure| failure.into_store_error("list", format!("the repositories of {registry}")))
     }
 
+    /// Returns the registry where it really is.
+    fn home(&self, registry: &Registry) -> Host {
+        match self.shared.routes.home(registry) {
+            Ok(Some(site)) => self.host_at(site),
+            Ok(None) => self.host(registry),
+            Err(refused) => Host { refused: Some(refused), ..self.host(registry) },
+        }
+    }
+
     fn host(&self, registry: &Registry) -> Host {
-        Host { shared: self.shared.clone(), registry: registry.clone() }
+        Host::new(self.shared.clone(), registry.clone())
+    }
+
+    fn host_at(&self, site: Arc<Site>) -> Host {
+        self.shared.transport.know(site.registry.as_str(), &site.certificates);
+        let host = self.host(&site.registry);
+        Host { site: Some(site), ..host }
     }
 }

@@ -64,7 +64,7 @@ impl Client {
         limit: Duration,
     ) -> Result<(), PostFailure> {
         let (uri, registry) = safe_address(address)?;
-        let host = Host { shared: self.shared.clone(), registry };
+        let host = Host::new(self.shared.clone(), registry);
         let mut request = Request::builder().method(Method::POST).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, value);

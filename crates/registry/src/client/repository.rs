@@ -12,6 +12,7 @@ use store::{Blob, BlobStore, ImageStore, Put, StoreError};
 use super::host::{Call, Host};
 use super::manifest::Listed;
 use super::payload::Payload;
+use super::route::Answers;
 use super::scope::Scope;
 use super::{Failure, download, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ManifestName};
@@ -25,11 +26,40 @@ pub struct RemoteRepository {
     pub(super) mount_from: Vec<Repository>,
     /// Blobs that the registry said it does not have: they need not be asked for again before an upload.
     pub(super) absent: Mutex<HashSet<Digest>>,
+    /// Asked for content before the registry itself, in order.
+    mirrors: Vec<(RemoteRepository, Answers)>,
 }
 
 impl RemoteRepository {
     pub(super) fn new(host: Host, repository: Repository) -> Self {
-        Self { host, repository, mount_from: Vec::new(), absent: Mutex::default() }
+        Self { host, repository, mount_from: Vec::new(), absent: Mutex::default(), mirrors: Vec::new() }
+    }
+
+    pub(super) fn with_mirrors(mut self, mirrors: Vec<(Self, Answers)>) -> Self {
+        self.mirrors = mirrors;
+        self
+    }
+
+    /// Returns who may have content with a digest, the registry itself last.
+    pub(super) fn places_of_content(&self) -> impl Iterator<Item = &Self> {
+        let mirrors = self.mirrors.iter().filter(|(_, answers)| answers.digests).map(|(mirror, _)| mirror);
+        mirrors.filter(|mirror| !mirror.host.has_failed()).chain([self])
+    }
+
+    /// Asks one place after the other until one answers; what the last one says counts.
+    fn ask_in_turn<'a, T>(
+        &'a self,
+        places: impl Iterator<Item = &'a Self>,
+        ask: impl Fn(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut places = places.peekable();
+        loop {
+            let place = places.next().expect("the registry itself is the last place");
+            match (ask(place), places.peek()) {
+                (Err(failure), Some(next)) => place.host.go_on(&place.repository, &failure, &next.repository),
+                (answer, _) => return answer,
+            }
+        }
     }
 
     /// Returns this view with a repository whose blobs may be linked instead of sent. One of
@@ -80,7 +110,7 @@ impl RemoteRepository {
     }
 
     pub(super) fn address(&self, endpoint: &Endpoint) -> Result<Uri, Failure> {
-        self.host.origin()?.at(&endpoint.to_string())
+        self.host.at(&endpoint.to_string())
     }
 
     /// Returns a request for `address` without headers and body.
@@ -132,7 +162,7 @@ impl BlobStore for RemoteRepository {
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
-        download::open(self, digest)
+        download::open(&self.places_of_content().collect::<Vec<_>>(), digest)
             .map_err(|failure| failure.into_store_error("pull", self.name_of_blob(digest)))
     }
 
@@ -153,12 +183,15 @@ impl BlobStore for RemoteRepository {
 
 impl ImageStore for RemoteRepository {
     fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
-        manifest::resolve(self, tag)
+        let mirrors = self.mirrors.iter().filter(|(_, answers)| answers.tags).map(|(mirror, _)| mirror);
+        let places = mirrors.filter(|mirror| !mirror.host.has_failed()).chain([self]);
+        self.ask_in_turn(places, |place| manifest::resolve(place, tag))
             .map_err(|failure| failure.into_store_error("resolve", self.name_of_tag(tag)))
     }
 
     fn document(&self, digest: &Digest) -> Result<Document, StoreError> {
-        manifest::get(self, &ManifestName::Digest(*digest))
+        let name = ManifestName::Digest(*digest);
+        self.ask_in_turn(self.places_of_content(), |place| manifest::get(place, &name))
             .map_err(|failure| failure.into_store_error("pull", self.name_of_document(digest)))
     }
 

@@ -61,8 +61,17 @@ pub struct Notice {
     pub what: String,
     /// Why it failed, with the status where there was one.
     pub reason: String,
-    /// How long is waited now.
-    pub wait: Duration,
+    /// What is done now.
+    pub next: Next,
+}
+
+/// What is done after a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The same once more, after this wait.
+    Again(Duration),
+    /// Another place is asked: this mirror, or the registry itself.
+    Elsewhere(String),
 }
 
 /// Who is told.
@@ -82,9 +91,9 @@ impl<'a> Retry<'a> {
         Self { policy, clock, sink, what, failed: 0 }
     }
 
-    /// Returns these tries with so many of them gone.
+    /// Returns these tries with at least so many of them gone.
     pub fn after(self, failed: u32) -> Self {
-        Self { failed, ..self }
+        Self { failed: self.failed.max(failed), ..self }
     }
 
     /// Waits and returns where the request is to be made again.
@@ -102,7 +111,7 @@ impl<'a> Retry<'a> {
             attempts: self.policy.attempts,
             what: self.what.clone(),
             reason: super::failure::with_sources(&failure),
-            wait,
+            next: Next::Again(wait),
         });
         self.clock.sleep(wait);
         Ok(())

@@ -27,6 +27,7 @@ use super::connector::{Authorities, Connector, TlsError};
 use super::direct;
 use super::failure::{Failure, Limit};
 use super::payload::{CHUNK_BYTES, Outgoing, Payload};
+use super::route::SiteCertificates;
 
 /// How long a connection may move no byte.
 pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -186,6 +187,13 @@ impl Transport {
         let made = connector.map(|connector| pool(connector, self.connections));
         pools.insert(key.to_owned(), made.clone());
         made
+    }
+
+    /// Has connections to `host` use these certificates from now on.
+    pub fn know(&self, host: &str, certificates: &SiteCertificates) {
+        if *certificates != SiteCertificates::default() {
+            self.authorities.know(host, certificates);
+        }
     }
 
     fn handle(&self) -> &Handle {

@@ -100,7 +100,7 @@ fn cancel(remote: &RemoteRepository, session: &Uri) {
 }
 
 fn post(remote: &RemoteRepository, path: &str, scope: Scope, digest: &Digest) -> Result<Start, Failure> {
-    let address = remote.host.origin()?.at(path)?;
+    let address = remote.host.at(path)?;
     let what = format!("start of the push of blob {digest} to {}", remote.repository);
     let mut call = remote.call(Method::POST, address, scope, what);
     call.expected = &[StatusCode::ACCEPTED, StatusCode::CREATED];

@@ -40,7 +40,7 @@ impl Client {
             let registry: Registry = authority.parse().map_err(|_| Failure::protocol("it names no host"))?;
             let plain = uri.scheme_str() == Some("http");
             let origin = Origin::of(&registry, plain)?;
-            let host = Host { shared: self.shared.clone(), registry };
+            let host = Host::new(self.shared.clone(), registry);
             let request = Request::builder().method(Method::GET).uri(uri.clone());
             let reply = host.send_bare(request, &Payload::empty())?;
             match (reply.status, reply.header(LOCATION.as_str()).map(str::to_owned)) {
