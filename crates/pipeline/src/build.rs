@@ -435,14 +435,15 @@ impl<'a> Watch<'a> {
                     }
                 }
             }
-            BuildEvent::StepFinished { number, source, duration, .. } => {
+            BuildEvent::StepFinished { number, source, duration, layer_bytes } => {
                 let Some((mut step, _, rest)) = state.running.remove(&number) else { return };
                 if !rest.is_empty() {
                     self.line(number, String::from_utf8_lossy(&rest).into_owned());
                 }
                 match source {
                     StepSource::Ran => {
-                        tell(Progress::StepFinished { step: step.id, seconds: duration.as_secs_f64() });
+                        let seconds = duration.as_secs_f64();
+                        tell(Progress::StepFinished { step: step.id, seconds, layer_bytes });
                     }
                     StepSource::Local => tell(Progress::StepCached(step)),
                     StepSource::Cache(cache) => {

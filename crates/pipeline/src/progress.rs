@@ -70,6 +70,8 @@ pub enum Progress {
         step: StepId,
         /// How long it took.
         seconds: f64,
+        /// Size of its layer, compressed.
+        layer_bytes: u64,
     },
     /// A step failed.
     StepFailed {

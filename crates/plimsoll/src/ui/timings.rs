@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn finished(number: u32) -> Progress {
-        Progress::StepFinished { step: step(number, "").id, seconds: 0.0 }
+        Progress::StepFinished { step: step(number, "").id, seconds: 0.0, layer_bytes: 0 }
     }
 
     #[test]

@@ -15,8 +15,9 @@ pub fn line(progress: &Progress, style: Style) -> Option<String> {
         Progress::StepStarted(step) => format!("{} | {}", words::step_label(step), step.instruction),
         Progress::StepCached(step) => format!("{} {}", prefix(&step.id), style.dim(&words::cached(step))),
         Progress::StepOutput { step, line, .. } => format!("{} {line}", prefix(step)),
-        Progress::StepFinished { step, seconds } => {
-            format!("{} done in {}", prefix(step), words::seconds(*seconds))
+        Progress::StepFinished { step, seconds, layer_bytes } => {
+            let layer = quantity::size(*layer_bytes);
+            format!("{} done in {}, layer of {layer}", prefix(step), words::seconds(*seconds))
         }
         Progress::StepFailed { step, seconds, reason } => {
             format!("{} {} after {}: {reason}", prefix(step), style.error("failed"), words::seconds(*seconds))
@@ -76,7 +77,8 @@ mod tests {
         let elsewhere = Step { cache: Some("registry:ghcr.io/acme/api:cache".to_owned()), ..step() };
         check(Progress::StepCached(elsewhere), "api 3 | cached in registry:ghcr.io/acme/api:cache");
         check(output("hello"), "api 3 | hello");
-        check(Progress::StepFinished { step: step().id, seconds: 1.3 }, "api 3 | done in 1.3 s");
+        let finished = Progress::StepFinished { step: step().id, seconds: 1.3, layer_bytes: 3 << 20 };
+        check(finished, "api 3 | done in 1.3 s, layer of 3.00 MiB");
         let reason = "exit code 2".to_owned();
         check(
             Progress::StepFailed { step: step().id, seconds: 0.02, reason },
