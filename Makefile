@@ -1,6 +1,6 @@
 # Each target is one script or one cargo command; `make demo` and `make test` are all one needs.
 
-.PHONY: demo test lint dist peers differential bench clean-demo
+.PHONY: demo test lint dist peers differential emulation bench clean-demo
 
 demo: ## the main job on examples/shop; everything lies in .demo/
 	scripts/demo
@@ -21,6 +21,9 @@ peers: ## the suites against Docker, skopeo and Debian's registry
 
 differential: ## the same Dockerfiles built here and with BuildKit, images compared
 	python3 peers/differential
+
+emulation: ## steps for arm64 through qemu, nothing registered with the machine
+	peers/emulation
 
 bench: ## the figures in benches/README.md, against Docker and skopeo
 	benches/run

@@ -9,13 +9,15 @@ pub mod context;
 pub mod dockerfile;
 mod engine;
 mod error;
+mod git_source;
 pub mod ignore;
 mod request;
 pub mod sandbox;
 
 pub use engine::{EmbeddedEngine, Exported, Exporter, ImageRoot, LazyRepository, SandboxMaker, Workspace};
 pub use error::{BuildError, Location};
+pub use git_source::{GitFetcher, GitSource};
 pub use request::{
     Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine,
-    Fetcher, NamedContext, Observer, Secret, Settle, StepCount, StepSource,
+    Fetcher, MadeSteps, NamedContext, Observer, Secret, Settle, StepCount, StepSource,
 };

@@ -1,19 +1,20 @@
 //! What an engine is asked for and what it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oci::{Annotations, Document, ImageConfig, Platform, Repository};
 use store::ImageStore;
 
 use crate::BuildError;
-use crate::cache::{Tiers, Used};
-use crate::sandbox::Network;
+use crate::cache::{CacheKey, Tiers, Used};
+use crate::git_source::GitFetcher;
+use crate::sandbox::{NamedLimit, Network};
 
 /// What builds images: the embedded engine here, BuildKit elsewhere.
 pub trait Engine: Send + Sync {
@@ -85,6 +86,8 @@ pub struct BuildOptions {
     pub insecure: bool,
     /// Fetches what ADD names by URL; without it ADD takes no URLs.
     pub fetch: Option<Fetcher>,
+    /// Fetches git repositories that ADD names; without it ADD takes none.
+    pub git: Option<GitFetcher>,
     /// What stands in the place of images, by their names in the Dockerfile.
     pub contexts: BTreeMap<String, NamedContext>,
     /// Stages, by name, whose steps run even where their results are known; numbers count as names.
@@ -93,6 +96,14 @@ pub struct BuildOptions {
     pub tiers: Option<Arc<Tiers>>,
     /// Which layers are here when the build ends.
     pub settle: Settle,
+    /// Steps that were run for this very image, for whatever platform: they need not run again.
+    pub made: MadeSteps,
+    /// Whether the context is there for this build alone, so that nothing learnt about its files is kept.
+    pub transient_context: bool,
+    /// Size of the `/dev/shm` of steps in bytes, where it is not to be the usual one.
+    pub shared_memory: Option<u64>,
+    /// Limits of the processes of steps, over the usual ones.
+    pub limits: Vec<NamedLimit>,
 }
 
 /// Which layers of the image are in the local store when a build ends.
@@ -116,6 +127,21 @@ impl fmt::Debug for Settle {
             Self::Everything => f.write_str("Everything"),
             Self::Target { repository, .. } => write!(f, "Target({repository})"),
         }
+    }
+}
+
+/// Keys of the steps that were run, shared by the builds of one image for several platforms: a step that depends on
+/// no platform runs once even where nothing known is to be used.
+#[derive(Clone, Debug, Default)]
+pub struct MadeSteps(Arc<Mutex<BTreeSet<String>>>);
+
+impl MadeSteps {
+    pub(crate) fn add(&self, key: &CacheKey) {
+        self.0.lock().expect("no holder panics").insert(key.to_string());
+    }
+
+    pub(crate) fn contains(&self, key: &CacheKey) -> bool {
+        self.0.lock().expect("no holder panics").contains(&key.to_string())
     }
 }
 
@@ -288,6 +314,11 @@ pub enum BuildEvent {
     /// The plan is known.
     Planned {
         /// Steps that make layers.
+        steps: u32,
+    },
+    /// A base image brings steps along that no line of the Dockerfile has.
+    MorePlanned {
+        /// Steps that make layers, with those that were known before.
         steps: u32,
     },
     /// A step starts; `number` counts from 1.

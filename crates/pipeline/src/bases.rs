@@ -13,6 +13,8 @@ pub(crate) struct PlanBases<'a> {
     /// By the name that the Dockerfile uses, images that this run built.
     pub named: BTreeMap<String, (Document, LayoutRepository)>,
     pub places: &'a Places,
+    /// Whether a registry is asked even where the local store has the image.
+    pub anew: bool,
 }
 
 impl Bases for PlanBases<'_> {
@@ -25,7 +27,7 @@ impl Bases for PlanBases<'_> {
             return Ok(Base { manifest, store, repository: None, reference });
         }
         let place: Place = request.name.parse()?;
-        let located = self.places.find(&place)?;
+        let located = if self.anew { self.places.find_anew(&place)? } else { self.places.find(&place)? };
         let manifest =
             image_for_platform(located.store.as_ref(), located.document.descriptor(), request.platform)?;
         let reference = base_reference(&located);

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use builder::cache::Used;
-use builder::{BaseNote, BuildError, BuildEvent, BuildOptions, BuildRequest, Built, StepSource};
-use oci::{Annotations, Descriptor, Digest, Document, ImageIndex, Platform, annotations};
+use builder::{BaseNote, BuildError, BuildEvent, BuildOptions, BuildRequest, Built, MadeSteps, StepSource};
+use oci::{Annotations, Digest, Document, Platform, annotations};
 use store::{ImageStore, LayoutRepository, StoreError};
 
 use crate::bases::PlanBases;
@@ -21,6 +21,7 @@ use crate::image::{Image, ImageError};
 use crate::ledger::{PlatformRecord, ServiceRecord, Status, Steps};
 use crate::place::PlaceError;
 use crate::plan::{Action, Plan, PlannedService};
+use crate::platforms::{self, Child, IndexAnnotations};
 use crate::progress::{FilePlace, Progress, Step, StepId, Stream};
 use crate::text::Text;
 use crate::tools::Tools;
@@ -87,6 +88,8 @@ pub struct BuildChoices {
     pub options: BuildOptions,
     /// Caches outside this machine.
     pub cache: Cache,
+    /// Whether registries of base images are asked even where the local store has them.
+    pub pull: bool,
 }
 
 /// Builds, or finds, the images of all services of the plan. Every service of the plan is in the result.
@@ -257,64 +260,43 @@ impl Builds<'_> {
         service: &PlannedService,
         named: BTreeMap<String, (Document, LayoutRepository)>,
     ) -> Result<Made, ServiceError> {
-        let bases = PlanBases { named, places: self.tools.places };
+        let bases = PlanBases { named, places: self.tools.places, anew: self.choices.pull };
         let local = self.tools.local(&service.image);
         // Layers that were found to be there must not be collected before the image names them.
         let _lock = local.store().lock_shared()?;
-        let mut steps = Steps::default();
-        let mut children = Vec::new();
         let caches = ServiceCaches::plan(&self.choices.cache, &self.plan.event, name, &service.image);
         let tiers = if self.choices.no_cache { None } else { caches::open(&caches, self.tools)? };
         let mut cache = CacheUse { caches, used: Used::default() };
-        for platform in &service.platforms {
-            let mut request = self.request(service, &platform.0)?;
-            request.options.tiers.clone_from(&tiers);
-            let watch = Watch::new(name.clone(), &platform.0, Box::new(self.tools.observer));
+        let options = BuildOptions { tiers, ..self.options(service)? };
+        let wanted: Vec<Platform> = service.platforms.iter().map(|platform| platform.0.clone()).collect();
+        let children = platforms::build_each(&wanted, |platform| {
+            let request = self.request(service, platform, options.clone());
+            let watch = Watch::new(name.clone(), platform, Box::new(self.tools.observer));
             let built = self.tools.engine.build(&request, &bases, &|event| watch.take(event));
             let built = built.inspect_err(|error| watch.failed(error))?;
             local.put_document(&built.manifest)?;
+            Ok::<_, ServiceError>(built)
+        })?;
+        let mut steps = Steps::default();
+        for (_, built) in &children {
             steps.total += built.steps.total;
             steps.cached += built.steps.cached;
             cache.used.add(built.used.clone());
-            children.push((platform.clone(), built));
         }
-        let image = self.assemble(service, &children);
+        let image = platforms::assemble(&children, &index_annotations(service, &children));
         local.put_document(&image)?;
-        let record = |(platform, built): &(Text<Platform>, Built)| {
-            (platform.clone(), PlatformRecord { digest: built.manifest.digest() })
+        let record = |(platform, built): &Child| {
+            (Text(platform.clone()), PlatformRecord { digest: built.manifest.digest() })
         };
         let status = if steps.cached == steps.total { Status::Cached } else { Status::Built };
         let platforms = children.iter().map(record).collect();
         Ok(Made { image, platforms, steps, status, built_from: None, cache: Some(cache) })
     }
 
-    fn assemble(&self, service: &PlannedService, children: &[(Text<Platform>, Built)]) -> Document {
-        if let [(_, only)] = children {
-            return only.manifest.clone();
-        }
-        let at = |level: AnnotationLevel| service.annotation_levels.contains(&level);
-        let child = |(platform, built): &(Text<Platform>, Built)| {
-            let descriptor = built.manifest.descriptor();
-            let mut child =
-                Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
-                    .for_platform(platform.0.clone());
-            if at(AnnotationLevel::ManifestDescriptor) {
-                child.annotations.clone_from(&service.annotations);
-            }
-            child
-        };
-        let mut index = ImageIndex::new(children.iter().map(child).collect());
-        if at(AnnotationLevel::Index) {
-            index.annotations = common_base(children);
-            index.annotations.extend(service.annotations.clone());
-        }
-        Document::from_index(index)
-    }
-
-    fn request(&self, service: &PlannedService, platform: &Platform) -> Result<BuildRequest, ServiceError> {
+    fn request(&self, service: &PlannedService, platform: &Platform, options: BuildOptions) -> BuildRequest {
         let created = service.labels.get(annotations::CREATED).cloned();
         let annotated = service.annotation_levels.contains(&AnnotationLevel::Manifest);
-        Ok(BuildRequest {
+        BuildRequest {
             context: self.tools.project.join(&service.context),
             dockerfile: self.tools.project.join(&service.dockerfile),
             dockerfile_name: service.dockerfile.display().to_string(),
@@ -329,13 +311,13 @@ impl Builds<'_> {
             step_timeout: self.choices.step_timeout,
             no_cache: self.choices.no_cache,
             explain: self.choices.explain,
-            options: self.options(service)?,
-        })
+            options,
+        }
     }
 
     /// Returns what the build may use: the secrets of the configuration, and what was asked for beside it.
     fn options(&self, service: &PlannedService) -> Result<BuildOptions, ServiceError> {
-        let mut options = self.choices.options.clone();
+        let mut options = BuildOptions { made: MadeSteps::default(), ..self.choices.options.clone() };
         for (id, place) in &service.secrets {
             if options.secrets.contains_key(id) {
                 continue;
@@ -356,9 +338,24 @@ impl Builds<'_> {
     }
 }
 
+/// Returns what the index of a service and its entries are annotated with.
+fn index_annotations(service: &PlannedService, children: &[Child]) -> IndexAnnotations {
+    let at = |level: AnnotationLevel| service.annotation_levels.contains(&level);
+    let mut annotations = IndexAnnotations::default();
+    if at(AnnotationLevel::ManifestDescriptor) {
+        let of = |(platform, _): &Child| (platform.clone(), service.annotations.clone());
+        annotations.entries = children.iter().map(of).collect();
+    }
+    if at(AnnotationLevel::Index) {
+        annotations.index = common_base(children);
+        annotations.index.extend(service.annotations.clone());
+    }
+    annotations
+}
+
 /// Returns the base image of all platforms as an annotation of their index, where it is one and
 /// the same.
-fn common_base(children: &[(Text<Platform>, Built)]) -> Annotations {
+fn common_base(children: &[Child]) -> Annotations {
     let of_child = |key: &str, built: &Built| built.config.config.labels.as_ref()?.get(key).cloned();
     let common = |key: &str| {
         let mut values = children.iter().map(|(_, built)| of_child(key, built));
@@ -415,6 +412,7 @@ impl<'a> Watch<'a> {
                 state.total = steps;
                 tell(Progress::ServiceStarted { service: self.service.clone(), steps });
             }
+            BuildEvent::MorePlanned { steps } => state.total = state.total.max(steps),
             BuildEvent::StepStarted { number, instruction, file, line, .. } => {
                 let id = self.id(number);
                 let place = Some(FilePlace { file, line });

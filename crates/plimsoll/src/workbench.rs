@@ -1,14 +1,16 @@
 //! What building and testing needs besides a session: the engine, the sandbox, the tools of stages.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use builder::sandbox::{Mode, Sandbox, Wanted, probe_once};
-use builder::{EmbeddedEngine, Fetcher, Workspace};
+use builder::{EmbeddedEngine, Fetcher, GitFetcher, Secret, Workspace};
 use layer::Settings;
 use oci::Registry;
 use pipeline::daemon::{Daemon, DaemonError};
 use pipeline::place::Places;
 use pipeline::progress::{Observer, Progress};
+use pipeline::repositories;
 use pipeline::tools::Tools;
 use registry::server::{Server, ServerHandle, ServerOptions};
 use store::{LayoutStore, StoreLock};
@@ -32,7 +34,7 @@ pub struct Workbench {
     timeline: Timeline,
     project: PathBuf,
     ledger: PathBuf,
-    session_variables: std::collections::BTreeMap<String, String>,
+    session_variables: BTreeMap<String, String>,
     /// Content that has no name yet is not cleared away while this is held.
     _lock: StoreLock,
 }
@@ -114,19 +116,29 @@ pub fn fetcher(session: &Session) -> Result<Fetcher, Error> {
     Ok(Fetcher::new(move |url, output| Ok(places.download(url, output)?)))
 }
 
+/// Returns what fetches git repositories, with the secrets of the build for those that ask who one is.
+pub fn git_fetcher(session: &Session, secrets: &BTreeMap<String, Secret>) -> GitFetcher {
+    repositories::fetcher(repositories::Settings {
+        environment: session.environment.variables.clone(),
+        offline: session.global.offline,
+        secrets: secrets.clone(),
+    })
+}
+
 /// Opens the engine's part of the session's folder for state.
 pub fn workspace(session: &Session, store: &LayoutStore) -> Result<Workspace, Error> {
     let root = session.root()?.join("build");
     let trees = root.clone();
     let (wanted, ui) = (wanted_sandbox(session)?, session.ui.clone());
     let is_plain = session.global.progress == ProgressStyle::Plain || session.global.verbose > 0;
+    let emulators = emulator_folders(&session.environment);
     let make = move || {
         let found = probe_once(Path::new(SELF), &trees, &trees.join("sandbox"), wanted)?;
         // What most people have is worth no line of theirs.
         if is_plain || found.mode != Mode::Root {
             ui.note(format!("steps run in {} ({})", found.mode.name(), found.reason));
         }
-        Sandbox::new(PathBuf::from(SELF), found.mode)
+        Ok(Sandbox::new(PathBuf::from(SELF), found.mode)?.with_emulators(emulators.clone()))
     };
     Ok(Workspace::open(&root, store.clone(), Box::new(make))?)
 }
@@ -141,6 +153,14 @@ pub fn wanted_sandbox(session: &Session) -> Result<Wanted, Error> {
             text.parse().map_err(|reason| Error::usage(format!("{NAME} is {text:?}: {reason}")))
         }
     }
+}
+
+/// Returns where emulators of other processors are looked for: the folders of `$PLIMSOLL_EMULATORS`, of `$PATH`,
+/// and where distributions put them.
+fn emulator_folders(environment: &Environment) -> Vec<PathBuf> {
+    let named = ["PLIMSOLL_EMULATORS", "PATH"].into_iter().filter_map(|name| environment.variable(name));
+    let named = named.flat_map(|list| list.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from));
+    named.chain(["/usr/bin".into(), "/usr/local/bin".into()]).collect()
 }
 
 /// The registry that serves names under `local/` while a command runs.

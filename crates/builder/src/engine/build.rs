@@ -18,9 +18,9 @@ use super::stage::StageRun;
 use super::state::State;
 use super::workspace::{LayerRef, Workspace, fetch_blob};
 use crate::BuildError;
-use crate::cache::Used;
+use crate::cache::{CacheKey, Used};
 use crate::context::Context;
-use crate::dockerfile::{Command, Dockerfile, Origin, Span, StageGraph, Word};
+use crate::dockerfile::{Command, Dockerfile, Instruction, Origin, Span, StageGraph, Word};
 use crate::error::Location;
 use crate::request::{
     Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, NamedContext,
@@ -41,6 +41,9 @@ pub(crate) struct Build<'a> {
     /// The stages that are built, and how many steps of triggers there were.
     needed: BTreeSet<usize>,
     triggered: AtomicU32,
+    expected: AtomicU32,
+    /// Keys of steps that were made before their turn.
+    ahead: Mutex<BTreeSet<String>>,
     /// The number of the first step of each stage.
     pub first_steps: Vec<u32>,
     bases: &'a dyn Bases,
@@ -88,6 +91,8 @@ impl<'a> Build<'a> {
             contexts: Contexts::new(&request.options.contexts),
             needed: needed.iter().copied().collect(),
             triggered: AtomicU32::new(0),
+            expected: AtomicU32::new(0),
+            ahead: Mutex::default(),
             bases,
             used_bases: Mutex::default(),
             used: Mutex::default(),
@@ -177,10 +182,29 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// Notes that a step was made before its turn.
+    pub fn made_ahead(&self, key: &CacheKey) {
+        self.ahead.lock().expect("no holder panics").insert(key.to_string());
+    }
+
+    /// Whether a step was made before its turn; asked when that comes.
+    pub fn take_made_ahead(&self, key: &CacheKey) -> bool {
+        self.ahead.lock().expect("no holder panics").remove(&key.to_string())
+    }
+
     /// Notes that a step has ended.
     pub fn count(&self, cached: bool) {
         self.done.fetch_add(1, Ordering::Relaxed);
         self.cached.fetch_add(u32::from(cached), Ordering::Relaxed);
+    }
+
+    /// Notes that a base image brings instructions along, of which some make layers.
+    pub fn expect_triggers(&self, instructions: &[Instruction]) {
+        let more = instructions.iter().filter(|one| makes_layer(&one.command)).count() as u32;
+        if more > 0 {
+            let before = self.expected.fetch_add(more, Ordering::Relaxed);
+            (self.observer)(BuildEvent::MorePlanned { steps: self.total + before + more });
+        }
     }
 
     /// Returns the number of a step that no line of the Dockerfile has: one more than all before.

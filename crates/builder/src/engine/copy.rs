@@ -1,4 +1,4 @@
-//! COPY and ADD: from the instruction to a layer, reading as little as the cache allows.
+//! COPY, and what ADD has in common with it: from the instruction to a layer, reading as little as the cache allows.
 //!
 //! A step is looked up twice. The first key holds what was asked for: the layers below and what was
 //! selected. The second holds the entries that come of it, so that a base that changed without
@@ -10,28 +10,25 @@ use super::contents::View;
 use super::fill::{Sources, write_layer};
 use super::from::From;
 use super::place::{Content, Group, Item, ItemKind, content_key, place};
-use super::remote::{self, SourceKind};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
-use super::unpack;
-use super::work::WorkFolder;
 use super::workspace::{LayerRef, chain};
 use crate::BuildError;
 use crate::cache::KeyBuilder;
-use crate::context::{Choice, Context};
-use crate::dockerfile::{Add, Chmod, Copy, Instruction, Transfer, Word};
+use crate::context::Choice;
+use crate::dockerfile::{Chmod, Copy, Instruction, Transfer, Word};
 
 /// A transfer with its variables expanded.
-struct Expanded {
-    sources: Vec<String>,
+pub(crate) struct Expanded {
+    pub sources: Vec<String>,
     /// As written, for the history.
     given: String,
-    destination: String,
-    chown: String,
-    chmod: Option<(String, Chmod)>,
+    pub destination: String,
+    pub chown: String,
+    pub chmod: Option<(String, Chmod)>,
     /// Here-documents by name and content.
-    documents: Vec<(String, Vec<u8>)>,
-    choice: Choice,
+    pub documents: Vec<(String, Vec<u8>)>,
+    pub choice: Choice,
     exclude: Vec<String>,
     /// Whether the layer is made as if there were none below.
     link: bool,
@@ -39,7 +36,7 @@ struct Expanded {
 
 impl Expanded {
     /// Returns the view that the destination is looked up in.
-    fn below(&self, stage: &StageRun<'_>) -> Result<View, BuildError> {
+    pub fn below(&self, stage: &StageRun<'_>) -> Result<View, BuildError> {
         if self.link { View::of(stage.build.workspace, &[]) } else { stage.view() }
     }
 }
@@ -58,102 +55,8 @@ pub(crate) fn copy(stage: &mut StageRun<'_>, at: &Instruction, copy: &Copy) -> R
     stage.layer_step(at, created_by, |stage, step| transfer(stage, step, at, &expanded, &from))
 }
 
-/// Carries out an ADD of local files and archives.
-pub(crate) fn add(stage: &mut StageRun<'_>, at: &Instruction, add: &Add) -> Result<(), BuildError> {
-    let expanded = expand(stage, at, &add.transfer, false)?;
-    if let Some(git) = expanded.sources.iter().find(|source| remote::kind_of(source) == SourceKind::Git) {
-        let what = format!("ADD of {git}: a git repository (clone it in a RUN step instead)");
-        return Err(stage.unsupported(at, what));
-    }
-    if expanded.sources.iter().any(|source| remote::kind_of(source) == SourceKind::Url) {
-        return add_urls(stage, at, add, &expanded);
-    }
-    if add.checksum.is_some() {
-        return Err(stage.refuse(at, "--checksum is for one URL"));
-    }
-    let unpacks = add.unpack.is_none_or(|(unpacks, _)| unpacks);
-    let context = stage.build.context()?;
-    let created_by = history("ADD", &expanded);
-    stage.layer_step(at, created_by, |stage, step| {
-        if unpacks && let Some(outcome) = add_archives(stage, step, at, &expanded, context)? {
-            return Ok(outcome);
-        }
-        transfer(stage, step, at, &expanded, &From::Context(context))
-    })
-}
-
-/// Carries out an ADD of URLs, and of local files among them, which are then not unpacked.
-fn add_urls(
-    stage: &mut StageRun<'_>,
-    at: &Instruction,
-    add: &Add,
-    expanded: &Expanded,
-) -> Result<(), BuildError> {
-    if let Some((true, _)) = add.unpack {
-        return Err(stage.unsupported(at, "ADD --unpack of a URL (unpack it in a RUN step instead)"));
-    }
-    let checksum = match &add.checksum {
-        None => None,
-        Some(_) if expanded.sources.len() != 1 => return Err(stage.refuse(at, "--checksum is for one URL")),
-        Some(word) => {
-            let text = stage.state.expand(word).map_err(|error| stage.refuse(at, error.to_string()))?;
-            let digest = text.parse::<oci::Digest>();
-            Some(digest.map_err(|error| stage.refuse(at, format!("--checksum={text}: {error}")))?)
-        }
-    };
-    let created_by = history("ADD", expanded);
-    stage.layer_step(at, created_by, |stage, step| {
-        let pinned =
-            checksum.map(|digest| asked_key(stage, expanded).field("checksum", digest.to_string()).finish());
-        if let Some(key) = &pinned
-            && let Some(known) = stage.known(key)?
-        {
-            return Ok(Outcome::known(known));
-        }
-        let work = stage.build.workspace.work_folder()?;
-        let groups = url_groups(stage, at, expanded, &work, checksum)?;
-        let groups = with_documents(groups, &expanded.documents);
-        let below = expanded.below(stage)?;
-        let owner = stage.owner(at, &below, &expanded.chown)?;
-        let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
-        let placed = place(&below.tree, &expanded.destination, &groups, &stage.attributes(owner, chmod))
-            .map_err(|reason| stage.refuse(at, reason))?;
-        let outcome = stage.known_or(step, &content_key(&placed), || {
-            let sources = Sources { context: Some(stage.build.context()?), layers: &[] };
-            write_layer(stage.build.workspace, &placed, sources, &step.location.instruction)
-        })?;
-        if let Some(key) = &pinned {
-            stage.remember(key, &outcome.layer, &step.location.instruction, 0)?;
-        }
-        Ok(outcome)
-    })
-}
-
-fn url_groups(
-    stage: &StageRun<'_>,
-    at: &Instruction,
-    expanded: &Expanded,
-    work: &WorkFolder<'_>,
-    checksum: Option<oci::Digest>,
-) -> Result<Vec<Group>, BuildError> {
-    let mut groups = Vec::new();
-    for (number, source) in expanded.sources.iter().enumerate() {
-        if remote::kind_of(source) == SourceKind::Local {
-            let local = std::slice::from_ref(source);
-            let selected = source::from_context(stage.build.context()?, local, &expanded.choice);
-            groups.extend(selected.map_err(|reason| stage.refuse(at, reason))?);
-            continue;
-        }
-        let group = remote::fetch(stage, at, source, work, number)?;
-        if let Some(digest) = checksum {
-            remote::check(&group, source, digest).map_err(|reason| stage.refuse(at, reason))?;
-        }
-        groups.push(group);
-    }
-    Ok(groups)
-}
-
-fn transfer(
+/// Makes the layer of a COPY, or of an ADD that unpacks nothing.
+pub(crate) fn transfer(
     stage: &StageRun<'_>,
     step: &Step,
     at: &Instruction,
@@ -197,48 +100,8 @@ fn transfer(
     Ok(outcome)
 }
 
-/// Unpacks the archives among the sources of an ADD; `None` where there is none.
-fn add_archives(
-    stage: &StageRun<'_>,
-    step: &Step,
-    at: &Instruction,
-    expanded: &Expanded,
-    context: &Context,
-) -> Result<Option<Outcome>, BuildError> {
-    let groups = source::from_context(context, &expanded.sources, &expanded.choice)
-        .map_err(|reason| stage.refuse(at, reason))?;
-    let (archives, plain) = unpack::split(context, groups)?;
-    if archives.is_empty() {
-        return Ok(None);
-    }
-    let fields = source::fields(&plain).chain(archives.iter().map(unpack::Archive::field));
-    let key = asked_key(stage, expanded).field("unpacks", "archives").list("items", fields).finish();
-    stage
-        .known_or(step, &key, || {
-            let below = expanded.below(stage)?;
-            let owner = stage.owner(at, &below, &expanded.chown)?;
-            let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
-            let attributes = stage.attributes(owner, chmod);
-            let plain = with_documents(plain, &expanded.documents);
-            let placed = place(&below.tree, &expanded.destination, &plain, &attributes)
-                .map_err(|reason| stage.refuse(at, reason))?;
-            // What an archive brings keeps its modes, and so do the folders it goes to.
-            let attributes = stage.attributes(owner, None);
-            let unpacking = unpack::Unpacking {
-                workspace: stage.build.workspace,
-                context,
-                below: &below.tree,
-                destination: &expanded.destination,
-                attributes: &attributes,
-            };
-            unpacking
-                .write_layer(&placed, &archives, &step.location.instruction)?
-                .map_err(|reason| stage.refuse(at, reason))
-        })
-        .map(Some)
-}
-
-fn asked_key(stage: &StageRun<'_>, expanded: &Expanded) -> KeyBuilder {
+/// Returns the key of what was asked for, without what was selected.
+pub(crate) fn asked_key(stage: &StageRun<'_>, expanded: &Expanded) -> KeyBuilder {
     let chmod = expanded.chmod.as_ref().map_or("", |(text, _)| text);
     let documents = expanded.documents.iter().flat_map(|(name, content)| [name.as_bytes(), content]);
     let below: &[LayerRef] = if expanded.link { &[] } else { &stage.state.layers };
@@ -254,7 +117,8 @@ fn asked_key(stage: &StageRun<'_>, expanded: &Expanded) -> KeyBuilder {
         .field("epoch", format!("{:?}", stage.build.request.source_date_epoch))
 }
 
-fn expand(
+/// Expands the variables of a transfer.
+pub(crate) fn expand(
     stage: &StageRun<'_>,
     at: &Instruction,
     transfer: &Transfer,
@@ -300,7 +164,8 @@ fn expand(
     })
 }
 
-fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Vec<Group> {
+/// Adds the here-documents of a transfer to what was selected.
+pub(crate) fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Vec<Group> {
     for (name, content) in documents {
         let kind = ItemKind::File {
             size: content.len() as u64,
@@ -321,7 +186,8 @@ fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Ve
     groups
 }
 
-fn history(keyword: &str, expanded: &Expanded) -> String {
+/// Returns what the history says of a transfer.
+pub(crate) fn history(keyword: &str, expanded: &Expanded) -> String {
     let mut text = keyword.to_owned();
     if expanded.choice.parents {
         text += " --parents";

@@ -9,19 +9,23 @@
 //! | `contexts` | named contexts |
 //! | `checks` | build checks |
 //! | `from` | context, stage or image that files come from |
-//! | `copy`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
-//! | `remote` | ADD of URLs |
+//! | `copy`, `add`, `source`, `place`, `fill`, `unpack` | COPY and ADD: what is meant, selected, placed, written |
+//! | `remote`, `git` | ADD of URLs; of git repositories |
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
 //! | `workspace`, `indexes`, `work` | indexes, trees and records on disk; folders of steps that run |
 //! | `compression` | gzip, zstd or none for the layers made here |
 //! | `import`, `export` | steps of caches outside this machine |
 //! | `elsewhere` | layers that are known and not here |
+//! | `ahead` | copies made while a RUN works |
+//! | `leak` | secrets of a step in its layer |
 //! | `explain` | why a step runs again |
 //! | `clean` | what the cache holds, and removing it |
 
 mod accounts;
+mod add;
 mod agent;
+mod ahead;
 mod build;
 mod caches;
 mod checks;
@@ -35,8 +39,10 @@ mod explain;
 mod export;
 mod fill;
 mod from;
+mod git;
 mod import;
 mod indexes;
+mod leak;
 mod mounts;
 mod place;
 mod remote;

@@ -70,6 +70,14 @@ impl<'a> Mounts<'a> {
         Ok(Self(planned))
     }
 
+    /// Returns the secrets that the step sees, by id.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().filter_map(|planned| match &planned.kind {
+            Kind::Secret { id, value: Some(value), .. } => Some((id.as_str(), value.as_slice())),
+            _ => None,
+        })
+    }
+
     /// Returns what of the mounts is part of the step's key.
     pub fn fields(&self) -> Vec<Vec<u8>> {
         self.0.iter().flat_map(Planned::fields).collect()

@@ -23,6 +23,7 @@ use super::stage::StageRun;
 use super::work::WorkFolder;
 use crate::BuildError;
 use crate::dockerfile::Instruction;
+use crate::git_source::GitSource;
 
 /// What a source of ADD is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +35,9 @@ pub(crate) enum SourceKind {
 
 /// Tells what a source of ADD is by how it is written.
 pub(crate) fn kind_of(source: &str) -> SourceKind {
-    let has = |schemes: &[&str]| schemes.iter().any(|scheme| source.starts_with(scheme));
-    let path = source.split(['#', '?']).next().unwrap_or(source);
     match () {
-        () if has(&["git://", "ssh://", "git@"]) => SourceKind::Git,
-        () if has(&["http://", "https://"]) && path.ends_with(".git") => SourceKind::Git,
-        () if has(&["http://", "https://"]) => SourceKind::Url,
+        () if GitSource::parse(source).is_some() => SourceKind::Git,
+        () if ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme)) => SourceKind::Url,
         () => SourceKind::Local,
     }
 }

@@ -83,17 +83,42 @@ impl EmbeddedEngine {
         manifest: &Document,
         output: &mut dyn Write,
     ) -> Result<(), BuildError> {
+        self.write_trees(store, &[("/".to_owned(), manifest)], output)
+    }
+
+    /// Does the same with several images, each into the absolute folder beside it.
+    ///
+    /// # Errors
+    /// As for [`Self::write_tree`].
+    pub fn write_trees(
+        &self,
+        store: &dyn ImageStore,
+        images: &[(String, &Document)],
+        output: &mut dyn Write,
+    ) -> Result<(), BuildError> {
+        let mut tar = TarWriter::new(output);
+        for (folder, manifest) in images {
+            self.append_tree(store, manifest, folder, &mut tar)?;
+        }
+        tar.finish().map_err(|error| BuildError::layer("end the tar", error)).map(drop)
+    }
+
+    fn append_tree(
+        &self,
+        store: &dyn ImageStore,
+        manifest: &Document,
+        folder: &str,
+        tar: &mut TarWriter<&mut dyn Write>,
+    ) -> Result<(), BuildError> {
         let workspace = &self.workspace;
         let (_, layers) = self.layers_of(store, manifest)?;
         let view = View::of(workspace, &layers)?;
         let failed = |reason: String| BuildError::layer("read the image", std::io::Error::other(reason));
         let everything = ["/".to_owned()];
         let groups = super::source::from_layers(&view, "the image", &everything, &Choice::literal());
-        let placed = place(&Tree::new(&[]), "/", &groups.map_err(failed)?, &Attributes::default());
-        let mut tar = TarWriter::new(output);
+        let placed = place(&Tree::new(&[]), folder, &groups.map_err(failed)?, &Attributes::default());
         let sources = Sources { context: None, layers: &layers };
-        Fill::new(workspace, sources).append(&mut tar, &placed.map_err(failed)?)?;
-        tar.finish().map_err(|error| BuildError::layer("end the tar", error)).map(drop)
+        Fill::new(workspace, sources).append(tar, &placed.map_err(failed)?)
     }
 
     /// Writes the files of an image into a folder, as files of whoever runs this; what is there already stays

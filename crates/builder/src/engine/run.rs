@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use layer::diff::Times;
+use layer::observe::Tap;
 use oci::Platform;
 
+use super::leak::SecretSearch;
 use super::mounts::{Mounts, Prepared};
 use super::work::WorkFolder;
 use super::workspace::{LayerRef, Workspace, chain, io_error};
@@ -15,7 +17,7 @@ use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::Program;
 use crate::error::Location;
-use crate::sandbox::{Command, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
+use crate::sandbox::{Command, Exit, Limits, Mount, NamedLimit, Network, OutputStream, RootFs, Status};
 
 /// The time that files written by a step get: the first day all file formats can hold, in every
 /// time zone. It is the same whenever the step runs, so that its layer depends on nothing but the key.
@@ -44,19 +46,23 @@ pub(crate) struct RunStep<'a> {
     pub mounts: Mounts<'a>,
     pub source_date_epoch: Option<i64>,
     pub timeout: Option<Duration>,
+    pub shared_memory: Option<u64>,
+    pub limits: &'a [NamedLimit],
+    /// What its programs are for.
+    pub platform: Platform,
 }
 
 impl RunStep<'_> {
     /// Returns the key of the step over the layers `below`.
-    pub fn key(&self, below: &[LayerRef], platform: &Platform) -> CacheKey {
+    pub fn key(&self, below: &[LayerRef]) -> CacheKey {
         let (kind, words) = match &self.program {
             Program::Exec(words) => ("exec", words.clone()),
             Program::Shell(text) => ("shell", self.shell.iter().chain([text]).cloned().collect()),
             Program::Script { name, content } => ("script", vec![name.clone(), content.clone()]),
         };
-        KeyBuilder::new("run")
+        let key = KeyBuilder::new("run")
             .field("below", chain(below).as_bytes())
-            .field("platform", platform.to_string())
+            .field("platform", self.platform.to_string())
             .field("form", kind)
             .list("words", words)
             .list("environment", &self.environment)
@@ -66,8 +72,16 @@ impl RunStep<'_> {
             .list("hosts", self.hosts.iter().map(|(address, name)| format!("{address} {name}")))
             .field("privileged", if self.privileged { "yes" } else { "" })
             .list("mounts", self.mounts.fields())
-            .field("epoch", self.source_date_epoch.map_or_else(String::new, |epoch| epoch.to_string()))
-            .finish()
+            .field("epoch", self.source_date_epoch.map_or_else(String::new, |epoch| epoch.to_string()));
+        // Fields of what few ask for come only then, so that the keys of all others stay what they were.
+        let key = match self.shared_memory {
+            Some(bytes) => key.field("shared memory", bytes.to_string()),
+            None => key,
+        };
+        match self.limits {
+            [] => key.finish(),
+            limits => key.list("limits", limits.iter().map(|limit| format!("{limit:?}"))).finish(),
+        }
     }
 
     /// Runs the command and keeps what it changed as a layer.
@@ -80,6 +94,7 @@ impl RunStep<'_> {
         below: &[LayerRef],
         location: &Location,
         output: &mut dyn FnMut(&[u8]),
+        warn: &dyn Fn(String),
     ) -> Result<LayerRef, BuildError> {
         let work = workspace.work_folder()?;
         let rootfs = RootFs {
@@ -89,21 +104,22 @@ impl RunStep<'_> {
             read_only: false,
         };
         let prepared = self.mounts.prepare(workspace, &work)?;
-        let command = self.command(&work, &prepared)?;
+        let refused = |source| BuildError::Sandbox { location: location.clone(), source };
+        let sandbox = workspace.sandbox().map_err(refused)?;
+        let emulator = sandbox.emulator(&self.platform).map_err(refused)?;
+        let command = Command { emulator, ..self.command(&work, &prepared)? };
         let mut tail = Tail::default();
         let mut take = |_: OutputStream, bytes: &[u8]| {
             tail.push(bytes);
             output(bytes);
         };
         let started = modified(&rootfs.upper)?;
-        let refused = |source| BuildError::Sandbox { location: location.clone(), source };
-        let sandbox = workspace.sandbox().map_err(refused)?;
         let exit = sandbox.run(&rootfs, &command, &mut take).map_err(refused)?;
         if !exit.success() {
             let outcome = self.outcome(&exit);
             return Err(BuildError::Step { location: location.clone(), outcome, last_lines: tail.lines() });
         }
-        let layer = self.keep(workspace, below, &rootfs, started, location)?;
+        let layer = self.keep(workspace, below, &rootfs, started, location, warn)?;
         work.leave();
         Ok(layer)
     }
@@ -115,13 +131,24 @@ impl RunStep<'_> {
         rootfs: &RootFs,
         started: i64,
         location: &Location,
+        warn: &dyn Fn(String),
     ) -> Result<LayerRef, BuildError> {
         let times = match self.source_date_epoch {
             Some(epoch) => Times { newer_than: epoch, becomes: epoch },
             // What was written in the second the step started in is its own as well.
             None => Times { newer_than: started - 1, becomes: LAYER_TIME },
         };
-        let layer = workspace.pack_upper(&rootfs.upper, below, times, &location.instruction)?;
+        let mut search = SecretSearch::new(self.mounts.secrets());
+        let tap: Box<dyn Tap + '_> = match &mut search {
+            Some(search) => Box::new(search),
+            None => Box::new(()),
+        };
+        let layer = workspace.pack_upper(&rootfs.upper, below, times, &location.instruction, tap)?;
+        for (path, id) in search.map(SecretSearch::found).unwrap_or_default() {
+            warn(format!(
+                "{location}: the secret {id} is in {path} of the step's layer, for whoever has the image"
+            ));
+        }
         workspace.adopt_tree(&layer, &rootfs.upper)?;
         Ok(layer)
     }
@@ -157,7 +184,8 @@ impl RunStep<'_> {
             hosts: self.hosts.clone(),
             privileged: self.privileged,
             mounts,
-            limits: Limits { timeout: self.timeout, ..Limits::default() },
+            shared_memory: self.shared_memory,
+            limits: Limits { timeout: self.timeout, named: self.limits.to_vec(), ..Limits::default() },
             ..Command::new(&[])
         })
     }

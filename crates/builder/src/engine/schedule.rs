@@ -88,6 +88,11 @@ impl<T: Send + Sync> Schedule<T> {
         }
     }
 
+    /// Returns leave to do work whose turn has not come, where nobody waits for it; after a failure there is none.
+    pub fn permit_if_free(&self) -> Option<Permit<'_>> {
+        if self.stopped.load(Ordering::Acquire) { None } else { self.permits.take_if_free() }
+    }
+
     /// Waits for leave to do a step's work.
     ///
     /// # Errors
@@ -123,6 +128,12 @@ impl Permits {
         let mut free = self.freed.wait_while(free, |free| *free == 0).expect("no holder panics");
         *free -= 1;
         Permit(self)
+    }
+
+    fn take_if_free(&self) -> Option<Permit<'_>> {
+        let mut free = self.free.lock().expect("no holder panics");
+        *free = free.checked_sub(1)?;
+        Some(Permit(self))
     }
 }
 
@@ -187,6 +198,7 @@ mod tests {
         let permits = Permits::new(2);
         let (first, _second) = (permits.take(), permits.take());
         assert_eq!(*permits.free.lock().unwrap(), 0);
+        assert!(permits.take_if_free().is_none());
         drop(first);
         assert_eq!(*permits.free.lock().unwrap(), 1);
     }

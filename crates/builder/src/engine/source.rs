@@ -22,6 +22,9 @@ const HASHING_THREADS: usize = 4;
 
 /// Opens the context of a build with the ignore file that belongs to its Dockerfile.
 pub(crate) fn open_context(request: &BuildRequest, workspace: &Workspace) -> Result<Context, BuildError> {
+    if request.options.transient_context {
+        return open(&request.context, &ignore_of(request)?, Permissions::AsFound, None, workspace);
+    }
     open_folder(&request.context, &ignores(request), workspace)
 }
 
@@ -47,14 +50,30 @@ pub(crate) fn open_folder(
     workspace: &Workspace,
 ) -> Result<Context, BuildError> {
     let ignore = ignore_file(ignores)?;
-    let cache_folder = workspace.context_cache()?;
-    let options = ContextOptions {
-        threads: HASHING_THREADS,
-        now: file_system_time(&cache_folder).map_err(|error| io_error("write to", &cache_folder, error))?,
-        cache_folder: Some(cache_folder),
-        permissions: Permissions::AsFound,
-    };
-    Context::open(folder, &ignore, options).map_err(|error| BuildError::layer("read the context", error))
+    let cache_folder = Some(workspace.context_cache()?);
+    open(folder, &ignore, Permissions::AsFound, cache_folder, workspace)
+}
+
+/// Opens a folder of a step whole, keeping nothing of what is learnt about its files.
+pub(crate) fn open_scratch(
+    folder: &Path,
+    permissions: Permissions,
+    workspace: &Workspace,
+) -> Result<Context, BuildError> {
+    open(folder, &IgnoreFile::empty(), permissions, None, workspace)
+}
+
+fn open(
+    folder: &Path,
+    ignore: &IgnoreFile,
+    permissions: Permissions,
+    cache_folder: Option<PathBuf>,
+    workspace: &Workspace,
+) -> Result<Context, BuildError> {
+    let clock = workspace.context_cache()?;
+    let now = file_system_time(&clock).map_err(|error| io_error("write to", &clock, error))?;
+    let options = ContextOptions { threads: HASHING_THREADS, now, cache_folder, permissions };
+    Context::open(folder, ignore, options).map_err(|error| BuildError::layer("read the context", error))
 }
 
 /// The time by the clock that stamps files, which is what times of files are held against.

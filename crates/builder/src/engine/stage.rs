@@ -13,7 +13,7 @@ use super::place::{self, Attributes};
 use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
-use super::{copy, explain, fill};
+use super::{add, ahead, copy, explain, fill};
 use crate::cache::{CacheKey, KeyBuilder, StepRecord};
 use crate::dockerfile::{
     Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Span, Stage,
@@ -71,13 +71,22 @@ impl<'a> StageRun<'a> {
         Ok(run.state)
     }
 
+    /// Returns a copy of the stage as it is, to find out what comes of it.
+    pub fn ahead(&self) -> Self {
+        let (build, stage, next_step) = (self.build, self.stage, self.next_step);
+        Self { build, stage, state: self.state.clone(), next_step, triggered_by: None }
+    }
+
     /// Carries out what ONBUILD left in the base; it is not handed down.
     fn triggers(&mut self) -> Result<(), BuildError> {
         let triggers = std::mem::take(&mut self.state.config.config.on_build);
+        let name = format!("ONBUILD of {}", self.stage.base.text);
+        let parsed = triggers.iter().map(|trigger| parse_trigger(trigger, &name));
+        let instructions = parsed.collect::<Result<Vec<_>, _>>()?;
+        self.build.expect_triggers(&instructions);
         self.triggered_by = Some(self.stage.span);
-        for trigger in &triggers {
-            let name = format!("ONBUILD of {}", self.stage.base.text);
-            self.instruction(&parse_trigger(trigger, &name)?)?;
+        for instruction in &instructions {
+            self.instruction(instruction)?;
         }
         self.triggered_by = None;
         Ok(())
@@ -105,7 +114,8 @@ impl<'a> StageRun<'a> {
 
     /// Returns what is known of `key`, here or in a cache elsewhere, where it can be used.
     pub fn known(&self, key: &CacheKey) -> Result<Option<KnownLayer>, BuildError> {
-        if self.build.request.no_cache || self.is_filtered() {
+        let request = self.build.request;
+        if (request.no_cache || self.is_filtered()) && !request.options.made.contains(key) {
             return Ok(None);
         }
         let known = match self.build.workspace.known_layer(key)? {
@@ -136,7 +146,11 @@ impl<'a> StageRun<'a> {
         make: impl FnOnce() -> Result<LayerRef, BuildError>,
     ) -> Result<Outcome, BuildError> {
         if let Some(known) = self.known(key)? {
-            return Ok(Outcome::known(known));
+            if !self.build.take_made_ahead(key) {
+                return Ok(Outcome::known(known));
+            }
+            self.explain(step, step.asked.get().unwrap_or(key));
+            return Ok(Outcome { layer: known.layer, source: StepSource::Ran });
         }
         let records = &self.build.workspace.records;
         let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
@@ -184,6 +198,7 @@ impl<'a> StageRun<'a> {
     ) -> Result<(), BuildError> {
         let record = StepRecord::new(layer.diff_id, layer.descriptor.clone(), instruction, milliseconds);
         let record = record.compressed(self.build.workspace.compression.to_string());
+        self.build.request.options.made.add(key);
         let written = self.build.workspace.records.put(key, &record);
         self.build.note_used(key, record);
         written.map_err(|error| BuildError::layer("write a step of the cache", error))
@@ -201,7 +216,7 @@ impl<'a> StageRun<'a> {
                 self.workdir(instruction, &path)
             }
             Command::Copy(transfer) => copy::copy(self, instruction, transfer),
-            Command::Add(add) => copy::add(self, instruction, add),
+            Command::Add(wanted) => add::add(self, instruction, wanted),
             _ => unreachable!("the state carries out every instruction that makes no layer"),
         }
     }
@@ -246,9 +261,7 @@ impl<'a> StageRun<'a> {
     }
 
     fn run_step(&mut self, instruction: &Instruction, run: &Run) -> Result<(), BuildError> {
-        if !run.devices.is_empty() {
-            return Err(self.unsupported(instruction, "RUN --device"));
-        }
+        self.devices(instruction, run)?;
         let options = &self.build.request.options;
         let privileged = matches!(run.security, Some((Security::Insecure, _)));
         if privileged && !options.insecure {
@@ -274,10 +287,13 @@ impl<'a> StageRun<'a> {
             mounts: Mounts::plan(self, instruction, run)?,
             source_date_epoch: self.build.request.source_date_epoch,
             timeout: self.build.request.step_timeout,
+            shared_memory: options.shared_memory,
+            limits: &options.limits,
+            platform: self.state.platform.clone(),
         };
         let created_by = self.run_history(&step, &environment);
         self.layer_step(instruction, created_by, |stage, at| {
-            let key = step.key(&stage.state.layers, &stage.state.platform);
+            let key = step.key(&stage.state.layers);
             stage.known_or(at, &key, || {
                 let mut output = |bytes: &[u8]| {
                     (stage.build.observer)(BuildEvent::StepOutput {
@@ -285,9 +301,32 @@ impl<'a> StageRun<'a> {
                         bytes: bytes.to_vec(),
                     });
                 };
-                step.execute(stage.build.workspace, &stage.state.layers, &at.location, &mut output)
+                let warn = |message| (stage.build.observer)(BuildEvent::Warning(message));
+                let below = &stage.state.layers;
+                let execute = || step.execute(stage.build.workspace, below, &at.location, &mut output, &warn);
+                ahead::beside(stage, instruction, execute)
             })
         })
+    }
+
+    /// Devices by CDI names cannot be had here: those that are required are refused, and the others left out, as
+    /// BuildKit leaves them out where it has none.
+    fn devices(&self, instruction: &Instruction, run: &Run) -> Result<(), BuildError> {
+        for device in &run.devices {
+            let text =
+                self.state.expand(device).map_err(|error| self.refuse(instruction, error.to_string()))?;
+            let is_required = |field: &str| matches!(field, "required" | "required=true" | "required=1");
+            if text.split(',').any(is_required) {
+                let what = format!("RUN --device={text} (CDI devices; the BuildKit engine passes them on)");
+                return Err(self.unsupported(instruction, what));
+            }
+            let location = self.location(instruction);
+            let message = format!(
+                "{location}: the device {text} is not required and left out: there are no CDI devices here"
+            );
+            (self.build.observer)(BuildEvent::Warning(message));
+        }
+        Ok(())
     }
 
     fn run_history(&self, step: &RunStep<'_>, environment: &[String]) -> String {

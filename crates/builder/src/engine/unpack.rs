@@ -1,4 +1,4 @@
-//! ADD of a local archive: its entries become the layer's, below the destination.
+//! ADD of an archive: its entries become the layer's, below the destination.
 //!
 //! What is an archive is told by content, as for BuildKit: plain or compressed tar. Owners and times
 //! are the archive's own, unless `--chown` says otherwise.
@@ -14,10 +14,11 @@ use super::workspace::{LayerRef, Workspace};
 use crate::BuildError;
 use crate::context::Context;
 
-/// An archive of the context.
+/// An archive: of the context, or one that was fetched.
 #[derive(Clone, Debug)]
 pub(crate) struct Archive {
-    path: LayerPath,
+    content: Content,
+    name: String,
     digest: oci::Digest,
 }
 
@@ -26,39 +27,39 @@ impl Archive {
     pub fn field(&self) -> Vec<u8> {
         self.digest.to_string().into_bytes()
     }
-
-    fn name(&self) -> String {
-        String::from_utf8_lossy(&self.path).into_owned()
-    }
 }
 
-/// Tells the archives among single files from everything else.
-pub(crate) fn split(context: &Context, groups: Vec<Group>) -> Result<(Vec<Archive>, Vec<Group>), BuildError> {
+/// Tells the archives among single files from everything else; `unpacks` says whether they are wanted, given
+/// whether a file is of the context.
+pub(crate) fn split(
+    context: Option<&Context>,
+    groups: Vec<Group>,
+    unpacks: impl Fn(bool) -> bool,
+) -> Result<(Vec<Archive>, Vec<Group>), BuildError> {
     let (mut archives, mut plain) = (Vec::new(), Vec::new());
     for group in groups {
-        match single_file(&group) {
-            Some((path, digest)) if is_archive(context, path)? => {
-                archives.push(Archive { path: path.clone(), digest });
-            }
+        let found = single_file(&group).filter(|file| unpacks(matches!(file.content, Content::Context(_))));
+        match found {
+            Some(file) if is_archive(context, &file)? => archives.push(file),
             _ => plain.push(group),
         }
     }
     Ok((archives, plain))
 }
 
-fn single_file(group: &Group) -> Option<(&LayerPath, oci::Digest)> {
-    match (&group.items[..], group.is_folder) {
-        ([item], false) => match &item.kind {
-            ItemKind::File { digest, content: Content::Context(path), .. } => Some((path, *digest)),
-            _ => None,
-        },
-        _ => None,
-    }
+fn single_file(group: &Group) -> Option<Archive> {
+    let ([item], false) = (&group.items[..], group.is_folder) else { return None };
+    let ItemKind::File { digest, content, .. } = &item.kind else { return None };
+    let name = match content {
+        Content::Context(path) => String::from_utf8_lossy(path).into_owned(),
+        _ => String::from_utf8_lossy(&group.name).into_owned(),
+    };
+    Some(Archive { content: content.clone(), name, digest: *digest })
 }
 
 /// Whether a file decompresses to something that starts with a tar header.
-fn is_archive(context: &Context, path: &LayerPath) -> Result<bool, BuildError> {
-    let file = open(context, path)?;
+fn is_archive(context: Option<&Context>, archive: &Archive) -> Result<bool, BuildError> {
+    let file = open(context, archive)?;
     let Ok(tar) = layer::decompress(file) else { return Ok(false) };
     let mut head = Vec::new();
     // What cannot be decompressed is copied as a file, as BuildKit does.
@@ -76,16 +77,19 @@ fn checksum_is_right(header: &[u8]) -> bool {
     sum(&header[..148]) + sum(&header[156..]) + 8 * u64::from(b' ') == stored
 }
 
-fn open(context: &Context, path: &LayerPath) -> Result<std::fs::File, BuildError> {
-    context.open_file(path).map_err(|error| {
-        BuildError::layer(format!("read {} of the context", String::from_utf8_lossy(path)), error)
-    })
+fn open(context: Option<&Context>, archive: &Archive) -> Result<std::fs::File, BuildError> {
+    let file = match (&archive.content, context) {
+        (Content::Context(path), Some(context)) => context.open_file(path),
+        (Content::File(path), _) => std::fs::File::open(path),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    file.map_err(|error| BuildError::layer(format!("read {}", archive.name), error))
 }
 
 /// Where archives are unpacked to.
 pub(crate) struct Unpacking<'a> {
     pub workspace: &'a Workspace,
-    pub context: &'a Context,
+    pub context: Option<&'a Context>,
     pub below: &'a Tree,
     pub destination: &'a str,
     pub attributes: &'a Attributes,
@@ -103,12 +107,12 @@ impl Unpacking<'_> {
         let mut refused = None;
         let layer = self.workspace.write_layer(what, |output| {
             let mut tar = TarWriter::new(output);
-            let sources = Sources { context: Some(self.context), layers: &[] };
+            let sources = Sources { context: self.context, layers: &[] };
             Fill::new(self.workspace, sources).append(&mut tar, plain)?;
             let made: BTreeSet<LayerPath> = plain.iter().map(|placed| placed.entry.path.clone()).collect();
             for archive in archives {
                 if let Err(reason) = self.unpack(&mut tar, archive, &made)? {
-                    refused = Some(format!("cannot unpack {}: {reason}", archive.name()));
+                    refused = Some(format!("cannot unpack {}: {reason}", archive.name));
                     return Err(BuildError::layer("unpack an archive", io::Error::other("refused")));
                 }
             }
@@ -127,8 +131,8 @@ impl Unpacking<'_> {
         archive: &Archive,
         made: &BTreeSet<LayerPath>,
     ) -> Result<Result<(), String>, BuildError> {
-        let action = || format!("unpack {}", archive.name());
-        let file = open(self.context, &archive.path)?;
+        let action = || format!("unpack {}", archive.name);
+        let file = open(self.context, archive)?;
         let input = layer::decompress(file).map_err(|error| BuildError::layer(action(), error))?;
         let mut paths = match Paths::new(self, made) {
             Ok(paths) => paths,

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use layer::diff::Times;
+use layer::observe::Tap;
 use layer::{LayerIndex, LayerWriter, Settings, Tree};
 use oci::{Compression, Descriptor, DiffId, Digest};
 use store::layout::LayoutStore;
@@ -273,8 +274,21 @@ impl Workspace {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.write_tapped_layer(what, (), fill)
+    }
+
+    /// Does the same and shows every entry to `tap` on the way.
+    pub(crate) fn write_tapped_layer<E>(
+        &self,
+        what: &str,
+        tap: impl Tap,
+        fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<LayerRef, BuildError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let action = || format!("write the layer of {what}");
-        let mut writer = LayerWriter::new(self.store.ingest()?, self.compression)
+        let mut writer = LayerWriter::with_tap(self.store.ingest()?, self.compression, tap)
             .map_err(|error| BuildError::layer(action(), error))?;
         fill(&mut writer).map_err(|error| BuildError::layer(action(), error))?;
         let (ingest, written) = writer.finish().map_err(|error| BuildError::layer(action(), error))?;
@@ -297,11 +311,12 @@ impl Workspace {
         below: &[LayerRef],
         times: Times,
         what: &str,
+        tap: Box<dyn Tap + '_>,
     ) -> Result<LayerRef, BuildError> {
         let sandbox = self.layer_sandbox()?;
         let lower = self.merged(below)?;
         let settings = PackSettings { times: Some(times), lower: Some(&lower), ..PackSettings::default() };
-        self.write_layer(what, |tar| sandbox.pack_upper(upper, &settings, tar).map(drop))
+        self.write_tapped_layer(what, tap, |tar| sandbox.pack_upper(upper, &settings, tar).map(drop))
     }
 
     /// Gives a folder in overlay form to a layer, where it has none yet. The folder is moved.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::emulation::Emulator;
+
 /// The layers a command sees as its root folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootFs {
@@ -46,6 +48,10 @@ pub struct Command {
     pub limits: Limits,
     /// Whether it keeps every capability this process has and sees all of `/proc` and `/sys`.
     pub privileged: bool,
+    /// What runs its programs, where they are for another processor; see [`Sandbox::emulator`](super::Sandbox::emulator).
+    pub emulator: Option<Emulator>,
+    /// Size of `/dev/shm` in bytes; 64 MiB when absent.
+    pub shared_memory: Option<u64>,
 }
 
 impl Command {
@@ -63,6 +69,8 @@ impl Command {
             stdin: None,
             limits: Limits::default(),
             privileged: false,
+            emulator: None,
+            shared_memory: None,
         }
     }
 }
@@ -160,6 +168,40 @@ pub struct Limits {
     pub processes: Option<u64>,
     /// Largest file in bytes.
     pub file_size: Option<u64>,
+    /// Limits by their names, over those above.
+    pub named: Vec<NamedLimit>,
+}
+
+/// A limit of the kernel's on a process, as `ulimit` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedLimit {
+    /// What is limited.
+    pub what: LimitName,
+    /// What a process starts with; `None` for no limit.
+    pub soft: Option<u64>,
+    /// How far it may raise that; `None` for no limit.
+    pub hard: Option<u64>,
+}
+
+/// What a [`NamedLimit`] is about. Source: setrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of setrlimit(2)")]
+pub enum LimitName {
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
 }
 
 /// Which of its two streams a command wrote to.

@@ -161,6 +161,34 @@ pub enum SandboxError {
         /// How it ended.
         status: String,
     },
+    /// Programs for another processor cannot be run.
+    #[error(
+        "a step for {platform} on this machine ({host}) needs {program}: {reason}, and no emulator is registered \
+         with the kernel; install it (Debian: apt-get install qemu-user-static), or put it into a folder of PATH or \
+         of PLIMSOLL_EMULATORS"
+    )]
+    NoEmulator {
+        /// What the step is for.
+        platform: String,
+        /// What this machine is.
+        host: String,
+        /// The program looked for.
+        program: String,
+        /// What became of it.
+        reason: String,
+    },
+    /// The kernel does not take an emulator for one user namespace.
+    #[error(
+        "cannot have {} run programs of another processor in the sandbox (Linux before 6.7 allows that to the \
+         machine's root alone: register it once for the machine, Debian: apt-get install qemu-user-static binfmt-support)",
+        program.display()
+    )]
+    Emulator {
+        /// The emulator.
+        program: PathBuf,
+        /// Why not.
+        source: Cause,
+    },
     /// A service did not become healthy.
     #[error("the service did not become healthy within {seconds} s: {reason}")]
     Unhealthy {

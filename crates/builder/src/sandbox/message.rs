@@ -21,6 +21,8 @@ pub(super) struct Request {
 pub(super) enum Role {
     /// The user namespace to enter.
     UserNamespace,
+    /// The user namespace to enter last, in which an emulator is registered.
+    EmulationNamespace,
     /// The network namespace to enter.
     NetworkNamespace,
     /// The command's standard input; for work on trees, the indexes of the layers below and then the tar.

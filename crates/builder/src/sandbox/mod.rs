@@ -11,6 +11,7 @@
 //! | users | nothing as root; a user namespace for an ordinary user |
 //! | network | the machine's, or a namespace with loopback only |
 //! | environment | built from the command alone |
+//! | emulators | registered in a user namespace of the command's own, where the machine has none |
 //!
 //! Where the kernel allows none of that, as in an unprivileged container, a copy of the layers and `chroot` have to
 //! do ([`Mode::Chroot`]).
@@ -20,6 +21,7 @@
 
 mod channel;
 mod command;
+mod emulation;
 mod error;
 mod inside;
 mod launch;
@@ -36,9 +38,15 @@ use std::ffi::OsString;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-pub use command::{Command, Content, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
+use oci::Platform;
+
+pub use command::{
+    Command, Content, Exit, LimitName, Limits, Mount, NamedLimit, Network, OutputStream, RootFs, Status,
+};
+pub use emulation::Emulator;
 pub use error::{Cause, SandboxError};
 pub use probe::{Mode, Probe, Wanted, probe, probe_for, probe_once};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
@@ -62,6 +70,10 @@ pub struct Sandbox {
     mode: Mode,
     /// Shared by all sandboxes of an ordinary user; closed, it is gone with the last process in it.
     user_namespace: Option<OwnedFd>,
+    /// Folders that emulators are looked for in, the first ones first.
+    emulators: Vec<PathBuf>,
+    /// Where root registers an emulator; made at the first command that needs one.
+    emulation: Mutex<Option<Arc<OwnedFd>>>,
 }
 
 impl Sandbox {
@@ -72,7 +84,21 @@ impl Sandbox {
     /// When the user namespace of the mode cannot be made.
     pub fn new(program: PathBuf, mode: Mode) -> Result<Self, SandboxError> {
         let user_namespace = user_namespace::make(&program, &mode)?;
-        Ok(Self { program, mode, user_namespace })
+        Ok(Self { program, mode, user_namespace, emulators: Vec::new(), emulation: Mutex::default() })
+    }
+
+    /// Looks for emulators of other processors in `folders`, the first ones first.
+    #[must_use]
+    pub fn with_emulators(self, folders: Vec<PathBuf>) -> Self {
+        Self { emulators: folders, ..self }
+    }
+
+    /// Returns what a command for `platform` needs to run here; `None` for nothing.
+    ///
+    /// # Errors
+    /// [`SandboxError::NoEmulator`] names the program that is missing.
+    pub fn emulator(&self, platform: &Platform) -> Result<Option<Emulator>, SandboxError> {
+        emulation::emulator(platform, &self.emulators)
     }
 
     /// Returns how commands are isolated.
@@ -95,7 +121,9 @@ impl Sandbox {
     ) -> Result<Exit, SandboxError> {
         let started = Instant::now();
         let input = command.stdin.as_deref().map(memory_file).transpose()?;
+        let emulation = command.emulator.as_ref().map(|_| self.emulation_namespace()).transpose()?.flatten();
         let mut files = self.namespace_file();
+        files.extend(emulation.iter().map(|file| (Role::EmulationNamespace, file.as_fd())));
         files.extend(input.iter().map(|file| (Role::Input, file.as_fd())));
         let task = Task::Run(self.job(root, command, None));
         let launched = launch::launch(&self.program, task, &files)?;
@@ -105,6 +133,21 @@ impl Sandbox {
 
     fn job(&self, root: &RootFs, command: &Command, service: Option<ServiceJob>) -> Job {
         Job { root: root.clone(), command: command.clone(), users: self.mode.users(), service }
+    }
+
+    /// Returns the user namespace that root registers emulators in; others have one of their own anyway.
+    fn emulation_namespace(&self) -> Result<Option<Arc<OwnedFd>>, SandboxError> {
+        if self.user_namespace.is_some() {
+            return Ok(None);
+        }
+        let mut made = self.emulation.lock().expect("no holder panics");
+        match &*made {
+            Some(namespace) => Ok(Some(Arc::clone(namespace))),
+            None => {
+                let namespace = Arc::new(user_namespace::make_equal(&self.program)?);
+                Ok(Some(Arc::clone(made.insert(namespace))))
+            }
+        }
     }
 
     /// What goes with every request, so that the new process enters the right users.

@@ -204,6 +204,19 @@ impl Places {
         }
     }
 
+    /// Finds the image at `place` as it is now: a name of a registry is asked there, whatever the local store has.
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub fn find_anew(&self, place: &Place) -> Result<Located, PlaceError> {
+        match place {
+            Place::Name(reference) if !reference.repository().registry().is_local() => {
+                self.find_remote(reference)
+            }
+            place => self.find(place),
+        }
+    }
+
     /// Finds an image in its registry, whatever the local store has.
     ///
     /// # Errors

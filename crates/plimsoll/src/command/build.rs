@@ -1,7 +1,13 @@
 //! `build`: images of services, or of one Dockerfile without any configuration.
 
+mod annotations;
 mod caches;
 mod check;
+mod context;
+mod destination;
+mod elsewhere;
+mod limits;
+mod one;
 mod options;
 mod output;
 mod publish;
@@ -9,22 +15,18 @@ mod publish;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
-use builder::{
-    Base, BaseNote, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine as _,
-};
+use builder::BuildOptions;
 use layer::Settings;
-use oci::{Annotations, Digest, Document, Platform, Reference, Tag};
+use oci::{Digest, Platform, Reference};
 use pipeline::build::{self, BuildChoices, OnFailure};
 use pipeline::configuration::{Cache, Name};
 use pipeline::ledger::Status;
-use pipeline::place::{Place, Places};
 use pipeline::progress::Progress;
+use pipeline::text::Text;
 use serde::Serialize;
-use store::{ImageStore as _, image_for_platform};
 
-use super::reproducible::{self, Reproducible};
+use super::reproducible::Reproducible;
 use crate::error::{Code, Error};
 use crate::project::Project;
 use crate::session::Session;
@@ -40,10 +42,13 @@ the argument is its context. -q prints the digests and nothing else.
 Examples:
   $ plimsoll build
   $ plimsoll build api
-  $ plimsoll build -f Dockerfile -t local/api:dev --build-arg MODE=debug ."
+  $ plimsoll build -f Dockerfile -t local/api:dev --build-arg MODE=debug .
+  $ plimsoll build -t ghcr.io/acme/api:1 --platform linux/amd64,linux/arm64 --push .
+  $ plimsoll build -t local/api:dev https://github.com/acme/api.git#main:server"
 )]
 pub struct Arguments {
-    /// Services of plimsoll.toml [default: all]; with -f or -t, the context's folder
+    /// Services of plimsoll.toml [default: all]; with -f or -t, the context: a folder, the address of a git repository
+    /// or of an archive, or - for an archive or a Dockerfile on standard input
     #[arg(value_name = "SERVICE|CONTEXT")]
     what: Vec<String>,
     /// The Dockerfile [default: CONTEXT/Dockerfile]
@@ -61,9 +66,15 @@ pub struct Arguments {
     /// Label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
-    /// What the image is for [default: this machine's]
-    #[arg(long, value_name = "OS/ARCHITECTURE")]
-    platform: Option<Platform>,
+    /// Annotation: [manifest|index|manifest-descriptor[PLATFORM]:]KEY=VALUE
+    #[arg(long, value_name = "ANNOTATION")]
+    annotation: Vec<String>,
+    /// What the image is for; of several an index is made [default: this machine's]
+    #[arg(long, value_name = "OS/ARCHITECTURE", value_delimiter = ',')]
+    platform: Vec<Platform>,
+    /// Asks the registries of base images even where the local store has them
+    #[arg(long)]
+    pull: bool,
     /// Runs every step even where its result is known
     #[arg(long)]
     no_cache: bool,
@@ -93,6 +104,8 @@ pub struct Arguments {
     publish: publish::Publish,
     #[command(flatten)]
     results: output::Results,
+    #[command(flatten)]
+    elsewhere: elsewhere::Elsewhere,
 }
 
 #[derive(Serialize)]
@@ -114,11 +127,23 @@ struct Image {
 impl Arguments {
     /// Builds.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let one = self.file.is_some() || !self.tag.is_empty() || self.check;
-        match one || self.results.are_asked_for() || self.publish.is_asked_for() {
+        self.elsewhere.refuse()?;
+        match self.is_one() {
             true => self.one(session),
             false => self.services(session),
         }
+    }
+
+    /// Whether something is asked for that only one Dockerfile can give.
+    fn is_one(&self) -> bool {
+        self.file.is_some()
+            || !self.tag.is_empty()
+            || !self.annotation.is_empty()
+            || self.check
+            || self.elsewhere.checks()
+            || self.results.are_asked_for()
+            || self.publish.is_asked_for()
+            || self.what.first().is_some_and(|what| context::is_elsewhere(what))
     }
 
     fn services(&self, session: &Session) -> Result<(), Error> {
@@ -133,6 +158,9 @@ impl Arguments {
             service.args.extend(self.build_args(session)?);
             if let Some(target) = &self.target {
                 service.target = Some(target.clone());
+            }
+            if !self.platform.is_empty() {
+                service.platforms = self.platform.iter().cloned().map(Text).collect();
             }
         }
         if session.global.dry_run {
@@ -177,141 +205,15 @@ impl Arguments {
         }
     }
 
-    fn one(&self, session: &Session) -> Result<(), Error> {
-        session.refuse_locked()?;
-        session.refuse_dry_run("build of one Dockerfile")?;
-        let context = match &self.what[..] {
-            [] => PathBuf::from("."),
-            [context] => PathBuf::from(context),
-            _ => return Err(Error::usage("with -f or -t there is one context")),
-        };
-        let workbench = Workbench::open_with(session, self.compression)?;
-        let mut request = self.request(session, context)?;
-        if self.check {
-            return check::run(session, workbench.engine(), &request);
-        }
-        self.publish.check(&self.tag)?;
-        let needs_all = self.reproducible.is_some() || self.results.are_written();
-        request.options.settle = self.publish.settle(&workbench, &self.tag, needs_all)?;
-        request.options.tiers = self.caches.tiers(session, workbench.places())?;
-        let progress = Single::new(&workbench, &request.platform);
-        let bases = NamedPlaces(workbench.places());
-        let built = workbench.engine().build(&request, &bases, &|event| progress.take(event));
-        workbench.tell_timings(session, self.timings.as_deref())?;
-        let built = built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
-        match self.publish.is_asked_for() {
-            true => self.publish.push(session, &workbench, &built, &self.tag)?,
-            false => self.store(&workbench, &built.manifest)?,
-        }
-        self.results.write(session, &workbench, &built, &self.tag)?;
-        if self.reproducible.is_some() {
-            self.compare(session, &workbench, &request, &built)?;
-        }
-        self.write_caches(session, &workbench, &request, &built)?;
-        let status = if built.steps.total == built.steps.cached { Status::Cached } else { Status::Built };
-        let image = Image {
-            image: self.tag.first().map(ToString::to_string),
-            digest: Some(built.manifest.digest()),
-            status,
-            steps: built.steps.total,
-            cached: built.steps.cached,
-        };
-        let name =
-            self.tag.first().map_or_else(|| "image".to_owned(), |tag| tag.repository().path().to_owned());
-        self.answer(session, BTreeMap::from([(name, image)]))
-    }
-
-    fn write_caches(
-        &self,
-        session: &Session,
-        workbench: &Workbench,
-        request: &BuildRequest,
-        built: &Built,
-    ) -> Result<(), Error> {
-        let scope = caches::scope(&self.tag, &request.dockerfile, self.target.as_deref());
-        let pushed: Vec<oci::Repository> = match self.publish.is_asked_for() {
-            true => self.tag.iter().map(|name| name.repository().clone()).collect(),
-            false => Vec::new(),
-        };
-        self.caches.write(session, workbench.engine(), workbench.places(), &scope, built, &pushed)
-    }
-
-    /// Builds once more with every step run again.
-    fn compare(
-        &self,
-        session: &Session,
-        workbench: &Workbench,
-        request: &BuildRequest,
-        first: &Built,
-    ) -> Result<(), Error> {
-        session.ui.note("building once more to compare");
-        let again = BuildRequest { no_cache: true, explain: false, ..request.clone() };
-        let progress = Single::new(workbench, &request.platform);
-        let bases = NamedPlaces(workbench.places());
-        let second = workbench.engine().build(&again, &bases, &|event| progress.take(event));
-        let second =
-            second.map_err(|error| Error::Reported(session.ui.failure("the second build failed", &error)))?;
-        let unnamed = unnamed();
-        let name = self.tag.first().unwrap_or(&unnamed);
-        let repository = workbench.places().local().repository(name.repository());
-        match reproducible::difference(workbench.engine(), &repository, first, &second)? {
-            None => Ok(()),
-            Some(difference) => {
-                session.ui.problem(&format!(
-                    "the second build gives another image; the first difference is {difference}"
-                ));
-                Err(Error::Reported(Code::Failed))
-            }
-        }
-    }
-
     fn answer(&self, session: &Session, services: BTreeMap<String, Image>) -> Result<(), Error> {
         let quiet = session.ui.verbosity() == Verbosity::Quiet;
         session.ui.answer("build", &Answer { services, quiet })
     }
 
-    fn store(&self, workbench: &Workbench, manifest: &Document) -> Result<(), Error> {
-        let unnamed = unnamed();
-        let names = if self.tag.is_empty() { std::slice::from_ref(&unnamed) } else { &self.tag[..] };
-        for name in names {
-            let repository = workbench.places().local().repository(name.repository());
-            repository.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), manifest)?;
-        }
-        Ok(())
-    }
-
-    fn request(&self, session: &Session, context: PathBuf) -> Result<BuildRequest, Error> {
-        let folder = &session.environment.folder;
-        let dockerfile = self.file.clone().unwrap_or_else(|| match context.as_os_str() == "." {
-            true => "Dockerfile".into(),
-            false => context.join("Dockerfile"),
-        });
-        let epoch = session.source_date_epoch()?;
-        // Without a commit there is no moment but the one asked for; any other would move the digest.
-        let created = jiff::Timestamp::from_second(epoch.unwrap_or(0))
-            .map_err(|_| Error::usage("SOURCE_DATE_EPOCH lies outside of the calendar"))?;
-        Ok(BuildRequest {
-            dockerfile: folder.join(&dockerfile),
-            dockerfile_name: dockerfile.display().to_string(),
-            context: folder.join(context),
-            target: self.target.clone(),
-            build_args: self.build_args(session)?,
-            platform: self.platform.clone().unwrap_or_else(Platform::host),
-            labels: pairs(&self.label, "--label")?,
-            annotations: Annotations::new(),
-            base_note: BaseNote::Nowhere,
-            created: created.to_string(),
-            source_date_epoch: epoch,
-            step_timeout: self.step_timeout.map(|timeout| timeout.0),
-            no_cache: self.no_cache,
-            explain: self.explain,
-            options: self.build_options(session)?,
-        })
-    }
-
     fn build_options(&self, session: &Session) -> Result<BuildOptions, Error> {
-        let fetch = Some(workbench::fetcher(session)?);
-        Ok(BuildOptions { fetch, ..self.options.read(&session.environment)? })
+        let options = self.options.read(&session.environment)?;
+        let git = Some(workbench::git_fetcher(session, &options.secrets));
+        Ok(BuildOptions { fetch: Some(workbench::fetcher(session)?), git, ..options })
     }
 
     fn build_args(&self, session: &Session) -> Result<BTreeMap<String, String>, Error> {
@@ -335,13 +237,9 @@ impl Arguments {
             source_date_epoch: session.source_date_epoch()?,
             options: self.build_options(session)?,
             cache,
+            pull: self.pull,
         })
     }
-}
-
-/// The name of an image that was given none.
-fn unnamed() -> Reference {
-    "local/build".parse().expect("a literal reference of the grammar")
 }
 
 fn pairs(given: &[String], flag: &str) -> Result<BTreeMap<String, String>, Error> {
@@ -364,36 +262,5 @@ impl fmt::Display for Answer {
             }
         }
         Ok(())
-    }
-}
-
-/// Base images by their names alone.
-struct NamedPlaces<'a>(&'a Places);
-
-impl Bases for NamedPlaces<'_> {
-    fn find(&self, request: &BaseRequest<'_>) -> Result<Base, Box<dyn std::error::Error + Send + Sync>> {
-        let place: Place = request.name.parse()?;
-        let located = self.0.find(&place)?;
-        let document = located.document.descriptor();
-        let manifest = image_for_platform(located.store.as_ref(), document, request.platform)?;
-        let repository = located.remote().cloned();
-        Ok(Base { manifest, store: located.store, repository, reference: None })
-    }
-}
-
-/// Progress of a build that is no service's.
-struct Single<'a> {
-    watch: Mutex<build::Watch<'a>>,
-}
-
-impl<'a> Single<'a> {
-    fn new(workbench: &'a Workbench, platform: &Platform) -> Self {
-        let name: Name = "image".parse().expect("a literal name");
-        let tell = |progress: Progress| workbench.tell(progress);
-        Self { watch: Mutex::new(build::Watch::new(name, platform, Box::new(tell))) }
-    }
-
-    fn take(&self, event: BuildEvent) {
-        self.watch.lock().expect("no holder panics").take(event);
     }
 }

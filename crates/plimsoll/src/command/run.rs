@@ -133,9 +133,11 @@ impl Arguments {
             source_date_epoch: session.source_date_epoch()?,
             options: builder::BuildOptions {
                 fetch: Some(workbench::fetcher(session)?),
+                git: Some(workbench::git_fetcher(session, &std::collections::BTreeMap::new())),
                 ..builder::BuildOptions::default()
             },
             cache,
+            pull: false,
         })
     }
 }

@@ -42,7 +42,7 @@ fn triggers_of_an_image_run_as_well() {
     };
     shop.call("build -t local/parent:1 .").exits(0);
     shop.write("Dockerfile", "FROM local/parent:1\nRUN test $(cat /x) = a\n");
-    shop.call(BUILD).exits(0);
+    shop.call(BUILD).exits(0).says("2/3 | COPY").says("3/3 | RUN").says("1/3 | RUN test");
     shop.write("a.txt", "");
     std::fs::remove_file(shop.path("a.txt")).unwrap();
     shop.call(BUILD).exits(1).says("Dockerfile:1").says("a.txt is not in");

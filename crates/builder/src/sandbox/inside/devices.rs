@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_bind};
 
 use super::surroundings::{Tree, failed};
+use crate::sandbox::command::Command;
 use crate::sandbox::error::SandboxError;
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -23,9 +24,11 @@ const LINKS: [(&str, &str); 6] = [
 ];
 /// The group of terminals in every distribution.
 const TERMINAL_GROUP: u32 = 5;
+/// Bytes of `/dev/shm`, as Docker has it.
+const SHARED_MEMORY: u64 = 64 << 20;
 
 /// Mounts `/dev` and what lies below it.
-pub(super) fn mount(tree: &Tree, user_namespace: bool) -> Result<(), SandboxError> {
+pub(super) fn mount(tree: &Tree, command: &Command, user_namespace: bool) -> Result<(), SandboxError> {
     // Without the sticky bit: with it, root inside may not open a device of another owner for writing.
     let dev = tree.kernel_mount(
         "tmpfs",
@@ -42,7 +45,8 @@ pub(super) fn mount(tree: &Tree, user_namespace: bool) -> Result<(), SandboxErro
     }
     terminals(tree, user_namespace)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    tree.kernel_mount("tmpfs", "/dev/shm", flags, "mode=1777,size=65536k")?;
+    let shared_memory = command.shared_memory.unwrap_or(SHARED_MEMORY);
+    tree.kernel_mount("tmpfs", "/dev/shm", flags, &format!("mode=1777,size={shared_memory}"))?;
     // Message queues are an option of the kernel.
     match tree.kernel_mount("mqueue", "/dev/mqueue", flags, "") {
         Err(SandboxError::Mount { source, .. }) if source.errno != Some(Errno::NODEV.raw_os_error()) => {

@@ -12,6 +12,7 @@ use rustix::process::{
 };
 use rustix::thread::UnshareFlags;
 
+use super::binfmt::Opened;
 use super::{Purpose, chrooted, execute, overlay, owners, surroundings};
 use crate::sandbox::channel::Channel;
 use crate::sandbox::command::Status;
@@ -27,6 +28,8 @@ pub(super) struct Inside<'a> {
     pub(super) purpose: Purpose,
     /// The command's standard input.
     pub(super) input: Option<OwnedFd>,
+    /// The user namespace to register an emulator in, where this one belongs to others.
+    pub(super) emulation: Option<OwnedFd>,
     /// Where to report to.
     pub(super) reports: Channel,
     /// Is open at its other end as long as the supervisor lives.
@@ -53,9 +56,12 @@ fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     let user_namespace = inside.job.users != Users::Machine;
     let root = overlay::mount(&inside.job.root, inside.work, &inside.job.command.mounts, user_namespace)?;
     surroundings::mount(&root, inside.job, user_namespace)?;
+    let emulator = inside.job.command.emulator.as_ref().map(Opened::open).transpose()?;
     overlay::enter(&root, &inside.job.root)?;
     rustix::system::sethostname(inside.job.command.hostname.as_bytes())
         .map_err(|errno| SandboxError::setup("name the machine", errno))?;
+    // Held until the end of the command.
+    let _registration = emulator.map(|emulator| emulator.register(inside.emulation.as_ref())).transpose()?;
     begin(inside, Some(&mounts))
 }
 
@@ -75,7 +81,7 @@ fn make_mount_namespace() -> io::Result<File> {
 /// Ties this process to the supervisor: it dies with it, and holds none of its files.
 fn attach(inside: &Inside<'_>) -> io::Result<()> {
     let mut kept = vec![inside.reports.as_fd(), inside.gate.as_fd()];
-    kept.extend(inside.input.as_ref().map(AsFd::as_fd));
+    kept.extend(inside.input.iter().chain(&inside.emulation).map(AsFd::as_fd));
     system::close_all_but(&kept)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The supervisor may have died before the line above; then the other end is closed.

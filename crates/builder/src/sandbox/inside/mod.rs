@@ -11,6 +11,7 @@
 
 mod account;
 mod asked;
+mod binfmt;
 mod chrooted;
 mod devices;
 mod execute;

@@ -15,7 +15,7 @@ use rustix::thread::{
 };
 
 use super::account::Account;
-use crate::sandbox::command::Limits;
+use crate::sandbox::command::{LimitName, Limits};
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::message::Users;
 use crate::sandbox::system;
@@ -113,6 +113,29 @@ pub(super) fn limit_resources(limits: &Limits) {
         if let Some(most) = most {
             limit(resource, most, most);
         }
+    }
+    for named in &limits.named {
+        limit(resource(named.what), named.soft.unwrap_or(u64::MAX), named.hard.unwrap_or(u64::MAX));
+    }
+}
+
+fn resource(name: LimitName) -> Resource {
+    match name {
+        LimitName::Core => Resource::Core,
+        LimitName::Cpu => Resource::Cpu,
+        LimitName::Data => Resource::Data,
+        LimitName::Fsize => Resource::Fsize,
+        LimitName::Locks => Resource::Locks,
+        LimitName::Memlock => Resource::Memlock,
+        LimitName::Msgqueue => Resource::Msgqueue,
+        LimitName::Nice => Resource::Nice,
+        LimitName::Nofile => Resource::Nofile,
+        LimitName::Nproc => Resource::Nproc,
+        LimitName::Rss => Resource::Rss,
+        LimitName::Rtprio => Resource::Rtprio,
+        LimitName::Rttime => Resource::Rttime,
+        LimitName::Sigpending => Resource::Sigpending,
+        LimitName::Stack => Resource::Stack,
     }
 }
 

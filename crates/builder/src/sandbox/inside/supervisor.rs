@@ -120,7 +120,8 @@ pub(super) fn start(
     let (inner, reports) = Channel::pair().map_err(failed)?;
     let (gate, opener) = io::pipe().map_err(failed)?;
     let input = files.take(Role::Input);
-    let inside = Inside { job, work, purpose, input, reports, gate };
+    let emulation = files.take(Role::EmulationNamespace);
+    let inside = Inside { job, work, purpose, input, emulation, reports, gate };
     let init = system::fork(move || init::run(inside)).map_err(failed)?;
     Ok((init, inner, opener))
 }

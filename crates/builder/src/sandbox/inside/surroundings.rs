@@ -74,7 +74,7 @@ pub(super) fn is_directory(mount: &Mount) -> Result<bool, SandboxError> {
 pub(super) fn mount(root: &Path, job: &Job, user_namespace: bool) -> Result<(), SandboxError> {
     let tree = Tree::open(root)?;
     tree.process_information()?;
-    devices::mount(&tree, user_namespace)?;
+    devices::mount(&tree, &job.command, user_namespace)?;
     tree.system_information(&job.command, user_namespace)?;
     if !job.command.privileged {
         tree.protect()?;

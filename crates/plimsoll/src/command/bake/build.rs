@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use builder::{
-    Base, BaseNote, BaseRequest, Bases, BuildError, BuildOptions, BuildRequest, Built, Engine as _,
-    NamedContext,
+    Base, BaseNote, BaseRequest, Bases, BuildError, BuildOptions, BuildRequest, Engine as _, NamedContext,
 };
-use oci::{Descriptor, Digest, Document, ImageIndex, Platform, Reference, Repository, Tag};
+use oci::{Digest, Document, Platform, Reference, Repository, Tag};
 use pipeline::archive::{self, Parcel};
 use pipeline::bake::{Bake, Destination, Dockerfile, Job, NamedBase, jobs};
 use pipeline::build::Watch;
@@ -20,6 +19,7 @@ use pipeline::configuration::Name;
 use pipeline::copy;
 use pipeline::ledger::Status;
 use pipeline::place::Places;
+use pipeline::platforms::{self, IndexAnnotations};
 use pipeline::progress::Progress;
 use serde::Serialize;
 use store::{ArchiveFormat, ArchiveOptions, ImageStore as _, StoreError, image_for_platform};
@@ -28,7 +28,7 @@ use crate::error::{Code, Error};
 use crate::session::Session;
 use crate::ui::Verbosity;
 use crate::ui::transfer::Transfer;
-use crate::workbench::Workbench;
+use crate::workbench::{self, Workbench};
 
 /// How many targets are built at the same time.
 const AT_ONCE: usize = 4;
@@ -163,9 +163,9 @@ impl Building<'_> {
         bases.check()?;
         let home = repository(&job.target);
         let local = self.workbench.places().local().repository(&home);
-        let mut built: Vec<(Platform, Built)> = Vec::new();
-        for platform in &job.platforms {
-            let request = self.request(job, platform)?;
+        let options = self.options(job)?;
+        let built = platforms::build_each(&job.platforms, |platform| {
+            let request = self.request(job, platform, options.clone())?;
             let watch = Watch::new(
                 name(&job.target),
                 platform,
@@ -174,11 +174,13 @@ impl Building<'_> {
             let one = self.workbench.engine().build(&request, &bases, &|event| watch.take(event));
             let one = one.inspect_err(|error: &BuildError| watch.failed(error))?;
             local.put_document(&one.manifest)?;
-            built.push((platform.clone(), one));
-        }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(one)
+        })?;
         let steps =
             built.iter().fold((0, 0), |sum, (_, one)| (sum.0 + one.steps.total, sum.1 + one.steps.cached));
-        let image = assemble(job, &built);
+        let annotations =
+            IndexAnnotations { index: job.index_annotations.clone(), ..IndexAnnotations::default() };
+        let image = platforms::assemble(&built, &annotations);
         local.put_document(&image)?;
         local.tag(&Tag::latest(), &image)?;
         for tag in &job.tags {
@@ -190,7 +192,7 @@ impl Building<'_> {
         Ok((image, steps))
     }
 
-    fn request(&self, job: &Job, platform: &Platform) -> Result<BuildRequest, Error> {
+    fn request(&self, job: &Job, platform: &Platform, options: BuildOptions) -> Result<BuildRequest, Error> {
         let folder = &self.session.environment.folder;
         let epoch = self.session.source_date_epoch()?;
         let created = jiff::Timestamp::from_second(epoch.unwrap_or(0))
@@ -216,7 +218,7 @@ impl Building<'_> {
             step_timeout: None,
             no_cache: job.no_cache,
             explain: false,
-            options: self.options(job)?,
+            options,
         })
     }
 
@@ -228,6 +230,7 @@ impl Building<'_> {
             hosts: job.hosts.clone(),
             insecure: job.insecure,
             no_cache_filter: job.no_cache_filter.clone(),
+            fetch: Some(workbench::fetcher(self.session)?),
             ..BuildOptions::default()
         };
         for secret in &job.secrets {
@@ -245,6 +248,7 @@ impl Building<'_> {
             };
             options.secrets.insert(secret.id.clone(), builder::Secret::new(bytes));
         }
+        options.git = Some(workbench::git_fetcher(self.session, &options.secrets));
         for agent in &job.ssh {
             let socket = agent.paths.first().map(|path| environment.folder.join(path));
             let socket = socket.or_else(|| environment.variable("SSH_AUTH_SOCK").map(PathBuf::from));
@@ -324,20 +328,6 @@ impl Building<'_> {
         )?;
         Ok(())
     }
-}
-
-fn assemble(job: &Job, built: &[(Platform, Built)]) -> Document {
-    if let [(_, only)] = built {
-        return only.manifest.clone();
-    }
-    let child = |(platform, built): &(Platform, Built)| {
-        let descriptor = built.manifest.descriptor();
-        Descriptor::new(descriptor.media_type.clone(), descriptor.digest, descriptor.size)
-            .for_platform(platform.clone())
-    };
-    let mut index = ImageIndex::new(built.iter().map(child).collect());
-    index.annotations.clone_from(&job.index_annotations);
-    Document::from_index(index)
 }
 
 /// Where the image of a target lies in the local store, whatever its tags are.

@@ -12,6 +12,7 @@ use pipeline::caches::{self, CacheAccess, CacheName, CacheWrite, Written};
 use pipeline::configuration::CacheKind;
 use pipeline::place::Places;
 
+use super::output::Made;
 use crate::error::{Code, Error};
 use crate::session::Session;
 use crate::ui::quantity;
@@ -182,7 +183,7 @@ impl Caches {
         engine: &EmbeddedEngine,
         places: &Places,
         scope: &str,
-        built: &Built,
+        made: &Made,
         pushed: &[Repository],
     ) -> Result<(), Error> {
         let mut writes = Vec::new();
@@ -190,8 +191,13 @@ impl Caches {
             let opened = to.cache.open(places, &session.environment.folder, CacheAccess::Write, pushed);
             match opened {
                 Ok(Some(tier)) => {
-                    let used = vec![(scope.to_owned(), to.extent.of(built))];
-                    let subject = Some(built.manifest.descriptor().clone());
+                    let used = made.children.iter().map(|(platform, built)| {
+                        let several = made.children.len() > 1;
+                        let scope = if several { format!("{scope} {platform}") } else { scope.to_owned() };
+                        (scope, to.extent.of(built))
+                    });
+                    let used = used.collect();
+                    let subject = Some(made.image.descriptor().clone());
                     writes.push(CacheWrite { tier, used, subject });
                 }
                 Ok(None) => {}

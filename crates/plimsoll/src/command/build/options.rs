@@ -9,6 +9,7 @@ use builder::sandbox::Network;
 use builder::{BuildOptions, NamedContext, Secret};
 use clap::ValueEnum;
 
+use super::limits::{ShmSize, Ulimit};
 use crate::env::Environment;
 use crate::error::Error;
 
@@ -27,6 +28,12 @@ pub struct Options {
     /// One more line for /etc/hosts of RUN steps
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<HostFlag>,
+    /// Size of the /dev/shm of RUN steps, such as 128m
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<ShmSize>,
+    /// Limit of the processes of RUN steps: NAME=SOFT[:HARD]; -1 is none
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<Ulimit>,
     /// Allows what is refused otherwise
     #[arg(long, value_name = "ENTITLEMENT")]
     allow: Vec<Entitlement>,
@@ -193,9 +200,10 @@ impl Options {
             },
             hosts: self.add_host.iter().map(|host| (host.0, host.1.clone())).collect(),
             insecure: self.allow.contains(&Entitlement::SecurityInsecure),
-            fetch: None,
             contexts: self.build_context.iter().map(|flag| flag.read(environment)).collect(),
             no_cache_filter: self.no_cache_filter.clone(),
+            shared_memory: self.shm_size.map(|size| size.0),
+            limits: self.ulimit.iter().map(|limit| limit.0).collect(),
             ..BuildOptions::default()
         })
     }

@@ -1,16 +1,18 @@
-//! What a build leaves besides the image in the local store: folders, archives, and files about it.
+//! What a build leaves besides the image in the local store: folders, archives, other places, and files about it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use builder::Built;
-use oci::Reference;
+use oci::{Document, Platform, Reference};
 use pipeline::archive::{self, Parcel};
-use pipeline::place::Place;
+use pipeline::copy::{self, Choice};
+use pipeline::place::Located;
+use pipeline::platforms::{self, Child};
 use serde_json::json;
-use store::{ArchiveFormat, ArchiveOptions};
+use store::{ArchiveFormat, ArchiveOptions, StoreError};
 
+use super::destination::{Kind, Output};
+use super::one::unnamed;
 use crate::error::Error;
 use crate::session::Session;
 use crate::workbench::Workbench;
@@ -18,9 +20,12 @@ use crate::workbench::Workbench;
 /// Where results go; the names are buildx's.
 #[derive(Debug, Default, clap::Args)]
 pub struct Results {
-    /// Also writes the image: FOLDER, - for a tar, or type=local|tar|oci|docker,dest=PATH
+    /// Also writes the image: FOLDER, - for a tar, or type=local|tar|oci|docker|registry|cacheonly,dest=PATH
     #[arg(short, long, value_name = "OUTPUT")]
     output: Vec<Output>,
+    /// Loads the image into the container daemon; of several platforms, this machine's
+    #[arg(long)]
+    load: bool,
     /// Writes the digest of the image to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -29,91 +34,135 @@ pub struct Results {
     metadata_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Output {
-    kind: Kind,
-    /// `-` is standard output.
-    destination: PathBuf,
+/// What was built.
+pub struct Made {
+    /// The manifest, or the index of several platforms.
+    pub image: Document,
+    /// The image of each platform.
+    pub children: Vec<Child>,
+    /// Its names in the local store; that of an image without names where none was given.
+    pub names: Vec<Reference>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A folder of the image's files.
-    Local,
-    /// A tar of the image's files.
-    Tar,
-    /// An archive of the image.
-    Archive(ArchiveFormat),
-}
+impl Made {
+    /// Whether it has names that somebody gave it.
+    pub fn is_named(&self) -> bool {
+        self.names != [unnamed()]
+    }
 
-impl FromStr for Output {
-    type Err = String;
+    /// Returns it as it lies in the local store.
+    fn located(&self, workbench: &Workbench) -> Result<Located, Error> {
+        let name = &self.names[0];
+        let found = workbench.places().find_local(name)?;
+        Ok(found.ok_or_else(|| StoreError::NotFound { what: format!("{name} in the local store") })?)
+    }
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if !text.contains('=') {
-            let kind = if text == "-" { Kind::Tar } else { Kind::Local };
-            return Ok(Self { kind, destination: text.into() });
-        }
-        let (mut kind, mut destination) = (None, None);
-        for field in text.split(',') {
-            match field.split_once('=') {
-                Some(("type", "local")) => kind = Some(Kind::Local),
-                Some(("type", "tar")) => kind = Some(Kind::Tar),
-                Some(("type", "oci")) => kind = Some(Kind::Archive(ArchiveFormat::OciArchive)),
-                Some(("type", "docker")) => kind = Some(Kind::Archive(ArchiveFormat::DockerArchive)),
-                Some(("type", other)) => {
-                    return Err(format!("type={other} is not done here; it is local, tar, oci or docker"));
-                }
-                Some(("dest", path)) => destination = Some(PathBuf::from(path)),
-                _ => return Err(format!("{field:?} is not known; an output has type and dest")),
-            }
-        }
-        let kind = kind.ok_or("type is missing")?;
-        let standard = (kind != Kind::Local).then(|| PathBuf::from("-"));
-        let destination = destination.or(standard).ok_or("dest is missing")?;
-        Ok(Self { kind, destination })
+    fn given_names(&self) -> &[Reference] {
+        if self.is_named() { &self.names } else { &[] }
     }
 }
 
 impl Results {
     /// Whether anything was asked for.
     pub fn are_asked_for(&self) -> bool {
-        !self.output.is_empty() || self.iidfile.is_some() || self.metadata_file.is_some()
+        !self.output.is_empty()
+            || self.load
+            || self.iidfile.is_some()
+            || self.metadata_file.is_some()
+    }
+
+    /// Refuses, before anything is built, what cannot be written in the end.
+    pub fn refuse_impossible(&self, platforms: &[Platform]) -> Result<(), Error> {
+        for output in &self.output {
+            output.refuse_impossible(platforms)?;
+        }
+        Ok(())
     }
 
     /// Whether the image's files or archives are asked for.
     pub fn are_written(&self) -> bool {
-        !self.output.is_empty()
+        let is_elsewhere = |output: &Output| matches!(output.kind, Kind::Registry | Kind::Nothing);
+        self.load || !self.output.iter().all(is_elsewhere)
+    }
+
+    /// Whether an output is the image in the registries of its names.
+    pub fn pushes(&self) -> bool {
+        self.output.iter().any(|output| output.kind == Kind::Registry)
+    }
+
+    fn loads(&self) -> bool {
+        self.load || self.output.iter().any(|output| output.kind == Kind::Daemon)
+    }
+
+    /// Returns what the image is called: the tags, and the names in outputs.
+    pub fn names(&self, tags: &[Reference]) -> Result<Vec<Reference>, Error> {
+        let mut names = tags.to_vec();
+        for name in self.output.iter().flat_map(|output| &output.names) {
+            let name = name.parse().map_err(|error| Error::usage(format!("--output: {name}: {error}")))?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(if names.is_empty() { vec![unnamed()] } else { names })
     }
 
     /// Writes everything that was asked for.
-    pub fn write(
-        &self,
-        session: &Session,
-        workbench: &Workbench,
-        built: &Built,
-        names: &[Reference],
-    ) -> Result<(), Error> {
+    pub fn write(&self, session: &Session, workbench: &Workbench, made: &Made) -> Result<(), Error> {
         for output in &self.output {
-            output.write(session, workbench, built, names)?;
+            output.write(session, workbench, made)?;
         }
-        let digest = built.manifest.digest();
+        let digest = made.image.digest();
         let folder = &session.environment.folder;
         if let Some(path) = &self.iidfile {
             put(&folder.join(path), digest.to_string().as_bytes())?;
         }
         if let Some(path) = &self.metadata_file {
-            let config = built.manifest.as_image().map(|image| image.config.digest.to_string());
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let document = json!({
-                "containerimage.digest": digest.to_string(),
-                "containerimage.config.digest": config,
-                "image.name": names.join(","),
-            });
-            put(&folder.join(path), format!("{document:#}\n").as_bytes())?;
+            put(&folder.join(path), format!("{:#}\n", metadata(made)).as_bytes())?;
+        }
+        if self.loads() {
+            load(session, workbench, made)?;
         }
         Ok(())
     }
+}
+
+/// What the neighbour writes for `--metadata-file`; an index has no configuration.
+fn metadata(made: &Made) -> serde_json::Value {
+    let descriptor = made.image.descriptor();
+    let names: Vec<String> = made.given_names().iter().map(ToString::to_string).collect();
+    let mut document = json!({
+        "containerimage.digest": descriptor.digest.to_string(),
+        "containerimage.descriptor": {
+            "mediaType": descriptor.media_type.to_string(),
+            "digest": descriptor.digest.to_string(),
+            "size": descriptor.size,
+        },
+        "image.name": names.join(","),
+    });
+    if let Some(image) = made.image.as_image() {
+        document["containerimage.config.digest"] = image.config.digest.to_string().into();
+    }
+    document
+}
+
+fn load(session: &Session, workbench: &Workbench, made: &Made) -> Result<(), Error> {
+    let image = made.located(workbench)?;
+    let platform = match &made.children[..] {
+        [(only, _)] => only.clone(),
+        _ => {
+            let host = Platform::host();
+            if !made.children.iter().any(|(platform, _)| *platform == host) {
+                let message = format!("the daemon takes one platform, and the image is not built for {host}");
+                return Err(Error::usage(message));
+            }
+            session.ui.note(format!("the daemon gets the image for {host}; an index is not for it"));
+            host
+        }
+    };
+    for name in &made.names {
+        copy::copy_to_daemon(workbench.places(), &image, name, Some(&platform))?;
+    }
+    Ok(())
 }
 
 fn put(path: &Path, content: &[u8]) -> Result<(), Error> {
@@ -121,74 +170,92 @@ fn put(path: &Path, content: &[u8]) -> Result<(), Error> {
 }
 
 impl Output {
-    fn write(
-        &self,
-        session: &Session,
-        workbench: &Workbench,
-        built: &Built,
-        names: &[Reference],
-    ) -> Result<(), Error> {
-        let store = workbench.places().local().repository(&repository(names));
-        let engine = workbench.engine();
-        let failed = |error| Error::Reported(session.ui.failure("the output cannot be written", &error));
+    fn write(&self, session: &Session, workbench: &Workbench, made: &Made) -> Result<(), Error> {
         let path = session.environment.folder.join(&self.destination);
         let to_stdout = self.destination == Path::new("-");
         if to_stdout && session.environment.stdout_is_terminal {
             return Err(Error::usage("an archive is not for a terminal; name a file with dest=FILE"));
         }
         match self.kind {
-            Kind::Local => engine.write_folder(&store, &built.manifest, &path).map_err(failed),
-            Kind::Tar if to_stdout => {
-                let mut out = session.ui.output();
-                engine.write_tree(&store, &built.manifest, &mut out).map_err(failed)?;
-                out.flush().map_err(|source| Error::file("write", Path::new("standard output"), source))
-            }
-            Kind::Tar => {
-                let file = std::fs::File::create(&path);
-                let mut file = file.map_err(|source| Error::file("write", &path, source))?;
-                engine.write_tree(&store, &built.manifest, &mut file).map_err(failed)
-            }
-            Kind::Archive(format) => {
-                let name = names.first().map_or_else(|| "local/build".to_owned(), ToString::to_string);
-                let place: Place = name.parse().map_err(|_| Error::usage("the name is no place"))?;
-                let parcel = Parcel::new(workbench.places().find(&place)?, None, names.to_vec())?;
-                let options = ArchiveOptions::default();
-                if to_stdout {
-                    let mut out = session.ui.output();
-                    archive::stream(&[parcel], format, &options, &mut out)?;
-                    return out
-                        .flush()
-                        .map_err(|source| Error::file("write", Path::new("standard output"), source));
-                }
-                archive::save(&[parcel], format, &options, &path)?;
+            Kind::Local => self.folders(session, workbench, made, &path),
+            Kind::Tar => self.tar(session, workbench, made, &path),
+            Kind::Archive(format) => archive(session, workbench, made, format, (!to_stdout).then_some(&path)),
+            Kind::Layout => {
+                let tag = made.given_names().first().and_then(Reference::tag_or_latest);
+                let image = made.located(workbench)?;
+                copy::copy_to_layout(&image, &path, tag.as_ref(), &Choice::default(), &|_| {})?;
                 Ok(())
             }
+            // These are for all outputs together, once.
+            Kind::Registry | Kind::Daemon | Kind::Nothing => Ok(()),
         }
     }
-}
 
-fn repository(names: &[Reference]) -> oci::Repository {
-    match names.first() {
-        Some(name) => name.repository().clone(),
-        None => "local/build".parse().expect("a literal name of the grammar"),
+    /// The images of the platforms with the folders they go to, below the destination.
+    fn places<'a>(&self, made: &'a Made) -> Vec<(String, &'a Document)> {
+        let apart = self.platform_split.unwrap_or(made.children.len() > 1);
+        let place = |(platform, built): &'a Child| {
+            let folder = if apart { platforms::folder_name(platform) } else { String::new() };
+            (format!("/{folder}"), &built.manifest)
+        };
+        made.children.iter().map(place).collect()
+    }
+
+    fn folders(
+        &self,
+        session: &Session,
+        workbench: &Workbench,
+        made: &Made,
+        path: &Path,
+    ) -> Result<(), Error> {
+        let store = workbench.places().local().repository(made.names[0].repository());
+        for (folder, manifest) in self.places(made) {
+            let path = path.join(folder.trim_start_matches('/'));
+            workbench
+                .engine()
+                .write_folder(&store, manifest, &path)
+                .map_err(|error| not_written(session, &error))?;
+        }
+        Ok(())
+    }
+
+    fn tar(&self, session: &Session, workbench: &Workbench, made: &Made, path: &Path) -> Result<(), Error> {
+        let store = workbench.places().local().repository(made.names[0].repository());
+        let write = |output: &mut dyn std::io::Write| {
+            let written = workbench.engine().write_trees(&store, &self.places(made), output);
+            written.map_err(|error| not_written(session, &error))
+        };
+        if self.destination == Path::new("-") {
+            let mut out = session.ui.output();
+            write(&mut out)?;
+            return out.flush().map_err(|source| Error::file("write", Path::new("standard output"), source));
+        }
+        let file = std::fs::File::create(path);
+        write(&mut file.map_err(|source| Error::file("write", path, source))?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn not_written(session: &Session, error: &builder::BuildError) -> Error {
+    Error::Reported(session.ui.failure("the output cannot be written", error))
+}
 
-    #[test]
-    fn outputs_are_folders_tars_and_archives() {
-        let output = |text: &str| text.parse::<Output>();
-        let is = |kind, destination: &str| Ok(Output { kind, destination: destination.into() });
-        assert_eq!(output("out"), is(Kind::Local, "out"));
-        assert_eq!(output("-"), is(Kind::Tar, "-"));
-        assert_eq!(output("type=local,dest=a b"), is(Kind::Local, "a b"));
-        assert_eq!(output("dest=x.tar,type=oci"), is(Kind::Archive(ArchiveFormat::OciArchive), "x.tar"));
-        assert_eq!(output("type=docker"), is(Kind::Archive(ArchiveFormat::DockerArchive), "-"));
-        assert!(output("type=registry").unwrap_err().contains("registry is not done"));
-        assert!(output("type=local").unwrap_err().contains("dest"));
-        assert!(output("type=tar,destination=x").unwrap_err().contains("not known"));
+/// Writes an archive of the image, of all platforms, to a file or to standard output.
+fn archive(
+    session: &Session,
+    workbench: &Workbench,
+    made: &Made,
+    format: ArchiveFormat,
+    path: Option<&PathBuf>,
+) -> Result<(), Error> {
+    let parcel = Parcel::new(made.located(workbench)?, None, made.given_names().to_vec())?;
+    let options = ArchiveOptions::default();
+    match path {
+        Some(path) => archive::save(&[parcel], format, &options, path).map(drop)?,
+        None => {
+            let mut out = session.ui.output();
+            archive::stream(&[parcel], format, &options, &mut out)?;
+            out.flush().map_err(|source| Error::file("write", Path::new("standard output"), source))?;
+        }
     }
+    Ok(())
 }

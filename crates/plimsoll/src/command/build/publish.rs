@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use builder::{Built, Settle};
-use oci::{Reference, Repository, Tag};
+use builder::Settle;
+use oci::{ImageManifest, Reference, Repository, Tag};
 use store::{CopyEvent, CopyOptions, ImageStore as _, Top, copy_image};
 
+use super::one::unnamed;
+use super::output::Made;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::transfer::Transfer;
@@ -20,84 +22,55 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Whether the image is pushed.
+    /// Whether the flag was given.
     pub fn is_asked_for(&self) -> bool {
         self.push
     }
+}
 
-    /// Checks that the names can be pushed to.
-    pub fn check(&self, names: &[Reference]) -> Result<(), Error> {
-        if !self.push {
-            return Ok(());
-        }
-        if names.is_empty() {
-            return Err(Error::usage("--push needs a name: -t REGISTRY/PATH:TAG"));
-        }
-        match names.iter().find(|name| name.repository().registry().is_local()) {
-            Some(name) => Err(Error::usage(format!("--push: {name} names no registry to push to"))),
-            None => Ok(()),
-        }
+/// Checks that an image of these names can be pushed.
+pub fn check(names: &[Reference]) -> Result<(), Error> {
+    if *names == [unnamed()] {
+        return Err(Error::usage("--push needs a name: -t REGISTRY/PATH:TAG"));
     }
-
-    /// Returns which layers a build has to bring here; all, where something else needs them too.
-    pub fn settle(
-        &self,
-        workbench: &Workbench,
-        names: &[Reference],
-        needs_all: bool,
-    ) -> Result<Settle, Error> {
-        match names.first() {
-            Some(name) if self.push && !needs_all => {
-                let repository = name.repository().clone();
-                let store = Arc::new(workbench.places().remote(&repository)?);
-                Ok(Settle::Target { store, repository })
-            }
-            _ => Ok(Settle::Everything),
-        }
-    }
-
-    /// Pushes the image and gives it its names there; here it gets them where all of it is here.
-    pub fn push(
-        &self,
-        session: &Session,
-        workbench: &Workbench,
-        built: &Built,
-        names: &[Reference],
-    ) -> Result<(), Error> {
-        let workspace = workbench.engine().workspace();
-        let manifest = built.manifest.as_image();
-        let mut links: Vec<Repository> =
-            manifest.map(|manifest| workspace.origins(manifest)).unwrap_or_default();
-        let options = CopyOptions { top: Top::LeftToTag, ..CopyOptions::default() };
-        for name in names {
-            let repository = name.repository();
-            let local = workspace.lazy(repository);
-            local.put_document(&built.manifest)?;
-            let mut remote = workbench.places().remote(repository)?;
-            for link in &links {
-                remote = remote.mount_from(link);
-            }
-            let transfer = Transfer::new(&session.ui, name.to_string());
-            let observe = |event: CopyEvent<'_>| transfer.observe(event);
-            copy_image(&local, &remote, built.manifest.descriptor(), &options, &observe)?;
-            remote.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), &built.manifest)?;
-            links.push(repository.clone());
-        }
-        if !is_here(workbench, built)? {
-            return Ok(());
-        }
-        for name in names {
-            let local = workbench.places().local().repository(name.repository());
-            local.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), &built.manifest)?;
-        }
-        Ok(())
+    match names.iter().find(|name| name.repository().registry().is_local()) {
+        Some(name) => Err(Error::usage(format!("--push: {name} names no registry to push to"))),
+        None => Ok(()),
     }
 }
 
-/// Whether every blob of the image is in the local store.
-fn is_here(workbench: &Workbench, built: &Built) -> Result<bool, Error> {
-    let Some(manifest) = built.manifest.as_image() else { return Ok(true) };
-    for blob in manifest.blobs() {
+/// Returns which layers a build that is pushed and nothing else has to bring here.
+pub fn settle(workbench: &Workbench, names: &[Reference]) -> Result<Settle, Error> {
+    let Some(name) = names.first() else { return Ok(Settle::Everything) };
+    let repository = name.repository().clone();
+    let store = Arc::new(workbench.places().remote(&repository)?);
+    Ok(Settle::Target { store, repository })
+}
+
+/// Pushes the image and gives it its names there; says whether all of it is here too.
+pub fn push(session: &Session, workbench: &Workbench, made: &Made) -> Result<bool, Error> {
+    let workspace = workbench.engine().workspace();
+    let manifests = || made.children.iter().filter_map(|(_, built)| built.manifest.as_image());
+    let mut links: Vec<Repository> = manifests().flat_map(|manifest| workspace.origins(manifest)).collect();
+    let options = CopyOptions { top: Top::LeftToTag, ..CopyOptions::default() };
+    for name in &made.names {
+        let repository = name.repository();
+        let local = workspace.lazy(repository);
+        for (_, built) in &made.children {
+            local.put_document(&built.manifest)?;
+        }
+        local.put_document(&made.image)?;
+        let mut remote = workbench.places().remote(repository)?;
+        for link in &links {
+            remote = remote.mount_from(link);
+        }
+        let transfer = Transfer::new(&session.ui, name.to_string());
+        let observe = |event: CopyEvent<'_>| transfer.observe(event);
+        copy_image(&local, &remote, made.image.descriptor(), &options, &observe)?;
+        remote.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), &made.image)?;
+        links.push(repository.clone());
+    }
+    for blob in manifests().flat_map(ImageManifest::blobs) {
         if workbench.places().local().blob_size(&blob.digest)? != Some(blob.size) {
             return Ok(false);
         }

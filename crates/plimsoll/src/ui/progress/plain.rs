@@ -34,7 +34,7 @@ pub fn line(progress: &Progress, style: Style) -> Option<String> {
 }
 
 fn prefix(step: &StepId) -> String {
-    format!("{} {} |", step.service, step.number)
+    format!("{} {} |", words::whose(step), step.number)
 }
 
 fn stage_name(stage: pipeline::progress::Stage) -> String {
@@ -51,7 +51,11 @@ mod tests {
 
     fn step() -> Step {
         Step {
-            id: StepId { service: "api".parse().unwrap(), platform: "linux/amd64".to_owned(), number: 3 },
+            id: StepId {
+                service: "api".parse().unwrap(),
+                platform: oci::Platform::host().to_string(),
+                number: 3,
+            },
             of: 7,
             instruction: "RUN make".to_owned(),
             place: Some(FilePlace { file: "api/Dockerfile".to_owned(), line: 9 }),
@@ -84,6 +88,8 @@ mod tests {
             Progress::StepFailed { step: step().id, seconds: 0.02, reason },
             "api 3 | failed after 20 ms: exit code 2",
         );
+        let foreign = StepId { platform: "linux/s390x".to_owned(), ..step().id };
+        check(Progress::StepFinished { step: foreign, seconds: 1.0 }, "api linux/s390x 3 | done in 1.0 s");
         let failed = Progress::ServiceFinished {
             service: "api".parse().unwrap(),
             status: Status::Failed,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use oci::Platform;
 use pipeline::ledger::{Status, SuiteStatus};
-use pipeline::progress::{Progress, Step};
+use pipeline::progress::{Progress, Step, StepId};
 
 use crate::ui::Verbosity;
 use crate::ui::quantity;
@@ -59,9 +60,17 @@ pub fn retry(progress: &Progress) -> String {
     )
 }
 
+/// Returns whose a step is: its service, and its platform where that is not this machine's.
+pub fn whose(step: &StepId) -> String {
+    match step.platform == Platform::host().to_string() {
+        true => step.service.to_string(),
+        false => format!("{} {}", step.service, step.platform),
+    }
+}
+
 /// Returns `api 3/7`.
 pub fn step_label(step: &Step) -> String {
-    format!("{} {}/{}", step.id.service, step.id.number, step.of)
+    format!("{} {}/{}", whose(&step.id), step.id.number, step.of)
 }
 
 /// Returns a time given in seconds, as documents have it.
