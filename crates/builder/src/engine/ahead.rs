@@ -8,10 +8,9 @@
 //! itself to say.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use super::copy::{expand, with_documents};
-use super::fill::{Sources, write_layer};
+use super::fill::Sources;
 use super::place::{content_key, place};
 use super::source;
 use super::stage::StageRun;
@@ -81,7 +80,6 @@ fn step(stage: &mut StageRun<'_>, instruction: &Instruction) -> Result<(), Build
 /// Makes the layer of a copy; `None` where all processors are busy with steps whose turn it is.
 fn make(stage: &StageRun<'_>, at: &Instruction, copy: &Copy) -> Result<Option<LayerRef>, BuildError> {
     let Some(_permit) = stage.build.schedule.permit_if_free() else { return Ok(None) };
-    let workspace = stage.build.workspace;
     let expanded = expand(stage, at, &copy.transfer, copy.parents.is_some())?;
     let context = stage.build.context()?;
     let refuse = |reason: String| stage.refuse(at, reason);
@@ -92,18 +90,10 @@ fn make(stage: &StageRun<'_>, at: &Instruction, copy: &Copy) -> Result<Option<La
     let groups = with_documents(groups, &expanded.documents);
     let attributes = stage.attributes(owner, chmod);
     let placed = place(&below.tree, &expanded.destination, &groups, &attributes).map_err(refuse)?;
-    let key = content_key(&placed);
-    let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
-    let _guard = workspace.records.lock(&key).map_err(lock_failed)?;
-    if let Some(known) = stage.known(&key)? {
-        return Ok(Some(known.layer));
+    let sources = Sources { context: Some(context), layers: &[] };
+    let (layer, is_new) = stage.known_or_copied(&placed, sources, &stage.location(at))?.map_err(refuse)?;
+    if is_new {
+        stage.build.made_ahead(&content_key(&placed));
     }
-    let started = Instant::now();
-    let instruction = stage.location(at).instruction;
-    let layer =
-        write_layer(workspace, &placed, Sources { context: Some(context), layers: &[] }, &instruction)?;
-    source::check_unchanged(workspace, &layer, &placed)?.map_err(refuse)?;
-    stage.build.made_ahead(&key);
-    stage.remember(&key, &layer, &instruction, started.elapsed().as_millis() as u64)?;
     Ok(Some(layer))
 }

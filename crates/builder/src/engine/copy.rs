@@ -4,12 +4,14 @@
 //! selected. The second holds the entries that come of it, so that a base that changed without
 //! changing what is copied, or how, gives the layer that is there already.
 
+use std::time::Instant;
+
 use layer::LayerPath;
 
 use super::contents::View;
 use super::fill::{Sources, write_layer};
 use super::from::From;
-use super::place::{Content, Group, Item, ItemKind, content_key, place};
+use super::place::{Content, Group, Item, ItemKind, Placed, content_key, place};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
 use super::workspace::{LayerRef, chain};
@@ -17,6 +19,7 @@ use crate::BuildError;
 use crate::cache::KeyBuilder;
 use crate::context::Choice;
 use crate::dockerfile::{Chmod, Copy, Instruction, Transfer, Word};
+use crate::error::Location;
 
 /// A transfer with its variables expanded.
 pub(crate) struct Expanded {
@@ -98,6 +101,32 @@ pub(crate) fn transfer(
     })?;
     stage.remember(&asked, &outcome.layer, &step.location.instruction, 0)?;
     Ok(outcome)
+}
+
+impl StageRun<'_> {
+    /// Returns the layer of entries that are copied beside the steps of the stage, and whether it had to be made. The
+    /// inner error is the user's: a file changed meanwhile.
+    pub fn known_or_copied(
+        &self,
+        placed: &[Placed],
+        sources: Sources<'_>,
+        location: &Location,
+    ) -> Result<Result<(LayerRef, bool), String>, BuildError> {
+        let key = content_key(placed);
+        let workspace = self.build.workspace;
+        let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
+        let _guard = workspace.records.lock(&key).map_err(lock_failed)?;
+        if let Some(known) = self.known(&key)? {
+            return Ok(Ok((known.layer, false)));
+        }
+        let started = Instant::now();
+        let layer = write_layer(workspace, placed, sources, &location.instruction)?;
+        if let Err(reason) = source::check_unchanged(workspace, &layer, placed)? {
+            return Ok(Err(reason));
+        }
+        self.remember(&key, &layer, &location.instruction, started.elapsed().as_millis() as u64)?;
+        Ok(Ok((layer, true)))
+    }
 }
 
 /// Returns the key of what was asked for, without what was selected.

@@ -1,7 +1,10 @@
 //! Where files of a COPY, an ADD or a mount come from: the context, a stage, or an image.
 
+use layer::Tree;
+
 use super::contents::View;
-use super::place::Group;
+use super::fill::Sources;
+use super::place::{Group, place};
 use super::source;
 use super::stage::StageRun;
 use super::workspace::LayerRef;
@@ -13,6 +16,22 @@ use crate::dockerfile::{Instruction, Origin};
 pub(crate) enum From<'a> {
     Context(&'a Context),
     Layers { layers: Vec<LayerRef>, name: String },
+}
+
+/// Gives a stage that starts from a folder, by a named context, the files of that folder as its first layer.
+pub(crate) fn folder_base(stage: &mut StageRun<'_>) -> Result<(), BuildError> {
+    let build = stage.build;
+    let Origin::External(name) = &build.graph.bases[stage.stage.index] else { return Ok(()) };
+    let Some(context) = build.contexts.folder(build.workspace, name)? else { return Ok(()) };
+    let location = build.location(stage.stage.span, &stage.stage.original);
+    let refused = |reason| BuildError::Instruction { location: location.clone(), reason };
+    let everything = ["/".to_owned()];
+    let groups = source::from_context(context, &everything, &Choice::literal()).map_err(refused)?;
+    let placed = place(&Tree::new(&[]), "/", &groups, &stage.attributes(None, None)).map_err(refused)?;
+    let sources = Sources { context: Some(context), layers: &[] };
+    let (layer, _) = stage.known_or_copied(&placed, sources, &location)?.map_err(refused)?;
+    stage.state.push_layer(layer, format!("FROM {name}"));
+    Ok(())
 }
 
 impl<'a> From<'a> {

@@ -13,7 +13,7 @@ use super::place::{self, Attributes};
 use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
-use super::{add, ahead, copy, explain, fill};
+use super::{add, ahead, copy, explain, fill, from};
 use crate::cache::{CacheKey, KeyBuilder, StepRecord};
 use crate::dockerfile::{
     Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Span, Stage,
@@ -64,6 +64,7 @@ impl<'a> StageRun<'a> {
         let state = base_state(build, index)?;
         let next_step = build.first_steps[index];
         let mut run = Self { build, stage, state, next_step, triggered_by: None };
+        from::folder_base(&mut run)?;
         run.triggers()?;
         for instruction in &stage.instructions {
             run.instruction(instruction)?;
@@ -424,8 +425,7 @@ fn base_state(build: &Build<'_>, index: usize) -> Result<State, BuildError> {
         Origin::Stage(base) => Ok(build.stage(*base)?.child()),
         Origin::External(name) if name == "scratch" => Ok(build.scratch(&platform)),
         Origin::External(name) if matches!(build.contexts.find(name), Some(NamedContext::Folder(_))) => {
-            let what = format!("FROM {name}, which --build-context makes a folder (copy from it instead)");
-            Err(BuildError::Unsupported { location, what })
+            Ok(build.scratch(&platform))
         }
         Origin::External(name) => build.image(name, &platform, &location),
     }

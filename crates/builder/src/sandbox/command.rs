@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::emulation::Emulator;
+use super::limit::NamedLimit;
 
 /// The layers a command sees as its root folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,38 +171,6 @@ pub struct Limits {
     pub file_size: Option<u64>,
     /// Limits by their names, over those above.
     pub named: Vec<NamedLimit>,
-}
-
-/// A limit of the kernel's on a process, as `ulimit` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamedLimit {
-    /// What is limited.
-    pub what: LimitName,
-    /// What a process starts with; `None` for no limit.
-    pub soft: Option<u64>,
-    /// How far it may raise that; `None` for no limit.
-    pub hard: Option<u64>,
-}
-
-/// What a [`NamedLimit`] is about. Source: setrlimit(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names of setrlimit(2)")]
-pub enum LimitName {
-    Core,
-    Cpu,
-    Data,
-    Fsize,
-    Locks,
-    Memlock,
-    Msgqueue,
-    Nice,
-    Nofile,
-    Nproc,
-    Rss,
-    Rtprio,
-    Rttime,
-    Sigpending,
-    Stack,
 }
 
 /// Which of its two streams a command wrote to.

@@ -25,6 +25,7 @@ mod emulation;
 mod error;
 mod inside;
 mod launch;
+mod limit;
 mod message;
 mod probe;
 mod seccomp;
@@ -43,11 +44,10 @@ use std::time::Instant;
 
 use oci::Platform;
 
-pub use command::{
-    Command, Content, Exit, LimitName, Limits, Mount, NamedLimit, Network, OutputStream, RootFs, Status,
-};
+pub use command::{Command, Content, Exit, Limits, Mount, Network, OutputStream, RootFs, Status};
 pub use emulation::Emulator;
 pub use error::{Cause, SandboxError};
+pub use limit::{LimitName, NamedLimit};
 pub use probe::{Mode, Probe, Wanted, probe, probe_for, probe_once};
 pub use service::{Health, OutputListener, RunningService, ServiceOptions, signal_number};
 pub use subordinate::SubordinateIds;

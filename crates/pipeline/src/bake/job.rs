@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use builder::sandbox::Network;
+use builder::sandbox::{NamedLimit, Network};
 use oci::{Annotations, Platform, Reference};
 
 use super::entries::{Entry, Secret, Ssh};
@@ -53,6 +53,12 @@ pub struct Job {
     pub hosts: Vec<(IpAddr, String)>,
     /// Whether steps may ask for all rights.
     pub insecure: bool,
+    /// Size of the `/dev/shm` of steps, in bytes.
+    pub shared_memory: Option<u64>,
+    /// Limits of the processes of steps.
+    pub limits: Vec<NamedLimit>,
+    /// Whether registries of base images are asked even where the local store has them.
+    pub pull: bool,
     /// Stages of which every step runs.
     pub no_cache_filter: Vec<String>,
     /// Whether nobody asked for it but another target.
@@ -154,6 +160,9 @@ fn job(target: &Target) -> Result<Job, Wrong> {
         network: network(target)?,
         hosts: hosts(target)?,
         insecure: target.entitlements.iter().flatten().any(|one| one == "security.insecure"),
+        shared_memory: target.shm_size.as_deref().and_then(super::compose::bytes).map(|bytes| bytes as u64),
+        limits: limits(target)?,
+        pull: target.pull == Some(true),
         no_cache_filter: target.no_cache_filter.clone().unwrap_or_default(),
         linked: target.linked,
         remarks: remarks(target),
@@ -162,16 +171,9 @@ fn job(target: &Target) -> Result<Job, Wrong> {
 
 /// Refuses what the engine does not do; silence would be another image than the one asked for.
 fn refuse(target: &Target) -> Result<(), Wrong> {
-    let filled = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let unsupported = |key: &'static str, what: &str| {
         Err((key, format!("{what} by this version; take the key out, or build this target elsewhere")))
     };
-    if target.shm_size.is_some() {
-        return unsupported("shm-size", "the size of /dev/shm cannot be chosen");
-    }
-    if filled(&target.ulimits) {
-        return unsupported("ulimits", "limits of steps cannot be chosen");
-    }
     match target.call.as_deref() {
         None | Some("build" | "") => {}
         Some(_) => return unsupported("call", "nothing but a build is done"),
@@ -188,6 +190,11 @@ fn network(target: &Target) -> Result<Network, Wrong> {
         Some("none") => Ok(Network::None),
         Some(other) => Err(("network", format!("{other} is not known; default, none and host are"))),
     }
+}
+
+fn limits(target: &Target) -> Result<Vec<NamedLimit>, Wrong> {
+    let parse = |limit: &String| limit.parse().map_err(|reason| ("ulimits", reason));
+    target.ulimits.iter().flatten().map(parse).collect()
 }
 
 fn hosts(target: &Target) -> Result<Vec<(IpAddr, String)>, Wrong> {
@@ -208,9 +215,6 @@ fn remarks(target: &Target) -> Vec<String> {
     let name = &target.name;
     if target.cache_from.as_ref().or(target.cache_to.as_ref()).is_some_and(|caches| !caches.is_empty()) {
         remarks.push(format!("target {name}: results of steps are kept in the local store; cache-from and cache-to have no effect"));
-    }
-    if target.pull == Some(true) {
-        remarks.push(format!("target {name}: base images are taken from the local store where they are there; pull has no effect"));
     }
     remarks
 }

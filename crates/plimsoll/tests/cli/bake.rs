@@ -205,9 +205,7 @@ fn what_the_engine_does_not_do_is_said_at_its_place() {
     let scene = linked();
     let cases = [
         ("network = \"overlay\"", "network: overlay is not known"),
-        ("shm-size = \"1m\"", "shm-size: the size of /dev/shm"),
         ("extra-hosts = { h = \"x\" }", "extra-hosts: h: \"x\" is not an address"),
-        ("ulimits = [\"nofile=1:1\"]", "ulimits: limits of steps cannot be chosen"),
         ("attest = [\"type=sbom\"]", "attest: attestations are not made by bake"),
         ("contexts = { x = \"https://a/b\" }", "contexts: x = \"https://a/b\" is an address"),
         ("context = \"https://github.com/a/b.git\"", "context: https://github.com/a/b.git is an address"),

@@ -15,8 +15,9 @@ use rustix::thread::{
 };
 
 use super::account::Account;
-use crate::sandbox::command::{LimitName, Limits};
+use crate::sandbox::command::Limits;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::limit::LimitName;
 use crate::sandbox::message::Users;
 use crate::sandbox::system;
 
@@ -121,6 +122,7 @@ pub(super) fn limit_resources(limits: &Limits) {
 
 fn resource(name: LimitName) -> Resource {
     match name {
+        LimitName::As => Resource::As,
         LimitName::Core => Resource::Core,
         LimitName::Cpu => Resource::Cpu,
         LimitName::Data => Resource::Data,

@@ -230,6 +230,8 @@ impl Building<'_> {
             hosts: job.hosts.clone(),
             insecure: job.insecure,
             no_cache_filter: job.no_cache_filter.clone(),
+            shared_memory: job.shared_memory,
+            limits: job.limits.clone(),
             fetch: Some(workbench::fetcher(self.session)?),
             ..BuildOptions::default()
         };
@@ -394,7 +396,8 @@ impl Bases for TargetBases<'_> {
             Some(NamedBase::Image(place)) => place.clone(),
             Some(NamedBase::Folder(_)) | None => request.name.parse()?,
         };
-        let located = self.places.find(&place)?;
+        let located =
+            if self.job.pull { self.places.find_anew(&place)? } else { self.places.find(&place)? };
         let repository = located.remote().cloned();
         let store = located.store;
         let manifest = image_for_platform(store.as_ref(), located.document.descriptor(), request.platform)?;

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use builder::sandbox::Network;
+use builder::sandbox::{NamedLimit, Network};
 use builder::{BuildOptions, NamedContext, Secret};
 use clap::ValueEnum;
 
-use super::limits::{ShmSize, Ulimit};
+use super::limits::ShmSize;
 use crate::env::Environment;
 use crate::error::Error;
 
@@ -33,7 +33,7 @@ pub struct Options {
     shm_size: Option<ShmSize>,
     /// Limit of the processes of RUN steps: NAME=SOFT[:HARD]; -1 is none
     #[arg(long, value_name = "LIMIT")]
-    ulimit: Vec<Ulimit>,
+    ulimit: Vec<NamedLimit>,
     /// Allows what is refused otherwise
     #[arg(long, value_name = "ENTITLEMENT")]
     allow: Vec<Entitlement>,
@@ -203,7 +203,7 @@ impl Options {
             contexts: self.build_context.iter().map(|flag| flag.read(environment)).collect(),
             no_cache_filter: self.no_cache_filter.clone(),
             shared_memory: self.shm_size.map(|size| size.0),
-            limits: self.ulimit.iter().map(|limit| limit.0).collect(),
+            limits: self.ulimit.clone(),
             ..BuildOptions::default()
         })
     }

@@ -65,10 +65,7 @@ impl Made {
 impl Results {
     /// Whether anything was asked for.
     pub fn are_asked_for(&self) -> bool {
-        !self.output.is_empty()
-            || self.load
-            || self.iidfile.is_some()
-            || self.metadata_file.is_some()
+        !self.output.is_empty() || self.load || self.iidfile.is_some() || self.metadata_file.is_some()
     }
 
     /// Refuses, before anything is built, what cannot be written in the end.
