@@ -98,7 +98,18 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError::NoEmulator`] names the program that is missing.
     pub fn emulator(&self, platform: &Platform) -> Result<Option<Emulator>, SandboxError> {
-        emulation::emulator(platform, &self.emulators)
+        let found = emulation::emulator(platform, &self.emulators)?;
+        match found {
+            // Without namespaces there is no place to register it in.
+            Some(emulator) if self.mode == Mode::Chroot => Err(SandboxError::NoEmulator {
+                platform: platform.to_string(),
+                host: Platform::host().to_string(),
+                program: emulator.program.display().to_string(),
+                reason: "without user namespaces it can be registered with the whole machine alone"
+                    .to_owned(),
+            }),
+            found => Ok(found),
+        }
     }
 
     /// Returns how commands are isolated.

@@ -71,6 +71,9 @@ fn contexts_stand_in_the_place_of_images() {
     let Some(shop) = shop(dockerfile) else { return };
     let flags = "--build-context alpine=docker-image://local/base:1 --build-context files=other";
     shop.call(&format!("{BUILD} {flags}")).exits(0);
-    shop.write("Dockerfile", "FROM files\n");
-    shop.call(&format!("{BUILD} {flags}")).exits(2).says("copy from it");
+    shop.write("Dockerfile", "FROM files\nCOPY a.txt /\n");
+    shop.call(&format!("{BUILD} {flags} -o out")).exits(0);
+    assert!(shop.path("out/b.txt").is_file() && shop.path("out/a.txt").is_file());
+    let history = shop.call("inspect local/app:1").exits(0).stdout;
+    assert!(history.contains("FROM files") && history.contains("COPY a.txt /"), "{history}");
 }
