@@ -89,7 +89,8 @@ mod tests {
             "api 3 | failed after 20 ms: exit code 2",
         );
         let foreign = StepId { platform: "linux/s390x".to_owned(), ..step().id };
-        check(Progress::StepFinished { step: foreign, seconds: 1.0 }, "api linux/s390x 3 | done in 1.0 s");
+        let elsewhere = Progress::StepOutput { step: foreign, line: "hi".to_owned(), stream: Stream::Stdout };
+        check(elsewhere, "api linux/s390x 3 | hi");
         let failed = Progress::ServiceFinished {
             service: "api".parse().unwrap(),
             status: Status::Failed,
