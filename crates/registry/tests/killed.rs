@@ -1,5 +1,5 @@
 //! A server that is killed at any moment, while clients push and delete and it collects garbage:
-//! every image that has a name is whole afterwards.
+//! every image that has a name is whole afterwards, and whoever is told of events was told of it.
 //!
 //! The test starts this very program again to get a process that can be killed. PLIMSOLL_KILLS says
 //! how often; a few dozen times where it does not.
@@ -16,13 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use oci::{Descriptor, Document, ImageManifest, MediaType, Registry, Repository};
+use oci::{Descriptor, Digest, Document, ImageManifest, MediaType, Registry, Repository};
 use registry::client::RetryPolicy;
+use registry::server::webhook::{Webhook, WebhookOptions};
 use registry::server::{Collection, Server, ServerOptions};
 use store::{Blob, BlobStore as _, Children, ImageStore as _, LayoutStore, StoreError};
-use support::{TestClient, noise, tag};
+use support::scripted::{Answer, Asked, Scripted};
+use support::{TestClient, noise, tag, wire};
 
 const STORE: &str = "store-of-the-test";
+/// Holds the address of whoever is told of events; not there where nobody is.
+const HOOK: &str = "hook-of-the-test";
 /// How long content stays that nothing names yet; longer than a push here takes.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -45,9 +49,27 @@ fn part_serving() {
             }
         }),
     });
+    let client = TestClient::new(|_| {});
+    if let Ok(url) = std::fs::read_to_string(HOOK) {
+        options.webhooks = Some(webhooks(url, &client));
+        options.metrics = true;
+    }
     let server = Server::start(options).unwrap();
     println!("\naddress {}", server.address());
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn webhooks(url: String, client: &TestClient) -> WebhookOptions {
+    let secrets = vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()];
+    WebhookOptions {
+        hooks: vec![Webhook { url, secrets, repositories: Vec::new(), types: Vec::new() }],
+        folder: "webhooks-of-the-test".into(),
+        client: client.client.clone(),
+        now: Arc::new(|| support::NOW.parse().unwrap()),
+        waits: vec![Duration::from_millis(5); 100],
+        max_waiting: 100_000,
+        report: Arc::new(|trouble| assert!(!trouble.is_lost, "{trouble:?}")),
+    }
 }
 
 struct Served {
@@ -125,17 +147,72 @@ fn check(folder: &Path) -> usize {
     images
 }
 
-#[test]
-fn a_killed_server_leaves_no_broken_image() {
-    let kills: u64 = std::env::var("PLIMSOLL_KILLS").map_or(24, |text| text.parse().unwrap());
+fn kills() -> u64 {
+    std::env::var("PLIMSOLL_KILLS").map_or(24, |text| text.parse().unwrap())
+}
+
+fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(STORE)).unwrap();
+    folder
+}
+
+#[test]
+fn a_killed_server_leaves_no_broken_image() {
+    let folder = folder();
+    let images = kill_and_check(folder.path(), kills());
+    assert!(images > 0, "some pushes got through");
+}
+
+#[test]
+fn a_killed_server_loses_no_event() {
+    let folder = folder();
+    let told = Scripted::start_after(|_: &Asked| Answer::status(204));
+    std::fs::write(folder.path().join(HOOK), told.url("/")).unwrap();
+    let images = kill_and_check(folder.path(), kills() / 2);
+    assert!(images > 0, "some pushes got through");
+    // Nobody kills this one, so that it tells what is left.
+    let served = Served::start(folder.path());
+    let address = served.registry.as_str().parse().unwrap();
+    let waits = || !wire::ask(address, "GET", "/metrics", &[], b"").text().contains("webhook_waiting 0\n");
+    while waits() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(served);
+    let events: Vec<serde_json::Value> =
+        told.asked().iter().map(|asked| serde_json::from_slice(&asked.body).unwrap()).collect();
+    let is_told = |kind: &str, key: &str, value: &str, digest: &Digest| {
+        events.iter().any(|event| {
+            let data = &event["data"];
+            event["type"] == kind
+                && data["digest"] == digest.to_string()
+                && (key.is_empty() || data[key] == value)
+        })
+    };
+    let store = LayoutStore::open(&folder.path().join(STORE)).unwrap();
+    let mut count = 0;
+    for name in store.repositories().unwrap() {
+        let repository = store.repository(&name);
+        for manifest in repository.manifests().unwrap() {
+            assert!(is_told("manifest.pushed", "", "", &manifest.digest), "{name}@{}", manifest.digest);
+            count += 1;
+        }
+        for tag in repository.tags().unwrap() {
+            let digest = repository.resolve(&tag).unwrap().digest;
+            assert!(is_told("tag.moved", "tag", tag.as_str(), &digest), "{name}:{tag}");
+        }
+    }
+    eprintln!("{} events told, {count} manifests there", events.len());
+}
+
+/// Returns how many images are whole after all kills.
+fn kill_and_check(folder: &Path, kills: u64) -> usize {
     let numbers = AtomicU64::new(0);
     let mut images = 0;
     for _ in 0..kills {
         let mut random = [0; 8];
         getrandom::fill(&mut random).unwrap();
-        let served = Served::start(folder.path());
+        let served = Served::start(folder);
         let registry = served.registry.clone();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -148,8 +225,8 @@ fn a_killed_server_leaves_no_broken_image() {
             drop(served);
             done.store(true, Ordering::Relaxed);
         });
-        images = check(folder.path());
+        images = check(folder);
     }
-    assert!(images > 0, "some pushes got through");
     eprintln!("{kills} kills, {} pushes begun, {images} images whole", numbers.load(Ordering::Relaxed));
+    images
 }

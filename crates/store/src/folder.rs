@@ -66,10 +66,11 @@ impl OciFolder {
         fs::create_dir_all(root).map_err(failed)?;
         let folder = Self { root: root.to_owned(), state: Mutex::default() };
         sweep(root)?;
-        if fs::read_dir(root).map_err(failed)?.next().is_some() {
+        if !is_begun(root).map_err(failed)? {
             folder.index()?;
             return Ok(folder);
         }
+        // The list comes last: who is killed before it leaves a folder that the next one makes whole.
         fs::create_dir_all(root.join("blobs/sha256")).map_err(failed)?;
         folder.write_file(LAYOUT.0, LAYOUT.1)?;
         folder.write_index(&ImageIndex::new(Vec::new()))?;
@@ -395,6 +396,33 @@ impl std::fmt::Debug for OciFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "OciFolder({})", self.root.display())
     }
+}
+
+/// Whether a folder is empty, or what a process left of it that was killed while it made a layout.
+fn is_begun(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let is_ours = match entry.file_name().to_str() {
+            Some("oci-layout") => fs::read(entry.path()).is_ok_and(|content| content == LAYOUT.1),
+            Some("blobs") => has_no_file(&entry.path())?,
+            _ => false,
+        };
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a folder of blobs holds at most an empty folder for each algorithm.
+fn has_no_file(blobs: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(blobs)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() || fs::read_dir(entry.path())?.next().is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
