@@ -214,7 +214,7 @@ impl OciFolder {
         }
         let path = self.blob_path(digest);
         fs::create_dir_all(path.parent().expect("blobs lie in a folder"))?;
-        Stamp::of(&temporary.persist(&path, 0o644)?)
+        Stamp::of(&*temporary.persist(&path, 0o644)?)
     }
 
     /// Makes what was written survive a crash.

@@ -37,8 +37,8 @@ pub use fallback::Fallback;
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{
-    Children, CollectOptions, Collected, CollectionPlan, FactVersion, Ingest, LayoutRepository, LayoutStore,
-    Reach, RepositoryOptions, StoreLock, StoredBlob, TagRule, UsedDocument,
+    Children, CollectOptions, Collected, CollectionPlan, FactVersion, Follower, Funnel, Ingest, IngestError,
+    LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock, StoredBlob, TagRule, UsedDocument,
 };
 pub use memory::MemoryStore;
 

@@ -85,7 +85,7 @@ pub(super) fn unknown(name: &Repository, digest: &Digest) -> Refusal {
 fn content(question: &Question, blob: Blob, offset: u64, length: u64) -> Result<Content, StoreError> {
     let size = blob.size();
     let content = || -> std::io::Result<Content> {
-        let source = match (blob.into_source(), &question.outlet) {
+        let source = match (blob.into_source(), question.wire.as_ref().map(|wire| &wire.outlet)) {
             (Source::File(file), Some(outlet)) => {
                 return Ok(Content::File {
                     outlet: outlet.clone(),

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::outlet::{Outlet, Plain};
+use super::plain::{Plain, Wire};
 use super::routes::{self, State};
 use super::{collector, webhook};
 
@@ -84,8 +84,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>, stop
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = state.options.tls.clone() else {
-        let (stream, outlet) = Plain::new(stream);
-        return talk(stream, Some(outlet), peer, state, stopped).await;
+        let (stream, wire) = Plain::new(stream);
+        return talk(stream, Some(wire), peer, state, stopped).await;
     };
     match tokio::time::timeout(HANDSHAKE_LIMIT, tls.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => talk(stream, None, peer, state, stopped).await,
@@ -97,15 +97,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<State>, stop
 /// Answers the requests of one connection.
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    outlet: Option<Outlet>,
+    wire: Option<Wire>,
     peer: SocketAddr,
     state: Arc<State>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request| {
-        let (state, outlet) = (state.clone(), outlet.clone());
+        let (state, wire) = (state.clone(), wire.clone());
         // In a box: a connection that waits for its next request then takes no room for one.
-        Box::pin(async move { Ok::<_, Infallible>(routes::answer(state, peer, outlet, request).await) })
+        Box::pin(async move { Ok::<_, Infallible>(routes::answer(state, peer, wire, request).await) })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -8,7 +8,7 @@
 //! | room | owns |
 //! |---|---|
 //! | `listener` | connections, and stopping in good order |
-//! | `outlet` | files that the kernel sends |
+//! | `plain`, `outlet`, `inlet` | connections whose content the kernel moves from and to files |
 //! | `tls`, `certificate` | encryption |
 //! | `access`, `quota` | who may do what, and how much |
 //! | `proxy` | a cache of other registries |
@@ -17,6 +17,7 @@
 //! | `metrics` | what is counted |
 //! | `routes` | which answer a request gets; the access log |
 //! | `blob`, `upload`, `session` | blobs, and those that are still coming |
+//! | `intake`, `sprint` | how their content comes in |
 //! | `manifest`, `shelf`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
 //! | `refusal`, `answer`, `body` | the shape of answers |
 //!
@@ -29,12 +30,15 @@ mod body;
 mod certificate;
 mod collector;
 mod immutable;
+mod inlet;
+mod intake;
 mod list;
 mod listener;
 mod manifest;
 mod metrics;
 mod outlet;
 mod pattern;
+mod plain;
 mod proxy;
 mod public_url;
 mod quota;
@@ -43,6 +47,7 @@ mod refusal;
 mod routes;
 mod session;
 mod shelf;
+mod sprint;
 mod tls;
 mod upload;
 pub mod webhook;

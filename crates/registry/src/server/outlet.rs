@@ -8,13 +8,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// How much of a file one piece stands for at most.
@@ -42,7 +39,7 @@ impl Outlet {
     }
 
     /// Sends up to `count` bytes of the first piece.
-    fn send(&self, socket: &TcpStream, count: usize) -> io::Result<usize> {
+    pub fn send(&self, socket: &TcpStream, count: usize) -> io::Result<usize> {
         let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = || io::Error::other("an answer has more content than its file");
         let piece = pieces.front_mut().ok_or_else(lost)?;
@@ -59,77 +56,7 @@ impl Outlet {
     }
 }
 
-/// A plain connection that knows what stands for files.
-pub(super) struct Plain {
-    socket: TcpStream,
-    outlet: Outlet,
-}
-
-impl Plain {
-    pub fn new(socket: TcpStream) -> (Self, Outlet) {
-        let outlet = Outlet::default();
-        (Self { socket, outlet: outlet.clone() }, outlet)
-    }
-
-    fn poll_send(&self, context: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.socket.poll_write_ready(context))?;
-            match self.socket.try_io(Interest::WRITABLE, || self.outlet.send(&self.socket, count)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
-        }
-    }
-}
-
-fn stands_for_a_file(buffer: &[u8]) -> bool {
+/// Whether a buffer is a piece of the array, and not content.
+pub(super) fn stands_for_a_file(buffer: &[u8]) -> bool {
     !buffer.is_empty() && STAND_IN.as_ptr_range().contains(&buffer.as_ptr())
-}
-
-impl AsyncRead for Plain {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Plain {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match stands_for_a_file(buffer) {
-            true => self.poll_send(context, buffer.len()),
-            false => Pin::new(&mut self.socket).poll_write(context, buffer),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let ordinary = buffers.iter().take_while(|buffer| !stands_for_a_file(buffer)).count();
-        match buffers.get(ordinary) {
-            Some(first) if ordinary == 0 => self.poll_send(context, first.len()),
-            _ => Pin::new(&mut self.socket).poll_write_vectored(context, &buffers[..ordinary]),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
 }

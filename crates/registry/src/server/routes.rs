@@ -15,13 +15,14 @@ use store::{LayoutRepository, Reach, RepositoryOptions};
 use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
 use super::metrics::Metrics;
-use super::outlet::Outlet;
+use super::plain::Wire;
 use super::proxy::{self, Proxy};
 use super::quota::Quotas;
 use super::referrers::Referrers;
 use super::refusal::Refusal;
 use super::session::Sessions;
 use super::shelf::Shelf;
+use super::sprint::Track;
 use super::webhook::Hooks;
 use super::{Access, LogEntry, ServerOptions, answer, blob, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ErrorCode, query};
@@ -38,14 +39,15 @@ pub(super) struct State {
     pub metrics: Metrics,
     /// How many requests bring content of blobs just now.
     pub uploading: AtomicUsize,
+    pub track: Track,
     entry: Option<Entry>,
 }
 
 /// A request without its body.
 pub(super) struct Question {
     pub head: Parts,
-    /// How the connection sends files, where it can.
-    pub outlet: Option<Outlet>,
+    /// How the connection moves content past the HTTP library, where it can.
+    pub wire: Option<Wire>,
     /// Who makes the request; `None` where everybody may do everything.
     who: Option<Principal>,
     query: Vec<(String, String)>,
@@ -73,6 +75,7 @@ impl State {
             hooks,
             metrics: Metrics::default(),
             uploading: AtomicUsize::new(0),
+            track: Track::default(),
             entry,
             options,
         })
@@ -125,13 +128,13 @@ impl Question {
 pub(super) async fn answer(
     state: Arc<State>,
     peer: SocketAddr,
-    outlet: Option<Outlet>,
+    wire: Option<Wire>,
     request: Request<Incoming>,
 ) -> Response<Content> {
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let query = query::pairs(head.uri.query().unwrap_or_default());
-    let mut question = Question { head, outlet, who: None, query };
+    let mut question = Question { head, wire, who: None, query };
     let response = match beside(&state, &question) {
         Some(response) => Ok(response),
         None => match admit(&state, &mut question).await {

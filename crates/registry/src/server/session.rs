@@ -39,6 +39,20 @@ struct Session {
 /// The content of a session, held by one request. `None` once it was closed.
 pub(super) type Held = OwnedMutexGuard<Option<Ingest>>;
 
+/// Returns content that no session has, in the same form.
+pub(super) fn own(ingest: Ingest) -> Held {
+    held(Some(ingest))
+}
+
+/// Returns the content of a session that has ended.
+pub(super) fn nothing() -> Held {
+    held(None)
+}
+
+fn held(ingest: Option<Ingest>) -> Held {
+    Arc::new(AsyncMutex::new(ingest)).try_lock_owned().expect("nobody else knows of the lock")
+}
+
 impl Sessions {
     pub fn new(lifetime: Duration) -> Self {
         Self { lifetime, sessions: Mutex::default() }

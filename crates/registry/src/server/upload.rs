@@ -5,12 +5,6 @@
 //! digest that the client names is its own. What a broken connection delivered stays in the
 //! session, so that the client can go on from there.
 
-use std::io::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use hyper::{Response, StatusCode};
@@ -19,20 +13,11 @@ use store::{Ingest, LayoutRepository, StoreError};
 
 use super::answer;
 use super::body::Content;
-use super::quota;
+use super::intake;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State, algorithm};
-use super::session::Held;
+use super::session::{Held, own};
 use crate::protocol::{ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode};
-
-/// How much one upload gathers at most before that is hashed and written.
-const GATHER_BYTES: usize = 512 << 10;
-/// How much all uploads gather together, as long as each may have [`MIN_GATHER_BYTES`].
-const ALL_GATHER_BYTES: usize = 8 << 20;
-/// How much one upload may gather however many there are.
-const MIN_GATHER_BYTES: usize = 16 << 10;
-/// How long a client may send nothing in the middle of its content.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Answers POST: links a blob, takes one that comes with the request, or begins a session.
 pub(super) async fn begin(state: &State, question: &Question, name: &Repository, body: Incoming) -> Answer {
@@ -47,15 +32,14 @@ pub(super) async fn begin(state: &State, question: &Question, name: &Repository,
         return open(state, name, algorithm(question)?.unwrap_or(Algorithm::Sha256));
     };
     let digest = parse_digest(digest)?;
-    let mut ingest = Some(state.on_disk(|| new_ingest(state, digest.algorithm()))?);
-    receive(state, name, Some(&digest), &mut ingest, body).await?;
+    let held = own(state.on_disk(|| new_ingest(state, digest.algorithm()))?);
+    let (mut held, received) = intake::receive(state, question, name, Some(&digest), held, body).await;
+    received?;
     // A client that only announces the digest sends the content later.
-    let is_announcement =
-        ingest.as_ref().is_some_and(|ingest| ingest.written() == 0) && !is_empty_blob(&digest);
-    if is_announcement {
+    if held.is_some() && written(&held) == 0 && !is_empty_blob(&digest) {
         return open(state, name, digest.algorithm());
     }
-    state.on_disk(|| commit(state, name, ingest.take(), &digest))
+    state.on_disk(|| commit(state, name, held.take(), &digest))
 }
 
 /// Answers GET of a session: how much arrived.
@@ -72,9 +56,9 @@ pub(super) async fn append(
     session: &str,
     body: Incoming,
 ) -> Answer {
-    let mut held = state.sessions.hold(name, session).await?;
+    let held = state.sessions.hold(name, session).await?;
     check_order(question, name, session, &held)?;
-    receive_chunk(state, question, name, session, None, &mut held, body).await?;
+    let held = receive_chunk(state, question, name, session, None, held, body).await?;
     Ok(progress(StatusCode::ACCEPTED, name, session, &held))
 }
 
@@ -90,9 +74,9 @@ pub(super) async fn finish(
         Refusal::bad_request(ErrorCode::DigestInvalid, "the query must name the digest of the blob")
     })?;
     let digest = parse_digest(digest)?;
-    let mut held = state.sessions.hold(name, session).await?;
+    let held = state.sessions.hold(name, session).await?;
     check_order(question, name, session, &held)?;
-    receive_chunk(state, question, name, session, Some(&digest), &mut held, body).await?;
+    let mut held = receive_chunk(state, question, name, session, Some(&digest), held, body).await?;
     let committed = state.on_disk(|| commit(state, name, held.take(), &digest));
     // Right or wrong, the content is gone from the session.
     state.sessions.close(name, session)?;
@@ -187,13 +171,13 @@ async fn receive_chunk(
     name: &Repository,
     session: &str,
     digest: Option<&Digest>,
-    held: &mut Held,
+    held: Held,
     body: Incoming,
-) -> Result<(), Refusal> {
-    let before = written(held);
-    let received = receive(state, name, digest, held, body).await;
+) -> Result<Held, Refusal> {
+    let before = written(&held);
+    let (mut held, received) = intake::receive(state, question, name, digest, held, body).await;
     state.sessions.touch(session);
-    let arrived = written(held).saturating_sub(before);
+    let arrived = written(&held).saturating_sub(before);
     let range = question.header(CONTENT_RANGE).and_then(|text| text.parse::<ChunkRange>().ok());
     let result = match received {
         Ok(()) if range.is_some_and(|range| range.length() != arrived) => {
@@ -205,107 +189,7 @@ async fn receive_chunk(
     if held.is_none() {
         state.sessions.close(name, session)?;
     }
-    result
-}
-
-/// Writes the body behind what is there. What arrived before a break stays; after a failed or
-/// forbidden write nothing does.
-async fn receive(
-    state: &State,
-    name: &Repository,
-    digest: Option<&Digest>,
-    upload: &mut Option<Ingest>,
-    mut body: Incoming,
-) -> Result<(), Refusal> {
-    let limit = limit(state, name, digest)?;
-    let _active = Active::new(&state.uploading);
-    let mut gathered: Vec<Bytes> = Vec::new();
-    let mut size = 0;
-    loop {
-        let frame = tokio::time::timeout(IDLE_LIMIT, body.frame()).await;
-        let ended = match frame {
-            Ok(None) => Some(Ok(())),
-            Ok(Some(Err(error))) => Some(Err(format!("the content broke off: {error}"))),
-            Err(_) => Some(Err(format!("no content came for {} s", IDLE_LIMIT.as_secs()))),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    size += data.len();
-                    gathered.push(data);
-                }
-                None
-            }
-        };
-        if size >= share(state) || ended.is_some() {
-            write(state, name, limit, upload, &gathered)?;
-            gathered.clear();
-            size = 0;
-        }
-        if let Some(ended) = ended {
-            return ended.map_err(|reason| Refusal::bad_request(ErrorCode::BlobUploadInvalid, reason));
-        }
-    }
-}
-
-/// Returns how much one upload may gather now.
-fn share(state: &State) -> usize {
-    (ALL_GATHER_BYTES / state.uploading.load(Ordering::Relaxed).max(1)).clamp(MIN_GATHER_BYTES, GATHER_BYTES)
-}
-
-/// Counts an upload whose content is coming, until it is dropped.
-struct Active<'a>(&'a AtomicUsize);
-
-impl<'a> Active<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Returns how many bytes a blob may have here: what the server takes at all, and what the
-/// repository has room for. What it is known to have already needs no room.
-fn limit(state: &State, name: &Repository, digest: Option<&Digest>) -> Result<u64, Refusal> {
-    let repository = state.repository(name);
-    let room = state.on_disk(|| match digest {
-        Some(digest) if repository.has_blob(digest)? => Ok(None),
-        _ => state.quotas.room(&repository),
-    });
-    let room = room.map_err(refusal)?;
-    Ok(room.unwrap_or(u64::MAX).min(state.options.max_blob_bytes.unwrap_or(u64::MAX)))
-}
-
-fn write(
-    state: &State,
-    name: &Repository,
-    limit: u64,
-    upload: &mut Option<Ingest>,
-    pieces: &[Bytes],
-) -> Result<(), Refusal> {
-    let Some(ingest) = upload else {
-        return Err(Refusal::bad_request(ErrorCode::BlobUploadInvalid, "the upload has ended"));
-    };
-    let coming = ingest.written() + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-    if coming > limit {
-        upload.take();
-        return Err(match state.options.max_blob_bytes.filter(|most| coming > *most) {
-            Some(most) => {
-                let message = format!("blobs may have at most {most} bytes");
-                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
-            }
-            None => quota::full(name, coming),
-        });
-    }
-    state.metrics.received(coming - ingest.written());
-    let written = state.on_disk(|| pieces.iter().try_for_each(|piece| ingest.write_all(piece)));
-    written.map_err(|source| {
-        upload.take();
-        refusal(StoreError::io("write", "the upload", source))
-    })
+    result.map(|()| held)
 }
 
 /// Makes what was received a blob of the repository.
@@ -362,6 +246,6 @@ fn parse_digest(text: &str) -> Result<Digest, Refusal> {
     })
 }
 
-fn refusal(error: StoreError) -> Refusal {
+pub(super) fn refusal(error: StoreError) -> Refusal {
     Refusal::store(error, ErrorCode::BlobUnknown)
 }

@@ -65,7 +65,11 @@ pub fn open_taken(to: SocketAddr, method: &str, path: &str, length: usize) -> Tc
 
 /// Reads the answer.
 pub fn receive(stream: TcpStream, is_head: bool) -> Response {
-    let mut reader = BufReader::new(stream);
+    read(&mut BufReader::new(stream), is_head)
+}
+
+/// Reads the next answer of a connection that stays.
+pub fn read(mut reader: &mut BufReader<TcpStream>, is_head: bool) -> Response {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     let status = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -79,7 +83,7 @@ pub fn receive(stream: TcpStream, is_head: bool) -> Response {
     let mut response = Response { status, headers, body: Vec::new() };
     let length = response.header("content-length").parse().unwrap_or(0);
     if !is_head {
-        reader.take(length).read_to_end(&mut response.body).unwrap();
+        (&mut reader).take(length).read_to_end(&mut response.body).unwrap();
     }
     response
 }

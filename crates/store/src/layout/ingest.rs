@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 
 use oci::{Algorithm, Digest, Hasher};
 
+use super::follower::Follower;
+use super::funnel::Funnel;
 use super::stamp::Stamp;
 use super::{LayoutStore, TemporaryFile, copy_in_kernel, durable};
 use crate::check::Mismatch;
@@ -18,7 +21,8 @@ const WRITE_BACK_BYTES: u64 = 8 << 20;
 pub struct Ingest {
     store: LayoutStore,
     temporary: TemporaryFile,
-    hasher: Option<Hasher>,
+    /// Whether [`Ingest::commit_checked`] wants a hash, and how far that has come.
+    follower: Option<Follower>,
     written: u64,
     /// How much of it the kernel was asked to write to the disk.
     handed_over: u64,
@@ -44,16 +48,22 @@ impl LayoutStore {
         let folder = self.path("temporary");
         let temporary = TemporaryFile::create(&folder)
             .map_err(|source| StoreError::io("make a file in", folder.display().to_string(), source))?;
-        Ok(Ingest { store: self.clone(), temporary, hasher: None, written: 0, handed_over: 0 })
+        Ok(Ingest { store: self.clone(), temporary, follower: None, written: 0, handed_over: 0 })
     }
 }
 
 impl Ingest {
-    /// Has the content hashed while it is written, for [`Ingest::commit_checked`]. To be called
-    /// before the first byte.
+    /// Has the content hashed, for [`Ingest::commit_checked`]: while it is written, or by a
+    /// [`Follower`] in another thread. To be called before the first byte.
     pub fn hashing(self, algorithm: Algorithm) -> Self {
         debug_assert_eq!(self.written, 0, "what was written already would be missing from the hash");
-        Self { hasher: Some(Hasher::new(algorithm)), ..self }
+        let follower = Some(Follower::new(self.temporary.shared(), algorithm));
+        Self { follower, ..self }
+    }
+
+    /// Returns what hashes the content from another thread; `None` where no hash is wanted.
+    pub fn follower(&self) -> Option<&Follower> {
+        self.follower.as_ref()
     }
 
     /// Returns how many bytes were written so far.
@@ -99,8 +109,11 @@ impl Ingest {
     /// # Errors
     /// `Corrupt` where it is not, otherwise as for [`Ingest::commit`].
     pub fn commit_checked(mut self, digest: &Digest, size: u64) -> Result<Put, StoreError> {
-        let found = match self.hasher.take().map(Hasher::finish) {
-            Some(found) if found.algorithm() == digest.algorithm() => found,
+        let failed = |source| StoreError::io("read", self.store.what(digest), source);
+        let found = match self.follower.take() {
+            Some(follower) if follower.algorithm() == digest.algorithm() => {
+                follower.finish(self.written).map_err(failed)?
+            }
             _ => self.hash_again(digest)?,
         };
         if self.written != size {
@@ -117,6 +130,21 @@ impl Ingest {
         copy_in_kernel(source, offset, size, self.temporary.file()).map_err(|error| self.explain(error))?;
         self.written += size;
         Ok(())
+    }
+
+    /// Has the kernel move up to `most` bytes from a socket behind what is there; they never come
+    /// into this process, and are left to the [`Follower`] to be hashed. Returns how many there were; 0
+    /// where the other end sends no more.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing can be read just now, and what else the socket says. What the file
+    /// says comes as an [`IngestError`], and makes the blob useless.
+    pub fn draw(&mut self, socket: impl AsFd, funnel: &Funnel, most: usize) -> io::Result<usize> {
+        let count = funnel.fill(socket, most)?;
+        funnel.empty(self.temporary.file(), count).map_err(|source| self.explain(source))?;
+        self.written += count as u64;
+        self.start_writing_back();
+        Ok(count)
     }
 
     /// Has the kernel begin to write to the disk what was written to the file, so that little is
@@ -165,8 +193,8 @@ impl Write for Ingest {
             io::ErrorKind::Interrupted => source,
             _ => self.explain(source),
         })?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&content[..count]);
+        if let Some(follower) = &self.follower {
+            follower.see(&content[..count], self.written);
         }
         self.written += count as u64;
         self.start_writing_back();

@@ -24,6 +24,8 @@
 mod collect;
 mod content;
 mod durable;
+mod follower;
+mod funnel;
 mod index;
 mod ingest;
 mod inventory;
@@ -48,7 +50,9 @@ use serde::{Deserialize, Serialize};
 use crate::StoreError;
 
 pub use self::collect::{CollectOptions, Collected, CollectionPlan};
-pub use self::ingest::Ingest;
+pub use self::follower::Follower;
+pub use self::funnel::Funnel;
+pub use self::ingest::{Ingest, IngestError};
 pub use self::inventory::StoredBlob;
 pub use self::lock::StoreLock;
 pub use self::repository::{Children, FactVersion, LayoutRepository, Reach, RepositoryOptions, TagRule};

@@ -8,6 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempPath;
@@ -19,7 +20,7 @@ const PREFIX: &str = ".plimsoll-";
 
 /// A new file under a random name, removed when it is dropped before it was given its real name.
 pub(crate) struct TemporaryFile {
-    file: File,
+    file: Arc<File>,
     path: TempPath,
 }
 
@@ -35,7 +36,7 @@ impl TemporaryFile {
             // A sweeping process may have seen the file before the lock: then it is removed, or will be.
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && file.metadata()?.nlink() == 1
             {
-                return Ok(Self { file, path });
+                return Ok(Self { file: Arc::new(file), path });
             }
         }
     }
@@ -44,12 +45,17 @@ impl TemporaryFile {
         &self.file
     }
 
+    /// Returns the file for whoever reads it while it is written.
+    pub fn shared(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Gives the file its real name and permissions; what had the name before is replaced.
-    pub fn persist(self, target: &Path, mode: u32) -> io::Result<File> {
+    pub fn persist(self, target: &Path, mode: u32) -> io::Result<Arc<File>> {
         self.file.set_permissions(Permissions::from_mode(mode))?;
         self.path.persist(target).map_err(|error| error.error)?;
         Ok(self.file)
