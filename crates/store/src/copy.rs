@@ -12,6 +12,11 @@ use oci::{Descriptor, Document, Platform};
 use crate::graph::{Graph, Part};
 use crate::{ImageStore, Put, StoreError};
 
+/// What takes longer to ask for than to send.
+const SMALL_BYTES: u64 = 512 << 10;
+/// How many small blobs are under way for each large one that may be.
+const SMALL_FOR_EACH: usize = 3;
+
 /// What to copy and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyOptions {
@@ -21,7 +26,8 @@ pub struct CopyOptions {
     pub company: Company,
     /// Who stores the manifest or index itself.
     pub top: Top,
-    /// How many blobs are under way at the same time; 0 counts as 1.
+    /// How many large blobs are under way at the same time; 0 counts as 1. Of small ones, three times as many
+    /// are under way beside them, unless it is 1.
     pub concurrency: usize,
 }
 
@@ -162,10 +168,9 @@ fn copy_blobs(
     concurrency: usize,
     observe: &(dyn Fn(CopyEvent<'_>) + Sync),
 ) -> Result<Copied, StoreError> {
-    let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let outcome: Mutex<(Copied, Option<StoreError>)> = Mutex::default();
-    let work = || {
+    let work = |(blobs, next): &(&[Part], AtomicUsize)| {
         while let Some(part) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stop.load(Ordering::Relaxed) {
                 return;
@@ -181,11 +186,21 @@ fn copy_blobs(
             }
         }
     };
+    // Small ones do not wait for the large ones before them: a request for each is most of their time.
+    let large = blobs.partition_point(|part| part.descriptor.size > SMALL_BYTES || concurrency <= 1);
+    let (large, small) = blobs.split_at(large);
+    let queues = [(large, AtomicUsize::new(0)), (small, AtomicUsize::new(0))];
+    let workers = [concurrency.max(1).min(large.len()), (concurrency * SMALL_FOR_EACH).min(small.len())];
     std::thread::scope(|scope| {
-        for _ in 1..concurrency.min(blobs.len()) {
-            scope.spawn(work);
+        let all = queues.iter().zip(workers).flat_map(|(queue, count)| std::iter::repeat_n(queue, count));
+        let mut all = all.peekable();
+        while let Some(queue) = all.next() {
+            // The last of them is this thread.
+            match all.peek() {
+                Some(_) => drop(scope.spawn(|| work(queue))),
+                None => work(queue),
+            }
         }
-        work();
     });
     match outcome.into_inner().unwrap_or_else(PoisonError::into_inner) {
         (copied, None) => Ok(copied),

@@ -16,6 +16,19 @@ pub(crate) enum Lane {
     Exchange,
 }
 
+/// How many other requests are under way for each upload that may be: they carry little, and what they
+/// cost is the way there and back.
+pub(super) const EXCHANGES: usize = 2;
+
+impl Lane {
+    fn breadth(self) -> usize {
+        match self {
+            Self::Upload => 1,
+            Self::Exchange => EXCHANGES,
+        }
+    }
+}
+
 /// The gates of all hosts.
 #[derive(Debug)]
 pub(crate) struct Gates {
@@ -34,7 +47,8 @@ struct Gate {
 pub(crate) struct Pass(Arc<Gate>);
 
 impl Gates {
-    /// Returns gates that let `width` requests of each lane pass for each host.
+    /// Returns gates that let `width` uploads and [`EXCHANGES`] times as many other requests pass for
+    /// each host.
     pub fn new(width: usize) -> Self {
         Self { width: width.max(1), gates: Mutex::default() }
     }
@@ -47,7 +61,7 @@ impl Gates {
         let inside = gate.inside.lock().expect("nothing panics while it holds the lock");
         let mut inside = gate
             .left
-            .wait_while(inside, |inside| *inside >= self.width)
+            .wait_while(inside, |inside| *inside >= self.width * lane.breadth())
             .expect("nothing panics while it holds the lock");
         *inside += 1;
         drop(inside);

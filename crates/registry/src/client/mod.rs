@@ -104,7 +104,7 @@ pub struct ClientOptions {
     /// A folder for content that comes as a stream and goes to a registry; a file in it has no
     /// name and is gone with the process.
     pub scratch: PathBuf,
-    /// How many uploads, and how many other requests, one host gets at once.
+    /// How many uploads one host gets at once, and half of how many other requests.
     pub requests_per_host: usize,
 }
 
@@ -180,7 +180,7 @@ impl Client {
         let authorities = Authorities::read(options.authorities.as_deref())?;
         let authorities = authorities.with_folders(options.certificate_folders.clone());
         // One lane of uploads and one of other requests.
-        let connections = options.requests_per_host.max(1) * 2;
+        let connections = options.requests_per_host.max(1) * (1 + gate::EXCHANGES);
         let transport = Transport::new(connector, authorities, connections).map_err(ClientError::Threads)?;
         let gates = Gates::new(options.requests_per_host);
         let authenticator = auth::Authenticator::default();

@@ -19,6 +19,8 @@ use super::Failure;
 
 /// How much of a file is read and handed on at once.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
+/// Files up to this size are read and sent like any other request.
+const SMALL_BYTES: u64 = 128 << 10;
 /// Streams up to this size are kept in memory instead of a file.
 const IN_MEMORY_BYTES: u64 = 1 << 20;
 
@@ -76,6 +78,15 @@ impl Payload {
                 part.file.read_exact_at(&mut chunk, part.offset)?;
                 Ok(chunk.into())
             }
+        }
+    }
+
+    /// Returns the content of a small file in memory: a connection of its own would cost more than that.
+    /// `None` for what is large, and for what is in memory already.
+    pub fn small(&self) -> io::Result<Option<Self>> {
+        match self {
+            Self::File(part) if part.length <= SMALL_BYTES => Ok(Some(Self::Bytes(self.chunk(0)?))),
+            _ => Ok(None),
         }
     }
 
@@ -223,6 +234,9 @@ mod tests {
                 let payload = Payload::from_blob(blob, &descriptor, folder.path()).unwrap();
                 assert_eq!(payload.len(), data.len() as u64);
                 assert!(content(&payload) == data && content(&payload.after(5)) == data[5..]);
+                if let Some(small) = payload.after(5).small().unwrap() {
+                    assert!(matches!(small, Payload::Bytes(bytes) if bytes == data[5..]));
+                }
             }
         }
     }

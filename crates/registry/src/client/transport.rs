@@ -82,7 +82,8 @@ impl Transport {
         patience: Patience,
     ) -> Result<Reply, Failure> {
         let host = host_of(request.uri());
-        let response = match payload {
+        let small = payload.small().map_err(unreadable)?;
+        let response = match small.as_ref().unwrap_or(payload) {
             Payload::File(part) if self.connector.is_direct(request.uri()) => {
                 let answer = direct::send(&request, part, &host, patience)?;
                 return Ok(self.reply(answer, host, patience));
@@ -143,11 +144,7 @@ impl Transport {
     ) -> Result<(), Failure> {
         let mut done = 0;
         while done < payload.len() && !answer.is_finished() {
-            let chunk = payload.chunk(done).map_err(|source| Failure::Local {
-                action: "read",
-                what: "the file that is sent".to_owned(),
-                source,
-            })?;
+            let chunk = payload.chunk(done).map_err(unreadable)?;
             done += chunk.len() as u64;
             let sent = wait(self.handle(), sender.send(chunk), host, IDLE_LIMIT, patience.deadline)?;
             if sent.is_err() {
@@ -208,6 +205,10 @@ impl Drop for Transport {
             runtime.shutdown_background();
         }
     }
+}
+
+fn unreadable(source: io::Error) -> Failure {
+    Failure::Local { action: "read", what: "the file that is sent".to_owned(), source }
 }
 
 struct AbortOnDrop<T>(JoinHandle<T>);

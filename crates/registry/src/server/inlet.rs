@@ -30,6 +30,8 @@ struct Gate {
     dry: bool,
     /// It waits for the socket, which comes to the same.
     waits: bool,
+    /// It did so last of all: nothing was read or written since.
+    idle: bool,
     /// How many bytes the library has still to read that stand for others.
     owed: u64,
     library: Option<Waker>,
@@ -54,6 +56,7 @@ impl Inlet {
     /// Returns what the library, which wants up to `most` bytes, is to read.
     pub fn source(&self, context: &mut Context<'_>, most: usize) -> Source {
         let mut gate = self.gate();
+        gate.idle = false;
         if gate.owed > 0 {
             let count = usize::try_from(gate.owed).unwrap_or(usize::MAX).min(most);
             gate.owed -= count as u64;
@@ -73,7 +76,33 @@ impl Inlet {
     pub fn wait(&self, context: &mut Context<'_>) {
         let mut gate = self.gate();
         gate.waits = true;
+        gate.idle = true;
         gate.library = Some(context.waker().clone());
+    }
+
+    /// Notes that the library writes.
+    pub fn writing(&self) {
+        self.gate().idle = false;
+    }
+
+    /// Whether the library has nothing to write and waits for the socket.
+    pub fn is_idle(&self) -> bool {
+        self.gate().idle
+    }
+
+    /// Waits until something can be read from the socket, be it its end.
+    pub async fn readable(&self) -> io::Result<()> {
+        let socket = &self.socket;
+        loop {
+            socket.readable().await?;
+            // The runtime does not know what was read behind its back: it is shown.
+            let look = || Ok(recv(&**socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT)?);
+            match socket.try_io(Interest::READABLE, look) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                found => return found.map(drop),
+            }
+        }
     }
 
     /// Keeps the library from the socket until the value is dropped.
@@ -110,17 +139,7 @@ impl Hold<'_> {
 
     /// Waits until something can be read from the socket, be it its end.
     pub async fn readable(&self) -> io::Result<()> {
-        let socket = &self.0.socket;
-        loop {
-            socket.readable().await?;
-            // The runtime does not know what was read behind its back: it is shown.
-            let look = || Ok(recv(&**socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT)?);
-            match socket.try_io(Interest::READABLE, look) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                found => return found.map(drop),
-            }
-        }
+        self.0.readable().await
     }
 
     /// Returns the socket.

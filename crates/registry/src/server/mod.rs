@@ -7,7 +7,7 @@
 //!
 //! | room | owns |
 //! |---|---|
-//! | `listener` | connections, and stopping in good order |
+//! | `listener`, `talk` | connections, those that wait, and stopping in good order |
 //! | `plain`, `outlet`, `inlet` | connections whose content the kernel moves from and to files |
 //! | `tls`, `certificate` | encryption |
 //! | `access`, `quota` | who may do what, and how much |
@@ -48,6 +48,7 @@ mod routes;
 mod session;
 mod shelf;
 mod sprint;
+mod talk;
 mod tls;
 mod upload;
 pub mod webhook;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,6 +17,8 @@ use super::outlet::{Outlet, stands_for_a_file};
 pub(super) struct Plain {
     socket: Arc<TcpStream>,
     wire: Wire,
+    /// What was read already and comes first.
+    before: Bytes,
 }
 
 /// The connection as requests see it: what moves content past the library.
@@ -29,7 +32,18 @@ impl Plain {
     pub fn new(socket: TcpStream) -> (Self, Wire) {
         let socket = Arc::new(socket);
         let wire = Wire { outlet: Outlet::default(), inlet: Inlet::new(socket.clone()) };
-        (Self { socket, wire: wire.clone() }, wire)
+        (Self { socket, wire: wire.clone(), before: Bytes::new() }, wire)
+    }
+
+    /// Puts back what was read and not used.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        debug_assert!(self.before.is_empty(), "what comes first was read first");
+        self.before = bytes;
+    }
+
+    /// Whether something was put back.
+    pub fn has_more(&self) -> bool {
+        !self.before.is_empty()
     }
 
     /// Does `work` on the socket when something can be written to it.
@@ -38,6 +52,7 @@ impl Plain {
         context: &mut Context<'_>,
         mut work: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        self.wire.inlet.writing();
         loop {
             ready!(self.socket.poll_write_ready(context))?;
             match work(&self.socket) {
@@ -74,10 +89,15 @@ impl Plain {
 
 impl AsyncRead for Plain {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.has_more() {
+            let count = self.before.len().min(buffer.remaining());
+            buffer.put_slice(&self.before.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         match self.wire.inlet.source(context, buffer.remaining()) {
             Source::Socket => self.poll_receive(context, buffer),
             Source::Nothing => Poll::Pending,

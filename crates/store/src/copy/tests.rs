@@ -213,3 +213,37 @@ fn what_refers_to_any_part_comes_along_when_asked_for() {
     assert_eq!(target.resolve(&tag).unwrap().digest, signature.digest());
     assert!(target.document(&listed.digest()).is_ok() && target.document(&gone.digest()).is_err());
 }
+
+#[test]
+fn no_more_blobs_are_under_way_than_were_asked_for() {
+    for (concurrency, most) in [(0, 1), (1, 1), (2, 2 + 6)] {
+        let (source, target) = (MemoryStore::new(), MemoryStore::new());
+        let mut layers: Vec<Descriptor> =
+            (0..30).map(|number| put_bytes(&source, vec![number; 100])).collect();
+        layers.extend((0..4).map(|number| put_bytes(&source, vec![number; 600_000])));
+        let config = put(&source, MediaType::OciConfig, "{}");
+        let document = Document::from_manifest(ImageManifest::new(config, layers));
+        source.put_document(&document).unwrap();
+        let options = CopyOptions { concurrency, ..Default::default() };
+        let count = Mutex::new((0, 0));
+        let observe = |event: CopyEvent<'_>| {
+            let mut count = count.lock().unwrap();
+            match event {
+                CopyEvent::BlobStarted(_) => count.0 += 1,
+                CopyEvent::BlobDone { .. } => count.0 -= 1,
+                _ => {}
+            }
+            count.1 = count.1.max(count.0);
+        };
+        let copied = copy_image(&source, &target, document.descriptor(), &options, &observe).unwrap();
+        assert_eq!(copied.blobs_moved, 35);
+        let (left, peak) = *count.lock().unwrap();
+        assert!(left == 0 && (1..=most).contains(&peak), "{peak} of {most} at {concurrency}");
+    }
+}
+
+fn put_bytes(store: &dyn ImageStore, content: Vec<u8>) -> Descriptor {
+    let descriptor = Descriptor::of(MediaType::OciLayer, &content);
+    store.put_blob(&descriptor, Blob::from_bytes(content)).unwrap();
+    descriptor
+}

@@ -1,0 +1,205 @@
+//! What is said over one connection.
+//!
+//! A connection that waits is *parked*: the HTTP library, whose buffers are most of what a connection
+//! costs, comes to it only when something can be read, and goes when all was answered. Thousands that
+//! keep theirs open for the next request then take a kilobyte or two each.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::CONNECTION;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::body::Content;
+use super::listener::told;
+use super::plain::{Plain, Wire};
+use super::routes::{self, State};
+use super::tls::Tls;
+
+/// How long a client may take to send the head of a request, or to think of another one.
+const HEAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How much of a request is held in memory before it is taken out, and the largest head.
+const MAX_BUFFER_BYTES: usize = 128 << 10;
+
+/// Serves a connection to its end.
+pub(super) async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    state: Arc<State>,
+    stopped: watch::Receiver<bool>,
+) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    match state.options.tls.clone() {
+        None => plain(stream, peer, state, stopped).await,
+        // In a box: plain connections then have no room for what this one keeps.
+        Some(tls) => Box::pin(encrypted(stream, tls, peer, state, stopped)).await,
+    }
+}
+
+async fn encrypted(
+    stream: TcpStream,
+    tls: Tls,
+    peer: SocketAddr,
+    state: Arc<State>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, tls.acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, %peer, "a client did not agree on TLS"),
+        Err(_) => return tracing::debug!(%peer, "a client took too long to agree on TLS"),
+    };
+    let service = service_fn(|request| answer(state.clone(), peer, None, request));
+    let mut connection = std::pin::pin!(library().serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection broke off");
+    }
+}
+
+async fn plain(stream: TcpStream, peer: SocketAddr, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    let (mut stream, wire) = Plain::new(stream);
+    loop {
+        if !stream.has_more() {
+            let found = tokio::select! {
+                found = tokio::time::timeout(HEAD_LIMIT, wire.inlet.readable()) => found,
+                () = told(&mut stopped) => return,
+            };
+            if !matches!(found, Ok(Ok(()))) {
+                return;
+            }
+        }
+        let turn = Turn { wire: wire.clone(), peer, state: state.clone(), requests: Arc::default() };
+        match Box::pin(turn.serve(stream, &mut stopped)).await {
+            Some(parked) => stream = parked,
+            None => return,
+        }
+    }
+}
+
+/// The requests of a connection from when something comes until nothing does.
+struct Turn {
+    wire: Wire,
+    peer: SocketAddr,
+    state: Arc<State>,
+    requests: Arc<Requests>,
+}
+
+/// What is known of the requests of a turn.
+#[derive(Default)]
+struct Requests {
+    begun: AtomicUsize,
+    answered: AtomicUsize,
+    /// Of which the client said that they are the last.
+    last: AtomicUsize,
+}
+
+impl Turn {
+    /// Returns the connection when it waits for the next request; `None` when it has ended.
+    async fn serve(self, stream: Plain, stopped: &mut watch::Receiver<bool>) -> Option<Plain> {
+        let requests = self.requests.clone();
+        let (state, wire, peer) = (self.state.clone(), self.wire.clone(), self.peer);
+        let service = service_fn(move |request: Request<Incoming>| {
+            requests.begin(&request);
+            let answer = answer(state.clone(), peer, Some(wire.clone()), request);
+            let requests = requests.clone();
+            Box::pin(async move {
+                let answer = answer.await;
+                requests.answered.fetch_add(1, Ordering::Relaxed);
+                answer
+            })
+        });
+        let mut connection = library().serve_connection(TokioIo::new(stream), service);
+        let mut stopping = std::pin::pin!(told(stopped));
+        // How many requests there were when it was parked.
+        let (mut parked, mut stops) = (None, false);
+        let ended = poll_fn(|context| {
+            if !stops && stopping.as_mut().poll(context).is_ready() {
+                stops = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            let ended = connection.poll_without_shutdown(context);
+            if ended.is_ready() || stops || parked.is_some() || !self.waits() {
+                return ended;
+            }
+            // It lets the stream go now, without a word to the client.
+            parked = Some(self.begun());
+            Pin::new(&mut connection).graceful_shutdown();
+            connection.poll_without_shutdown(context)
+        });
+        let ended = ended.await;
+        let parts = connection.into_parts();
+        let mut stream = parts.io.into_inner();
+        match ended {
+            Err(error) => tracing::debug!(%error, peer = %self.peer, "a connection broke off"),
+            Ok(()) if parked == Some(self.begun()) && !stops => {
+                stream.put_back(parts.read_buf);
+                return Some(stream);
+            }
+            Ok(()) => {}
+        }
+        // Whoever waits for the end of the connection sees it.
+        let _ = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
+        None
+    }
+
+    fn begun(&self) -> usize {
+        self.requests.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether all that was asked is answered and sent, and more may be asked later.
+    fn waits(&self) -> bool {
+        let begun = self.begun();
+        begun > 0
+            && begun == self.requests.answered.load(Ordering::Relaxed)
+            && self.requests.last.load(Ordering::Relaxed) == 0
+            && self.wire.inlet.is_idle()
+    }
+}
+
+impl Requests {
+    fn begin(&self, request: &Request<Incoming>) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let mut words = request.headers().get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let is_last = words.any(|words| words.to_ascii_lowercase().contains("close"));
+        if is_last || request.version() < Version::HTTP_11 {
+            self.last.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn library() -> http1::Builder {
+    let mut library = http1::Builder::new();
+    library.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(MAX_BUFFER_BYTES);
+    library
+}
+
+async fn answer(
+    state: Arc<State>,
+    peer: SocketAddr,
+    wire: Option<Wire>,
+    request: Request<Incoming>,
+) -> Result<Response<Content>, Infallible> {
+    // In a box: a connection that waits for its next request then takes no room for one.
+    Ok(Box::pin(routes::answer(state, peer, wire, request)).await)
+}
