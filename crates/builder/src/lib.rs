@@ -19,5 +19,5 @@ pub use error::{BuildError, Location};
 pub use git_source::{GitFetcher, GitSource};
 pub use request::{
     Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildOptions, BuildRequest, Built, Engine,
-    Fetcher, MadeSteps, NamedContext, Observer, Secret, Settle, StepCount, StepSource,
+    Fetcher, HostAccess, MadeSteps, NamedContext, Observer, Secret, Settle, StepCount, StepSource,
 };

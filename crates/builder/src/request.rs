@@ -14,7 +14,7 @@ use store::ImageStore;
 use crate::BuildError;
 use crate::cache::{CacheKey, Tiers, Used};
 use crate::git_source::GitFetcher;
-use crate::sandbox::{NamedLimit, Network};
+use crate::sandbox::{Allowance, NamedLimit, Network};
 
 /// What builds images: the embedded engine here, BuildKit elsewhere.
 pub trait Engine: Send + Sync {
@@ -104,6 +104,10 @@ pub struct BuildOptions {
     pub shared_memory: Option<u64>,
     /// Limits of the processes of steps, over the usual ones.
     pub limits: Vec<NamedLimit>,
+    /// What steps get of this machine's ways to the network.
+    pub host: HostAccess,
+    /// What all steps together may use.
+    pub allowance: Allowance,
 }
 
 /// Which layers of the image are in the local store when a build ends.
@@ -143,6 +147,15 @@ impl MadeSteps {
     pub(crate) fn contains(&self, key: &CacheKey) -> bool {
         self.0.lock().expect("no holder panics").contains(&key.to_string())
     }
+}
+
+/// What steps get of this machine's ways to the network, where it is lent to them. In no key and no layer.
+#[derive(Clone, Debug, Default)]
+pub struct HostAccess {
+    /// Certificate authorities, PEM.
+    pub certificates: Option<Arc<[u8]>>,
+    /// Variables with proxy settings: name and value.
+    pub proxies: Vec<(String, String)>,
 }
 
 /// What fetches files for ADD: a registry client is a neighbour on this floor and is not known here.

@@ -6,10 +6,21 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use builder::HostAccess;
 use jiff::Timestamp;
 use registry::client::{Clock, ProxySettings, RouteSettings};
 
 use crate::error::Error;
+
+/// Where distributions keep all certificate authorities in one file: Debian and Alpine; Fedora; openSUSE; Fedora's
+/// older ones; Alpine's older ones. Source: Go, crypto/x509/root_linux.go.
+const BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// What the process was started with, read once.
 #[derive(Clone, Debug)]
@@ -113,6 +124,27 @@ impl Environment {
             https: either("HTTPS_PROXY").or_else(|| either("ALL_PROXY")),
             no_proxy: either("NO_PROXY").unwrap_or_default(),
         }
+    }
+
+    /// Returns what RUN steps are lent of this machine's ways to the network.
+    ///
+    /// # Errors
+    /// There is no bundle of certificate authorities, or it cannot be read.
+    pub fn host_access(&self) -> Result<HostAccess, Error> {
+        let named = self.variable("SSL_CERT_FILE").map(|file| self.folder.join(file));
+        let usual = || BUNDLES.iter().map(PathBuf::from).find(|file| file.is_file());
+        let bundle = named.or_else(usual).ok_or_else(|| {
+            Error::usage(format!(
+                "host-ca is asked for, and this machine has no bundle of certificate authorities: install \
+                 ca-certificates or name one with SSL_CERT_FILE (looked for {})",
+                BUNDLES.join(", ")
+            ))
+        })?;
+        let pem = std::fs::read(&bundle).map_err(|source| Error::file("read", &bundle, source))?;
+        let names = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"];
+        let names = names.iter().flat_map(|name| [(*name).to_owned(), name.to_lowercase()]);
+        let proxies = names.filter_map(|name| Some((name.clone(), self.variable(&name)?.to_owned())));
+        Ok(HostAccess { certificates: Some(pem.into()), proxies: proxies.collect() })
     }
 
     /// Returns the folders with certificates for single registries, the user's own first.

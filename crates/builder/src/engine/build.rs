@@ -12,6 +12,7 @@ use oci::{
 use store::{Blob, ImageStore};
 
 use super::contexts::Contexts;
+use super::machine;
 use super::schedule::Schedule;
 use super::scope::{Globals, proxy_environment};
 use super::stage::StageRun;
@@ -26,6 +27,7 @@ use crate::request::{
     Base, BaseNote, BaseReference, BaseRequest, Bases, BuildEvent, BuildRequest, Built, NamedContext,
     Observer, StepCount,
 };
+use crate::sandbox::Limits;
 
 /// A build on its way.
 pub(crate) struct Build<'a> {
@@ -52,6 +54,7 @@ pub(crate) struct Build<'a> {
     context: OnceLock<Context>,
     opening: Mutex<()>,
     total: u32,
+    allowance: OnceLock<machine::Allowed>,
     done: AtomicU32,
     cached: AtomicU32,
 }
@@ -99,6 +102,7 @@ impl<'a> Build<'a> {
             context: OnceLock::new(),
             opening: Mutex::default(),
             total,
+            allowance: OnceLock::new(),
             done: AtomicU32::new(0),
             cached: AtomicU32::new(0),
         };
@@ -190,6 +194,12 @@ impl<'a> Build<'a> {
     /// Whether a step was made before its turn; asked when that comes.
     pub fn take_made_ahead(&self, key: &CacheKey) -> bool {
         self.ahead.lock().expect("no holder panics").remove(&key.to_string())
+    }
+
+    /// Returns what a RUN step may use; what that is, is found out by the first one.
+    pub fn step_limits(&self) -> Limits {
+        let make = || machine::Allowed::make(self.request.options.allowance, self.observer);
+        self.allowance.get_or_init(make).limits()
     }
 
     /// Notes that a step has ended.

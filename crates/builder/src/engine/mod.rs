@@ -6,6 +6,7 @@
 //! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
 //! | `run` | RUN |
 //! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
+//! | `machine` | what steps are lent of this machine and may use of it |
 //! | `contexts` | named contexts |
 //! | `checks` | build checks |
 //! | `from` | context, stage or image that files come from |
@@ -43,6 +44,7 @@ mod git;
 mod import;
 mod indexes;
 mod leak;
+mod machine;
 mod mounts;
 mod place;
 mod remote;

@@ -10,6 +10,7 @@ use layer::observe::Tap;
 use oci::Platform;
 
 use super::leak::SecretSearch;
+use super::machine::{self, Lent};
 use super::mounts::{Mounts, Prepared};
 use super::work::WorkFolder;
 use super::workspace::{LayerRef, Workspace, chain, io_error};
@@ -17,6 +18,7 @@ use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::Program;
 use crate::error::Location;
+use crate::request::HostAccess;
 use crate::sandbox::{Command, Exit, Limits, Mount, NamedLimit, Network, OutputStream, RootFs, Status};
 
 /// The time that files written by a step get: the first day all file formats can hold, in every
@@ -50,6 +52,10 @@ pub(crate) struct RunStep<'a> {
     pub limits: &'a [NamedLimit],
     /// What its programs are for.
     pub platform: Platform,
+    /// What it shares with the other steps, or may use alone. Not part of the key.
+    pub share: Limits,
+    /// What it is lent. Not part of the key.
+    pub host: &'a HostAccess,
 }
 
 impl RunStep<'_> {
@@ -107,7 +113,8 @@ impl RunStep<'_> {
         let refused = |source| BuildError::Sandbox { location: location.clone(), source };
         let sandbox = workspace.sandbox().map_err(refused)?;
         let emulator = sandbox.emulator(&self.platform).map_err(refused)?;
-        let command = Command { emulator, ..self.command(&work, &prepared)? };
+        let lent = self.lend(workspace, below)?;
+        let command = Command { emulator, ..self.command(&work, &prepared, lent)? };
         let mut tail = Tail::default();
         let mut take = |_: OutputStream, bytes: &[u8]| {
             tail.push(bytes);
@@ -153,8 +160,17 @@ impl RunStep<'_> {
         Ok(layer)
     }
 
-    fn command(&self, work: &WorkFolder<'_>, prepared: &Prepared) -> Result<Command, BuildError> {
+    fn lend(&self, workspace: &Workspace, below: &[LayerRef]) -> Result<Lent, BuildError> {
+        let sandbox = workspace.sandbox().map_err(|error| BuildError::layer("prepare a step", error))?;
+        let is_apts = || Ok::<_, BuildError>(workspace.merged(below)?.get(b"etc/apt").is_some());
+        let single_user = sandbox.mode().is_single() && is_apts()?;
+        let own: Vec<String> = self.environment.iter().chain(&self.proxies).cloned().collect();
+        Ok(machine::lend(self.host, single_user, &own))
+    }
+
+    fn command(&self, work: &WorkFolder<'_>, prepared: &Prepared, lent: Lent) -> Result<Command, BuildError> {
         let mut mounts = prepared.mounts.clone();
+        mounts.extend(lent.mounts);
         let arguments = match &self.program {
             Program::Exec(words) => words.clone(),
             Program::Shell(text) => self.shell.iter().chain([text]).cloned().collect(),
@@ -176,6 +192,7 @@ impl RunStep<'_> {
                 .iter()
                 .chain(&self.proxies)
                 .chain(&prepared.environment)
+                .chain(&lent.environment)
                 .map(pair)
                 .collect(),
             working_directory: self.working_directory.clone(),
@@ -185,7 +202,7 @@ impl RunStep<'_> {
             privileged: self.privileged,
             mounts,
             shared_memory: self.shared_memory,
-            limits: Limits { timeout: self.timeout, named: self.limits.to_vec(), ..Limits::default() },
+            limits: Limits { timeout: self.timeout, named: self.limits.to_vec(), ..self.share.clone() },
             ..Command::new(&[])
         })
     }
@@ -193,11 +210,30 @@ impl RunStep<'_> {
     fn outcome(&self, exit: &Exit) -> String {
         match self.timeout {
             Some(timeout) if exit.timed_out => format!("took longer than {} s", timeout.as_secs()),
-            _ if exit.out_of_memory => "was killed because memory ran out".to_owned(),
+            _ if exit.too_many_processes => self.too_many_processes(),
+            _ if exit.out_of_memory => self.out_of_memory(),
             _ => match exit.status {
                 Status::Code(code) => format!("exited with code {code}"),
                 Status::Signal(signal) => format!("was killed by signal {signal}"),
             },
+        }
+    }
+}
+
+impl RunStep<'_> {
+    fn too_many_processes(&self) -> String {
+        let most =
+            self.share.group.as_ref().and_then(|group| group.allowance().processes).unwrap_or_default();
+        format!("was ended: the steps of this build may be {most} processes at once (--pids-limit)")
+    }
+
+    fn out_of_memory(&self) -> String {
+        match self.share.group.as_ref().and_then(|group| group.allowance().memory) {
+            Some(bytes) => format!(
+                "was killed because memory ran out: the steps of this build may use {} MiB (--memory)",
+                bytes >> 20
+            ),
+            None => "was killed because memory ran out".to_owned(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::dockerfile::{
 };
 use crate::error::Location;
 use crate::request::{NamedContext, StepSource};
-use crate::sandbox::Network;
+use crate::sandbox::{Limits, Network};
 use crate::{BuildError, BuildEvent};
 
 /// A stage that is being built.
@@ -291,6 +291,8 @@ impl<'a> StageRun<'a> {
             shared_memory: options.shared_memory,
             limits: &options.limits,
             platform: self.state.platform.clone(),
+            share: Limits::default(),
+            host: &options.host,
         };
         let created_by = self.run_history(&step, &environment);
         self.layer_step(instruction, created_by, |stage, at| {
@@ -302,6 +304,8 @@ impl<'a> StageRun<'a> {
                         bytes: bytes.to_vec(),
                     });
                 };
+                // Groups are made for steps that run alone.
+                let step = RunStep { share: stage.build.step_limits(), ..step };
                 let warn = |message| (stage.build.observer)(BuildEvent::Warning(message));
                 let below = &stage.state.layers;
                 let execute = || step.execute(stage.build.workspace, below, &at.location, &mut output, &warn);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::emulation::Emulator;
+use super::group::StepGroup;
 use super::limit::NamedLimit;
 
 /// The layers a command sees as its root folder.
@@ -171,6 +172,10 @@ pub struct Limits {
     pub file_size: Option<u64>,
     /// Limits by their names, over those above.
     pub named: Vec<NamedLimit>,
+    /// Memory of one process in bytes, counted roughly: what it may write to and shares with nobody.
+    pub memory: Option<u64>,
+    /// What it shares with other steps of its build.
+    pub group: Option<StepGroup>,
 }
 
 /// Which of its two streams a command wrote to.
@@ -191,6 +196,8 @@ pub struct Exit {
     pub out_of_memory: bool,
     /// Whether it was killed for its [`Limits::timeout`].
     pub timed_out: bool,
+    /// Whether it was killed because it started more processes than [`Limits::group`] allows.
+    pub too_many_processes: bool,
     /// From the start of the sandbox to its end.
     pub duration: Duration,
 }
@@ -214,6 +221,9 @@ impl std::fmt::Display for Exit {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.timed_out {
             return write!(out, "time limit reached after {} s", self.duration.as_secs());
+        }
+        if self.too_many_processes {
+            return out.write_str("too many processes at once");
         }
         match self.status {
             Status::Code(code) => write!(out, "exit code {code}")?,

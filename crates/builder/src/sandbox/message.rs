@@ -154,18 +154,19 @@ pub(super) enum Report {
 pub(super) struct Ended {
     pub(super) status: Status,
     pub(super) timed_out: bool,
+    pub(super) too_many_processes: bool,
     pub(super) out_of_memory: bool,
 }
 
 impl Ended {
     pub(super) fn after(self, duration: Duration) -> Exit {
-        let Self { status, timed_out, out_of_memory } = self;
-        Exit { status, out_of_memory, timed_out, duration }
+        let Self { status, timed_out, too_many_processes, out_of_memory } = self;
+        Exit { status, out_of_memory, timed_out, too_many_processes, duration }
     }
 }
 
 impl From<Status> for Ended {
     fn from(status: Status) -> Self {
-        Self { status, timed_out: false, out_of_memory: false }
+        Self { status, timed_out: false, too_many_processes: false, out_of_memory: false }
     }
 }

@@ -166,6 +166,11 @@ impl Mode {
         }
     }
 
+    /// Returns whether root is the only user there is inside.
+    pub fn is_single(&self) -> bool {
+        self.users() == Users::Single
+    }
+
     /// Returns the kind as a phrase.
     pub fn name(&self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ mod chroot;
 mod commands;
 mod files;
 mod isolation;
+mod limits;
 mod ordinary;
 mod rooms;
 mod services;

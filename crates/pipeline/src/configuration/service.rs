@@ -12,7 +12,7 @@ use super::Pattern;
 use super::cache::Cache;
 use super::destination::ImageRepository;
 use super::identity::ServiceIdentity;
-use super::values::{Name, OneOrMany, Timespan};
+use super::values::{ByteSize, Name, OneOrMany, Timespan};
 use crate::identity::Glob;
 use crate::text::Text;
 
@@ -32,6 +32,21 @@ pub struct Defaults {
     pub cache: Cache,
     /// Pushing.
     pub push: Push,
+    /// Whether RUN steps are lent this machine's certificate authorities and proxy settings.
+    pub host_ca: bool,
+    /// What all steps of a build may use together.
+    pub limits: Limits,
+}
+
+/// What all steps of a build may use together, where the kernel lets this be said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Memory.
+    pub memory: Option<ByteSize>,
+    /// Processes and threads.
+    #[schemars(range(min = 1))]
+    pub processes: Option<u64>,
 }
 
 /// What builds: a word, or the address of a BuildKit daemon. Several addresses are a pool.

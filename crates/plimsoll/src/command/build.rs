@@ -7,6 +7,7 @@ mod context;
 mod destination;
 mod elsewhere;
 mod limits;
+pub mod machine;
 mod one;
 mod options;
 mod output;
@@ -20,7 +21,7 @@ use builder::BuildOptions;
 use layer::Settings;
 use oci::{Digest, Platform, Reference};
 use pipeline::build::{self, BuildChoices, OnFailure};
-use pipeline::configuration::{Cache, Name};
+use pipeline::configuration::{Defaults, Name};
 use pipeline::ledger::Status;
 use pipeline::progress::Progress;
 use pipeline::text::Text;
@@ -103,6 +104,8 @@ pub struct Arguments {
     #[command(flatten)]
     publish: publish::Publish,
     #[command(flatten)]
+    machine: machine::Machine,
+    #[command(flatten)]
     results: output::Results,
     #[command(flatten)]
     elsewhere: elsewhere::Elsewhere,
@@ -170,9 +173,9 @@ impl Arguments {
         let workbench = Workbench::open_with(session, asked)?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
-        let cache = project.configuration.defaults.cache.clone();
-        let (wait, on_error) = (cache.wait.0, cache.on_error);
-        let outcomes = build::build(&plan, &tools, self.choices(session, cache)?);
+        let defaults = &project.configuration.defaults;
+        let (wait, on_error) = (defaults.cache.wait.0, defaults.cache.on_error);
+        let outcomes = build::build(&plan, &tools, self.choices(session, defaults)?);
         let written = pipeline::caches::start(&plan, &outcomes, false, &tools).wait(wait);
         let not_cached = pipeline::caches::report(&written, on_error, &tools);
         workbench.tell_timings(session, self.timings.as_deref())?;
@@ -210,10 +213,11 @@ impl Arguments {
         session.ui.answer("build", &Answer { services, quiet })
     }
 
-    fn build_options(&self, session: &Session) -> Result<BuildOptions, Error> {
+    fn build_options(&self, session: &Session, defaults: Option<&Defaults>) -> Result<BuildOptions, Error> {
         let options = self.options.read(&session.environment)?;
         let git = Some(workbench::git_fetcher(session, &options.secrets));
-        Ok(BuildOptions { fetch: Some(workbench::fetcher(session)?), git, ..options })
+        let options = BuildOptions { fetch: Some(workbench::fetcher(session)?), git, ..options };
+        self.machine.lend(session, defaults, options)
     }
 
     fn build_args(&self, session: &Session) -> Result<BTreeMap<String, String>, Error> {
@@ -228,15 +232,15 @@ impl Arguments {
         Ok(arguments)
     }
 
-    fn choices(&self, session: &Session, cache: Cache) -> Result<BuildChoices, Error> {
+    fn choices(&self, session: &Session, defaults: &Defaults) -> Result<BuildChoices, Error> {
         Ok(BuildChoices {
             on_failure: OnFailure::Continue,
             no_cache: self.no_cache,
             explain: self.explain,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
-            options: self.build_options(session)?,
-            cache,
+            options: self.build_options(session, Some(defaults))?,
+            cache: defaults.cache.clone(),
             pull: self.pull,
         })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use layer::Settings;
 use pipeline::build::{BuildChoices, OnFailure};
-use pipeline::configuration::{Cache, Name};
+use pipeline::configuration::{Defaults, Name};
 use pipeline::forge::{Annotation, Forge, Level, Outputs};
 use pipeline::ledger::{Ledger, ServiceRecord, Status, SuiteStatus};
 use pipeline::plan::{Plan, PushPlan};
@@ -15,6 +15,7 @@ use pipeline::progress::Progress;
 use pipeline::run::{self, RunChoices, RunReport};
 use serde::Serialize;
 
+use super::build::machine::Machine;
 use super::plan::Shown;
 use crate::error::{Code, Error};
 use crate::project::{self, Project};
@@ -59,6 +60,8 @@ pub struct Arguments {
     /// Builds and pushes, and runs no suite
     #[arg(long)]
     no_suites: bool,
+    #[command(flatten)]
+    machine: Machine,
 }
 
 /// What a run came to; as JSON it is the ledger.
@@ -119,24 +122,23 @@ impl Arguments {
         let wants_daemon = plan.suites.values().any(|suite| suite.needs_daemon) && !self.no_suites;
         let daemon = if wants_daemon { workbench::daemon(session)? } else { None };
         let configuration = &project.configuration;
-        let build = self.choices(session, configuration.defaults.cache.clone())?;
+        let build = self.choices(session, &configuration.defaults)?;
         let choices = RunChoices { build, suites: !self.no_suites };
         Ok(run::run(plan, configuration, before.as_ref(), daemon.as_ref(), &tools, choices))
     }
 
-    fn choices(&self, session: &Session, cache: Cache) -> Result<BuildChoices, Error> {
+    fn choices(&self, session: &Session, defaults: &Defaults) -> Result<BuildChoices, Error> {
+        let fetch = Some(workbench::fetcher(session)?);
+        let git = Some(workbench::git_fetcher(session, &std::collections::BTreeMap::new()));
+        let options = builder::BuildOptions { fetch, git, ..builder::BuildOptions::default() };
         Ok(BuildChoices {
             on_failure: if self.fail_fast { OnFailure::Stop } else { OnFailure::Continue },
             no_cache: self.no_cache,
             explain: self.explain,
             step_timeout: self.step_timeout.map(|timeout| timeout.0),
             source_date_epoch: session.source_date_epoch()?,
-            options: builder::BuildOptions {
-                fetch: Some(workbench::fetcher(session)?),
-                git: Some(workbench::git_fetcher(session, &std::collections::BTreeMap::new())),
-                ..builder::BuildOptions::default()
-            },
-            cache,
+            options: self.machine.lend(session, Some(defaults), options)?,
+            cache: defaults.cache.clone(),
             pull: false,
         })
     }

@@ -16,6 +16,7 @@ mod build_cache;
 mod build_damage;
 mod build_killed;
 mod build_kinds;
+mod build_machine;
 mod build_prune;
 mod build_ways;
 mod cache_tiers;

@@ -13,7 +13,8 @@ use rustix::process::{
 use rustix::thread::UnshareFlags;
 
 use super::binfmt::Opened;
-use super::{Purpose, chrooted, execute, overlay, owners, surroundings};
+use super::group::Groups;
+use super::{Purpose, chrooted, execute, overlay, owners, supervisor, surroundings};
 use crate::sandbox::channel::Channel;
 use crate::sandbox::command::Status;
 use crate::sandbox::error::SandboxError;
@@ -34,6 +35,8 @@ pub(super) struct Inside<'a> {
     pub(super) reports: Channel,
     /// Is open at its other end as long as the supervisor lives.
     pub(super) gate: PipeReader,
+    /// What the command is counted in.
+    pub(super) groups: Option<&'a Groups>,
 }
 
 /// Runs the inside of a sandbox; returns the exit code of this process, which nobody looks at.
@@ -47,10 +50,15 @@ pub(super) fn run(inside: Inside<'_>) -> i32 {
 
 fn live(inside: &Inside<'_>) -> Result<Status, SandboxError> {
     attach(inside).map_err(|error| SandboxError::setup("start the first process", error))?;
+    if let Some(groups) = inside.groups {
+        groups.join().map_err(|error| SandboxError::setup("limit what the step may use", error))?;
+        supervisor::hide_groups();
+    }
     if inside.job.users == Users::Container {
         chrooted::enter(inside.work)?;
         return begin(inside, None);
     }
+    bound_processes();
     let mounts =
         make_mount_namespace().map_err(|error| SandboxError::setup("make a namespace for mounts", error))?;
     let user_namespace = inside.job.users != Users::Machine;
@@ -70,6 +78,22 @@ fn begin(inside: &Inside<'_>, mounts: Option<&File>) -> Result<Status, SandboxEr
         Purpose::Rehearse => Ok(Status::Code(0)),
         Purpose::Run => start_and_reap(inside, mounts),
     }
+}
+
+/// Bounds how many processes a command can have at once, so that one which starts them for ever does not take all
+/// that the machine has. Costs nothing, unlike a control group. Source: Linux 6.14, kernel/pid_namespace.c.
+fn bound_processes() {
+    const MOST: &str = "16384";
+    let uname = rustix::system::uname();
+    // Before, the setting was the machine's.
+    if is_at_least(&uname.release().to_string_lossy(), (6, 14)) {
+        let _ = std::fs::write("/proc/sys/kernel/pid_max", MOST);
+    }
+}
+
+fn is_at_least(release: &str, (major, minor): (u32, u32)) -> bool {
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// Returns the file of the new namespace, for those who enter it later.
@@ -146,5 +170,24 @@ fn ended(status: WaitStatus) -> Status {
     match status.terminating_signal() {
         Some(signal) => Status::Signal(signal),
         None => Status::Code(status.exit_status().unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_least;
+
+    #[test]
+    fn releases_of_the_kernel_are_compared_as_numbers() {
+        for (release, expected) in [
+            ("6.14.0-rc1", true),
+            ("6.9.12", false),
+            ("7.0", true),
+            ("6.18.44-fc-v857", true),
+            ("5.15", false),
+            ("x", false),
+        ] {
+            assert_eq!(is_at_least(release, (6, 14)), expected, "{release}");
+        }
     }
 }

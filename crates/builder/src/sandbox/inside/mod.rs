@@ -15,6 +15,7 @@ mod binfmt;
 mod chrooted;
 mod devices;
 mod execute;
+mod group;
 mod health;
 mod ids;
 mod init;

@@ -110,7 +110,11 @@ pub(super) fn limit_resources(limits: &Limits) {
     limit(Resource::Nofile, open_files.0, open_files.1);
     // A core file would end in the layer, and differ from run to run.
     limit(Resource::Core, 0, u64::MAX);
-    for (resource, most) in [(Resource::Nproc, limits.processes), (Resource::Fsize, limits.file_size)] {
+    for (resource, most) in [
+        (Resource::Nproc, limits.processes),
+        (Resource::Fsize, limits.file_size),
+        (Resource::Data, limits.memory),
+    ] {
         if let Some(most) = most {
             limit(resource, most, most);
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use super::group::Groups;
 use super::init::{self, Inside};
 use super::relay::{self, Door};
 use super::watch::Watch;
@@ -31,18 +32,19 @@ pub(super) fn run(
     enter_user_namespace(files)?;
     join_network(channel, job, files)?;
     let relay = relay::start(doors(job, files))?;
-    isolate()?;
+    let groups = Groups::make(job.command.limits.group.as_ref())?;
+    isolate(groups.is_some())?;
     let kills_before = out_of_memory_kills();
     let work = overlay::make_work(&job.root)?;
     // Held until the end of this function, by which init sees that this process lives.
-    let (init, inner, _alive) = start(job, &work, purpose, files)?;
-    let mut watch = Watch::new(job, channel, init, inner);
+    let (init, inner, _alive) = start(job, &work, purpose, files, groups.as_ref())?;
+    let mut watch = Watch::new(job, channel, init, inner, groups.as_ref());
     let ended = watch.until_end();
     if let Some(relay) = relay {
         end(relay);
     }
     overlay::tidy(&work);
-    report_end(channel, &watch, ended?, kills_before)
+    report_end(channel, &watch, ended?, kills_before, groups.as_ref())
 }
 
 /// Tells the caller how the command ended.
@@ -51,12 +53,18 @@ pub(super) fn report_end(
     watch: &Watch<'_>,
     status: Status,
     kills_before: u64,
+    groups: Option<&Groups>,
 ) -> Result<(), SandboxError> {
     let by_kernel = matches!(status, Status::Signal(9) | Status::Code(137)) && !watch.killed;
     let ended = Ended {
         status,
         timed_out: watch.timed_out,
-        out_of_memory: by_kernel && out_of_memory_kills() > kills_before,
+        too_many_processes: watch.too_many_processes,
+        out_of_memory: match groups.and_then(Groups::is_out_of_memory) {
+            // The step's own counter: whatever the command made of the end of one of its processes.
+            Some(killed) => killed && status != Status::Code(0) && !watch.killed,
+            None => by_kernel && out_of_memory_kills() > kills_before,
+        },
     };
     let reported = channel.send(&Report::Ended(ended));
     reported.map_err(|error| SandboxError::setup("report the end of the command", error))
@@ -100,13 +108,21 @@ fn doors(job: &Job, files: &mut Files) -> Vec<Door> {
 
 /// Makes the other namespaces that this process shares with the command. The one for mounts comes later,
 /// in init, so that this process keeps seeing the caller's files.
-fn isolate() -> Result<(), SandboxError> {
+fn isolate(grouped: bool) -> Result<(), SandboxError> {
     system::unshare(UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
         .map_err(|error| SandboxError::setup("make namespaces", error))?;
     system::leave_keyring();
+    // Init joins the groups of its step first, so that they are all it sees.
+    if !grouped {
+        hide_groups();
+    }
+    Ok(())
+}
+
+/// Makes the control groups of this process the only ones it sees.
+pub(super) fn hide_groups() {
     // Kernels without control groups have no such namespace, and then nothing to hide.
     let _ = system::unshare(UnshareFlags::NEWCGROUP);
-    Ok(())
 }
 
 /// Starts init, which reports through the channel and lives no longer than what is returned last.
@@ -115,13 +131,14 @@ pub(super) fn start(
     work: &Path,
     purpose: Purpose,
     files: &mut Files,
+    groups: Option<&Groups>,
 ) -> Result<(Pid, Channel, PipeWriter), SandboxError> {
     let failed = |error: io::Error| SandboxError::setup("start the first process", error);
     let (inner, reports) = Channel::pair().map_err(failed)?;
     let (gate, opener) = io::pipe().map_err(failed)?;
     let input = files.take(Role::Input);
     let emulation = files.take(Role::EmulationNamespace);
-    let inside = Inside { job, work, purpose, input, emulation, reports, gate };
+    let inside = Inside { job, work, purpose, input, emulation, reports, gate, groups };
     let init = system::fork(move || init::run(inside)).map_err(failed)?;
     Ok((init, inner, opener))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use super::group::Groups;
 use super::health::Prober;
 use crate::sandbox::channel::Channel;
 use crate::sandbox::command::Status;
@@ -21,9 +22,11 @@ pub(super) struct Watch<'a> {
     inner: Channel,
     deadline: Option<Instant>,
     prober: Option<Prober<'a>>,
+    groups: Option<&'a Groups>,
     outcome: Option<Result<Status, SandboxError>>,
     pub(super) killed: bool,
     pub(super) timed_out: bool,
+    pub(super) too_many_processes: bool,
 }
 
 /// What has happened.
@@ -35,7 +38,13 @@ struct News {
 
 impl<'a> Watch<'a> {
     /// Watches the process `init`, which reports through `inner`.
-    pub(super) fn new(job: &'a Job, caller: &'a Channel, init: Pid, inner: Channel) -> Self {
+    pub(super) fn new(
+        job: &'a Job,
+        caller: &'a Channel,
+        init: Pid,
+        inner: Channel,
+        groups: Option<&'a Groups>,
+    ) -> Self {
         let deadline = job.command.limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self {
             job,
@@ -45,9 +54,11 @@ impl<'a> Watch<'a> {
             inner,
             deadline,
             prober: None,
+            groups,
             outcome: None,
             killed: false,
             timed_out: false,
+            too_many_processes: false,
         }
     }
 
@@ -63,6 +74,11 @@ impl<'a> Watch<'a> {
             }
             if !self.killed && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.timed_out = true;
+                self.kill();
+            }
+            // Most that is refused a process tries again, and one that starts them for ever never ends.
+            if !self.killed && self.groups.is_some_and(Groups::has_too_many) {
+                self.too_many_processes = true;
                 self.kill();
             }
             self.ask_for_health(news.probe);
@@ -92,7 +108,10 @@ impl<'a> Watch<'a> {
     fn time_left(&self) -> Option<Duration> {
         let deadline = self.deadline.filter(|_| !self.killed);
         let wakes = deadline.into_iter().chain(self.prober.as_ref().map(Prober::wake));
-        wakes.min().map(|instant| instant.saturating_duration_since(Instant::now()))
+        // Not every kernel tells when a process is refused, so it is looked after.
+        let look = self.groups.filter(|groups| !self.killed && groups.counts_processes()).map(|_| LOOK);
+        let left = wakes.min().map(|instant| instant.saturating_duration_since(Instant::now()));
+        left.into_iter().chain(look).min()
     }
 
     /// Takes a report from inside; false when nothing more will come.
@@ -154,6 +173,9 @@ impl<'a> Watch<'a> {
         let _ = self.caller.send(report);
     }
 }
+
+/// How often a step is looked after that may start too many processes.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Longer than any run.
 const LONG: Timespec = Timespec { tv_sec: i32::MAX as i64, tv_nsec: 0 };

@@ -24,6 +24,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, chdir, kill_process, set_child_subreaper, wait};
 
+use super::group::Groups;
 use super::supervisor::{self, report_end};
 use super::watch::Watch;
 use super::{Files, Purpose, overlay};
@@ -59,13 +60,15 @@ pub(super) fn run(
     set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|errno| SandboxError::setup("take over what a command leaves", errno))?;
     let kills_before = supervisor::out_of_memory_kills();
-    let (init, inner, _alive) = supervisor::start(job, &root, purpose, files)?;
-    let mut watch = Watch::new(job, channel, init, inner);
+    let groups = Groups::make(job.command.limits.group.as_ref())?;
+    let groups = groups.as_ref();
+    let (init, inner, _alive) = supervisor::start(job, &root, purpose, files, groups)?;
+    let mut watch = Watch::new(job, channel, init, inner, groups);
     let ended = watch.until_end();
     end_all();
     furniture.give_back()?;
     changes::write(&root, &job.root.upper, &before, &furniture)?;
-    report_end(channel, &watch, ended?, kills_before)
+    report_end(channel, &watch, ended?, kills_before, groups)
 }
 
 fn refuse(job: &Job) -> Result<(), SandboxError> {
