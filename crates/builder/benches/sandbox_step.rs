@@ -97,7 +97,7 @@ fn sandbox_run(sandbox: &Sandbox, folder: &Path, lowers: &[PathBuf], run: usize)
     let started = Instant::now();
     fs::create_dir_all(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    let root = RootFs { lowers: lowers.to_vec(), upper, work, read_only: false };
+    let root = RootFs { lowers: lowers.to_vec(), upper, work, read_only: false, merged: None };
     let command = Command::new(&["/bin/busybox", "true"]);
     assert!(sandbox.run(&root, &command, &mut |_, _| {}).unwrap().success());
     started.elapsed()

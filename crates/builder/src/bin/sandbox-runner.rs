@@ -28,6 +28,7 @@ fn main() -> ExitCode {
                 upper: upper.into(),
                 work: work.into(),
                 read_only: false,
+                merged: None,
             };
             let command = command(Path::new(file), &script.to_string_lossy());
             match use_sandbox(program.into(), how == "start", &root, &command) {

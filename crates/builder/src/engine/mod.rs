@@ -6,6 +6,7 @@
 //! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
 //! | `run` | RUN |
 //! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
+//! | `kept_root` | the merged layers of the last step, where there is no overlayfs |
 //! | `machine` | what steps are lent of this machine and may use of it |
 //! | `contexts` | named contexts |
 //! | `checks` | build checks |
@@ -43,6 +44,7 @@ mod from;
 mod git;
 mod import;
 mod indexes;
+mod kept_root;
 mod leak;
 mod machine;
 mod mounts;

@@ -54,8 +54,13 @@ impl EmbeddedEngine {
         let (config, layers) = self.layers_of(store, manifest)?;
         let lowers = workspace.tree_stack(&layers)?;
         let work = workspace.work_folder()?;
-        let rootfs =
-            RootFs { lowers, upper: work.create("upper")?, work: work.create("work")?, read_only: false };
+        let rootfs = RootFs {
+            lowers,
+            upper: work.create("upper")?,
+            work: work.create("work")?,
+            read_only: false,
+            merged: None,
+        };
         Ok(ImageRoot { config, rootfs, _work: work })
     }
 

@@ -9,6 +9,7 @@ use layer::diff::Times;
 use layer::observe::Tap;
 use oci::Platform;
 
+use super::kept_root;
 use super::leak::SecretSearch;
 use super::machine::{self, Lent};
 use super::mounts::{Mounts, Prepared};
@@ -108,6 +109,7 @@ impl RunStep<'_> {
             upper: work.create("upper")?,
             work: work.create("work")?,
             read_only: false,
+            merged: kept_root::take(workspace, &work, below)?,
         };
         let prepared = self.mounts.prepare(workspace, &work)?;
         let refused = |source| BuildError::Sandbox { location: location.clone(), source };
@@ -155,6 +157,14 @@ impl RunStep<'_> {
             warn(format!(
                 "{location}: the secret {id} is in {path} of the step's layer, for whoever has the image"
             ));
+        }
+        if let Some(merged) = &rootfs.merged {
+            kept_root::keep(
+                workspace,
+                merged,
+                &rootfs.upper,
+                &[below, std::slice::from_ref(&layer)].concat(),
+            )?;
         }
         workspace.adopt_tree(&layer, &rootfs.upper)?;
         Ok(layer)

@@ -22,6 +22,9 @@ pub struct RootFs {
     pub work: PathBuf,
     /// Whether the command may change nothing outside its mounts.
     pub read_only: bool,
+    /// For [`Mode::Chroot`](super::Mode::Chroot) alone: a folder with all of `lowers` merged, where it exists, and
+    /// in any case where the root file system is left as the command changed it. Made and thrown away where absent.
+    pub merged: Option<PathBuf>,
 }
 
 /// A command and the surroundings it runs in. Nothing is inherited from this process.

@@ -164,6 +164,39 @@ fn what_is_mounted_elsewhere_is_lent_and_leaves_no_trace() {
 }
 
 #[test]
+fn merged_layers_serve_the_next_step_as_they_should_be() {
+    let Some(mut room) = room() else { return };
+    let merged = room.folder("keep").join("merged");
+    room.root.merged = Some(merged.clone());
+    let time_of =
+        |path: &std::path::Path| std::os::unix::fs::MetadataExt::mtime(&fs::metadata(path).unwrap());
+    let etc = time_of(&room.root.lowers[0].join("etc"));
+    // What is put into folders of the image is no change of them.
+    assert_eq!(room.script("stat -c %Y /etc; ls /run/secrets 2>/dev/null; true"), format!("{etc}\n"));
+    assert_eq!(time_of(&merged.join("etc")), etc);
+    let mut command =
+        shell("echo 1 > /srv/a && ln /srv/a /srv/b && rm /etc/motd && cat /etc/hostname /run/secrets/k");
+    let content = Content(b"secret\n".to_vec());
+    command.mounts =
+        vec![Mount::File { content, mode: 0o400, uid: 0, gid: 0, target: "/run/secrets/k".into() }];
+    let ran = room.run(&command).unwrap();
+    assert_eq!(ran.stdout, "buildkitsandbox\nsecret\n", "{}", ran.stderr);
+    assert_eq!(shown(&packed(&room)), ["-etc/motd", "etc/", "srv/", "srv/a", "srv/b=srv/a"]);
+    for gone in ["run", "etc/motd", "etc/hosts", "etc/resolv.conf", "dev", "proc"] {
+        assert!(!merged.join(gone).exists(), "{gone} is left");
+    }
+    room.next_step();
+    // Two names of one file stay two names, and what the layer has is not what the next step writes to.
+    let first = room.root.lowers[1].join("srv/a");
+    assert_eq!(
+        room.script("echo 2 >> /srv/a && cat /srv/b && ls /etc"),
+        "1\n2\ngroup\nhostname\nhosts\npasswd\nresolv.conf\n"
+    );
+    assert_eq!(fs::read_to_string(first).unwrap(), "1\n");
+    assert_eq!(shown(&packed(&room)), ["srv/", "srv/a", "srv/b=srv/a"]);
+}
+
+#[test]
 fn the_container_is_not_seen_and_not_left() {
     let Some(room) = room() else { return };
     for forbidden in

@@ -74,7 +74,7 @@ impl Room {
             fs::create_dir(&path).unwrap();
             path
         });
-        let root = RootFs { lowers: Vec::new(), upper, work, read_only: false };
+        let root = RootFs { lowers: Vec::new(), upper, work, read_only: false, merged: None };
         Self { sandbox, root, folder }
     }
 

@@ -39,7 +39,7 @@ impl Arguments {
         let annotations = Annotated::read(&self.annotation, &platforms)?;
         self.results.refuse_impossible(&platforms)?;
         let workbench = Workbench::open_with(session, self.compression)?;
-        let mut options = self.build_options(session)?;
+        let mut options = self.build_options(session, None)?;
         let context = GivenContext::open(session, context, self.file.as_deref(), &options)?;
         options.transient_context = context.is_transient();
         let mut request = self.request(session, &context, &annotations, options)?;

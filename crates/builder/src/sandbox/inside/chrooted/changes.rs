@@ -87,16 +87,24 @@ fn list(root: &Path, folder: &Path, furniture: &Furniture) -> io::Result<Vec<(Os
     Ok(held)
 }
 
-/// Moves what changed since `before` into the existing empty folder `upper`.
+/// Moves what changed since `before` into the existing empty folder `upper`; copies it where `root` is kept.
 pub(super) fn write(
     root: &Path,
     upper: &Path,
     before: &Snapshot,
     furniture: &Furniture,
+    is_kept: bool,
 ) -> Result<(), SandboxError> {
     let own = fs::symlink_metadata(root).map_err(|error| cannot(root, error))?;
-    let mut writing =
-        Writing { root, upper, before, furniture, seen: HashMap::new(), folders: BTreeMap::new() };
+    let mut writing = Writing {
+        root,
+        upper,
+        before,
+        furniture,
+        links: is_kept.then(HashMap::new),
+        seen: HashMap::new(),
+        folders: BTreeMap::new(),
+    };
     writing.seen.insert(PathBuf::new(), own.clone());
     writing
         .folder(Path::new(""), false)
@@ -110,6 +118,8 @@ struct Writing<'a> {
     upper: &'a Path,
     before: &'a Snapshot,
     furniture: &'a Furniture,
+    /// First names of files with several, where files are copied.
+    links: Option<merge::Links>,
     /// Folders as they were before anything was moved out of them.
     seen: HashMap<PathBuf, Metadata>,
     /// Folders of `upper`, and whether they hide what is below.
@@ -138,7 +148,11 @@ impl Writing<'_> {
                 self.folder(&path, !is_known)?;
             } else if !is_same {
                 self.open(folder)?;
-                fs::rename(self.root.join(&path), self.upper.join(&path))?;
+                let (from, to) = (self.root.join(&path), self.upper.join(&path));
+                match &mut self.links {
+                    Some(links) => merge::copy_entry(&from, &to, links)?,
+                    None => fs::rename(from, to)?,
+                }
             }
         }
         for name in gone {

@@ -3,7 +3,7 @@
 //! What the image has at such a place is moved away before; the folder is given up after the command, so nothing
 //! has to be moved back. Places, and folders made on the way to them, are no changes of the command.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -38,13 +38,16 @@ pub(super) struct Furniture {
     pub(super) made: HashSet<PathBuf>,
     /// Where the content of a place goes back to.
     returns: Vec<(PathBuf, PathBuf)>,
+    /// What was at a place before, and where it is now.
+    covered: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Furniture {
     /// Puts everything in place that a command sees besides the layers.
     pub(super) fn place(root: &Path, aside: &Path, job: &Job) -> Result<Self, SandboxError> {
-        let furniture = Self { places: HashSet::new(), made: HashSet::new(), returns: Vec::new() };
-        let mut furnishing = Furnishing { root, aside, furniture };
+        let furniture =
+            Self { places: HashSet::new(), made: HashSet::new(), returns: Vec::new(), covered: Vec::new() };
+        let mut furnishing = Furnishing { root, aside, furniture, touched: HashMap::new() };
         furnishing.kernel_folders().map_err(|error| failed("devices", "/dev", error))?;
         let files = ETC_FILES.iter().zip(resolution_files(&job.command));
         for (path, content) in files {
@@ -52,7 +55,34 @@ impl Furniture {
             fs::write(&place, content).map_err(|error| failed("a file", path, error))?;
         }
         job.command.mounts.iter().try_for_each(|mount| furnishing.asked_for(mount))?;
+        for (folder, found) in &furnishing.touched {
+            // One that was covered by another place is there no more.
+            if folder.is_dir() {
+                merge::give_times(found, folder).map_err(|error| failed("the time", folder, error))?;
+            }
+        }
         Ok(furnishing.furniture)
+    }
+
+    /// Makes the folder what it is without furniture, so that it can serve another command.
+    pub(super) fn take_away(&self, root: &Path) -> Result<(), SandboxError> {
+        for place in &self.places {
+            let path = root.join(place);
+            keeping_times(path.parent(), || merge::remove(&path))
+                .map_err(|error| failed("nothing", place, error))?;
+        }
+        for (place, away) in &self.covered {
+            let path = root.join(place);
+            keeping_times(path.parent(), || fs::rename(away, &path))
+                .map_err(|error| failed("what was there", place, error))?;
+        }
+        let mut made: Vec<_> = self.made.iter().collect();
+        made.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        for path in made.into_iter().map(|path| root.join(path)) {
+            // One that the command put something into stays.
+            let _ = keeping_times(path.parent(), || fs::remove_dir(&path));
+        }
+        Ok(())
     }
 
     /// Takes what the command wrote into folders that outlive it back to where they came from.
@@ -84,10 +114,22 @@ fn give_folder_back(place: &Path, source: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Does something in a folder that is no change of it: its times stay.
+fn keeping_times<T>(folder: Option<&Path>, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = folder.and_then(|folder| Some((folder, fs::symlink_metadata(folder).ok()?)));
+    let done = action()?;
+    if let Some((folder, found)) = before {
+        merge::give_times(&found, folder)?;
+    }
+    Ok(done)
+}
+
 struct Furnishing<'a> {
     root: &'a Path,
     aside: &'a Path,
     furniture: Furniture,
+    /// Folders that something is put into, as they were before.
+    touched: HashMap<PathBuf, fs::Metadata>,
 }
 
 impl Furnishing<'_> {
@@ -98,6 +140,11 @@ impl Furnishing<'_> {
         let folder = open(self.root, flags, Mode::empty()).map_err(|errno| cannot(errno.into()))?;
         let target = Target::resolve(&folder, path)?;
         let place = self.root.join(&target.path);
+        // The deepest folder on the way that is the image's own: what is put there is no change of it.
+        let own = place.ancestors().nth(target.missing.max(1)).map(Path::to_owned);
+        if let Some(found) = own.as_ref().and_then(|own| fs::symlink_metadata(own).ok()) {
+            self.touched.entry(own.unwrap_or_default()).or_insert(found);
+        }
         if target.missing > 0 {
             let parents: Vec<_> = target.path.ancestors().skip(1).take(target.missing - 1).collect();
             if let Some(parent) = parents.first() {
@@ -111,7 +158,8 @@ impl Furnishing<'_> {
             return Err(SandboxError::MountTarget { target, reason: reason.to_owned() });
         } else {
             let away = self.aside.join(self.furniture.places.len().to_string());
-            fs::rename(&place, away).map_err(cannot)?;
+            fs::rename(&place, &away).map_err(cannot)?;
+            self.furniture.covered.push((target.path.clone(), away));
         }
         self.furniture.places.insert(target.path);
         Ok(place)

@@ -45,7 +45,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The first name of every file that has several.
-type Links = HashMap<(u64, u64), PathBuf>;
+pub(super) type Links = HashMap<(u64, u64), PathBuf>;
 
 fn copy_folder(from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
@@ -57,7 +57,8 @@ fn copy_folder(from: &Path, to: &Path, links: &mut Links) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_entry(source: &Path, target: &Path, links: &mut Links) -> io::Result<()> {
+/// Copies one thing over what is at `target`; further names of a file in `links` become hard links.
+pub(super) fn copy_entry(source: &Path, target: &Path, links: &mut Links) -> io::Result<()> {
     let found = fs::symlink_metadata(source)?;
     if overlay::is_whiteout(found.mode(), found.rdev()) {
         return remove(target);
@@ -117,6 +118,11 @@ pub(super) fn give_attributes(found: &Metadata, from: &Path, to: &Path) -> io::R
     if !found.file_type().is_symlink() {
         chmod(to, Mode::from_raw_mode(found.mode() & 0o7777))?;
     }
+    give_times(found, to)
+}
+
+/// Gives a file the times that another had.
+pub(super) fn give_times(found: &Metadata, to: &Path) -> io::Result<()> {
     let time = |seconds, nanoseconds: i64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
     let times = Timestamps {
         last_access: time(found.atime(), found.atime_nsec()),

@@ -49,11 +49,14 @@ pub(super) fn run(
 ) -> Result<(), SandboxError> {
     refuse(job)?;
     let work = overlay::make_work(&job.root)?;
-    let [root, aside] = [ROOT, ASIDE].map(|name| work.join(name));
-    for folder in [&root, &aside] {
-        fs::create_dir(folder).map_err(|error| overlay::unusable(folder, error))?;
+    let aside = work.join(ASIDE);
+    fs::create_dir(&aside).map_err(|error| overlay::unusable(&aside, error))?;
+    let is_kept = job.root.merged.is_some();
+    let root = job.root.merged.clone().unwrap_or_else(|| work.join(ROOT));
+    if !root.is_dir() {
+        fs::create_dir(&root).map_err(|error| overlay::unusable(&root, error))?;
+        merge::merge(&job.root.lowers, &root)?;
     }
-    merge::merge(&job.root.lowers, &root)?;
     let furniture = Furniture::place(&root, &aside, job)?;
     let before = Snapshot::take(&root, &furniture)?;
     // What a command leaves running becomes this process' child and can be found.
@@ -67,7 +70,10 @@ pub(super) fn run(
     let ended = watch.until_end();
     end_all();
     furniture.give_back()?;
-    changes::write(&root, &job.root.upper, &before, &furniture)?;
+    changes::write(&root, &job.root.upper, &before, &furniture, is_kept)?;
+    if is_kept {
+        furniture.take_away(&root)?;
+    }
     report_end(channel, &watch, ended?, kills_before, groups)
 }
 
