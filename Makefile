@@ -16,8 +16,9 @@ lint: ## formatting, clippy, and what comes in from outside
 dist: ## dist/plimsoll, one static binary
 	scripts/dist
 
-peers: ## the suites against Docker, skopeo and Debian's registry
+peers: ## the suites against Docker, skopeo, Debian's registry and an S3 server
 	peers/run
+	peers/s3
 
 differential: ## the same Dockerfiles built here and with BuildKit, images compared
 	python3 peers/differential

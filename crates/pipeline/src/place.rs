@@ -22,7 +22,7 @@ use std::str::FromStr;
 use oci::{Digest, Reference, Tag};
 use store::{ArchiveFormat, ArchivedName};
 
-pub use open::{Connect, FindDaemon, ImageName, Located, PlaceError, Places, Reach};
+pub use open::{Connect, FindDaemon, ImageName, Located, OpenCache, PlaceError, Places, Reach};
 
 /// Where an image lies or is to lie.
 #[derive(Clone, Debug, PartialEq, Eq)]

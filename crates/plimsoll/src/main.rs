@@ -5,6 +5,7 @@
 
 mod cli;
 mod command;
+mod elsewhere;
 mod env;
 mod error;
 mod history;

@@ -14,6 +14,7 @@ use registry::client::{
 use store::LayoutStore;
 
 use crate::cli::Global;
+use crate::elsewhere;
 use crate::env::Environment;
 use crate::error::Error;
 use crate::ui::{Ui, quantity};
@@ -88,7 +89,8 @@ impl Session {
         };
         let (environment, scratch) = (self.environment.clone(), self.scratch()?);
         let daemon = move || workbench::daemon_of(&environment, &scratch)?.ok_or(DaemonError::None);
-        Ok(Places::new(self.store()?, self.scratch()?, reach, Box::new(connect), Box::new(daemon)))
+        let places = Places::new(self.store()?, self.scratch()?, reach, Box::new(connect), Box::new(daemon));
+        Ok(places.with_caches(elsewhere::caches(self.environment.clone())))
     }
 
     /// Returns how registries are reached, without credentials.

@@ -185,11 +185,16 @@ fn put(spec: &Spec, name: &str, raw: &[u8]) -> support::wire::Response {
     response
 }
 
+/// A server of its own for each algorithm and each kind of storage.
+fn each() -> impl Iterator<Item = (Algorithm, Spec)> {
+    let algorithms = [Algorithm::Sha256, Algorithm::Sha512];
+    algorithms.into_iter().flat_map(|algorithm| Spec::of_each_storage().map(|spec| (algorithm, spec)))
+}
+
 /// The whole way of one set of data.
 #[track_caller]
 fn check(fill: impl Fn(&mut Data)) {
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        let spec = Spec::start();
+    for (algorithm, spec) in each() {
         let mut data = Data::new(algorithm);
         fill(&mut data);
         // A tag alone is SHA-256's; by another digest tags come as parameters.
@@ -330,8 +335,7 @@ fn whole_images_can_be_asked_for() {
 
 #[test]
 fn blobs_are_mounted_from_any_repository_that_has_them() {
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        let spec = Spec::start();
+    for (algorithm, spec) in each() {
         let content = noise(9, 512);
         let digest = Digest::with(algorithm, &content);
         let mount = format!("/v2/a/blobs/uploads/?mount={digest}");
@@ -381,9 +385,15 @@ fn a_tag_can_point_to_a_digest_of_the_other_algorithm() {
 
 #[test]
 fn tags_of_one_request_are_set_together_or_not_at_all() {
-    let spec = Spec(support::TestServer::with(|options| {
+    let immutable = |options: &mut registry::server::ServerOptions| {
         options.immutable = vec![registry::server::Immutable::new("v*")];
-    }));
+    };
+    for spec in Spec::of_each_with(immutable) {
+        check_tags_of_one_request(&spec);
+    }
+}
+
+fn check_tags_of_one_request(spec: &Spec) {
     let (one, two) = (spec.image(1), spec.image(2));
     assert_eq!(spec.manifest(&one, &format!("{}?tag=v1&tag=main", one.digest())).status, 201);
     assert_eq!(spec.manifest(&one, &format!("{}?tag=v1", one.digest())).status, 201);
@@ -397,8 +407,7 @@ fn tags_of_one_request_are_set_together_or_not_at_all() {
 
 #[test]
 fn referrers_of_what_is_there_and_of_what_is_not() {
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        let spec = Spec::start();
+    for (algorithm, spec) in each() {
         let mut data = Data::new(algorithm);
         let manifest = data.manifest(1);
         let subject = data.image(manifest);

@@ -23,6 +23,7 @@ pub mod folder;
 mod graph;
 pub mod layout;
 pub mod memory;
+pub mod object;
 pub mod referrer;
 
 pub use archive::{
@@ -41,6 +42,7 @@ pub use layout::{
     LayoutRepository, LayoutStore, Reach, RepositoryOptions, StoreLock, StoredBlob, TagRule, UsedDocument,
 };
 pub use memory::MemoryStore;
+pub use object::{Bucket, ObjectRepository, ObjectStore, S3Place, S3Settings};
 
 /// Content by digest.
 pub trait BlobStore: Send + Sync {

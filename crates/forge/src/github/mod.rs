@@ -6,6 +6,7 @@
 //! Source: actions/runner (ActionCommand, FileCommandManager) and actions/toolkit,
 //! docs/problem-matchers.md, for the protocol and its limits.
 
+pub mod cache;
 mod commands;
 mod event;
 pub mod expression;

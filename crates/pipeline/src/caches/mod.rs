@@ -6,7 +6,8 @@
 //! | `registry:REPOSITORY[:TAG]` | the repository | the tag, `cache` where none is given |
 //! | `local:FOLDER` | an image layout in the folder | `cache` |
 //! | `image:REPOSITORY[:TAG]` | the repository | what refers to the image with the tag, `latest` where none is given |
-//! | `ci:NAME`, `s3:NAME` | not yet | |
+//! | `ci:NAME` | the cache service of the CI host, with its scopes by branch | `cache` |
+//! | `s3:BUCKET/PREFIX?region=...&endpoint=...` | the bucket | `cache` |
 
 mod places;
 mod service;
@@ -96,8 +97,11 @@ impl CacheName {
                 self.in_registry(places, &reference, TierName::Attached(tag), links).map(Some)
             }
             CacheKind::Local => self.in_folder(&folder.join(&self.name), access),
-            CacheKind::Ci => Err(self.unsupported("the cache service of a CI host is not supported yet")),
-            CacheKind::S3 => Err(self.unsupported("caches in S3 are not supported yet")),
+            CacheKind::Ci | CacheKind::S3 => {
+                let store = places.cache(self.kind, &self.name)?;
+                let name = TierName::Tag(cache_tag());
+                Ok(Some(Tier { label: self.to_string(), store, name, repository: None }))
+            }
         }
     }
 

@@ -6,13 +6,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use oci::{Digest, Document, Reference, Registry, Repository};
 use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
 use store::{ArchiveStore, ImageStore, LayoutRepository, LayoutStore, StoreError};
 
 use super::{Place, contained};
+use crate::configuration::CacheKind;
 use crate::daemon::{Daemon, DaemonError};
 
 /// What places are opened with.
@@ -25,10 +26,16 @@ pub struct Places {
     /// Made when a registry is first needed: it reads credential files and starts threads.
     client: OnceLock<Client>,
     daemon: FindDaemon,
+    cache: Option<OpenCache>,
 }
 
 /// Finds the container daemon, when one is first needed.
 pub type FindDaemon = Box<dyn Fn() -> Result<Daemon, DaemonError> + Send + Sync>;
+
+/// Opens a build cache that is neither in a registry nor on this machine, by its kind and name: the
+/// cache service of a CI host, a bucket.
+pub type OpenCache =
+    Box<dyn Fn(&Client, CacheKind, &str) -> Result<Arc<dyn ImageStore>, StoreError> + Send + Sync>;
 
 /// Says how registries are reached, when one is first needed.
 pub type Connect = Box<dyn Fn() -> Result<ClientOptions, CredentialError> + Send + Sync>;
@@ -123,7 +130,30 @@ impl Places {
         connect: Connect,
         daemon: FindDaemon,
     ) -> Self {
-        Self { local, scratch, reach, connect, client: OnceLock::new(), daemon }
+        Self { local, scratch, reach, connect, client: OnceLock::new(), daemon, cache: None }
+    }
+
+    /// Returns these places with build caches elsewhere, opened by `open`.
+    pub fn with_caches(self, open: OpenCache) -> Self {
+        Self { cache: Some(open), ..self }
+    }
+
+    /// Opens a build cache that is neither in a registry nor on this machine.
+    ///
+    /// # Errors
+    /// `Unsupported` where other machines must not be asked or nobody knows such caches; what the
+    /// cache says.
+    pub fn cache(&self, kind: CacheKind, name: &str) -> Result<Arc<dyn ImageStore>, PlaceError> {
+        let unsupported = |reason| PlaceError::Unsupported {
+            place: format!("the cache {}:{name}", kind.word()),
+            action: "used",
+            reason,
+        };
+        match &self.cache {
+            _ if self.reach == Reach::Loopback => Err(unsupported("it is on another machine")),
+            None => Err(unsupported("nothing here knows such caches")),
+            Some(open) => Ok(open(self.client()?, kind, name)?),
+        }
     }
 
     /// Returns the container daemon.

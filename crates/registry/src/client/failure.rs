@@ -171,7 +171,7 @@ impl Failure {
     }
 
     /// Returns the failure as the error of a store; `what` names the thing and the repository.
-    pub(crate) fn into_store_error(self, action: &'static str, what: impl Into<String>) -> StoreError {
+    pub fn into_store_error(self, action: &'static str, what: impl Into<String>) -> StoreError {
         let what = what.into();
         match self {
             Self::Corrupt { reason } => StoreError::Corrupt { what, reason },

@@ -253,6 +253,16 @@ impl Host {
         self.dispatch(request, payload, deadline)
     }
 
+    /// Sends a request that is not for the registry itself and may take until `deadline`.
+    pub fn send_until(
+        &self,
+        request: Builder,
+        payload: &Payload,
+        deadline: Instant,
+    ) -> Result<Reply, Failure> {
+        self.dispatch(request, payload, deadline)
+    }
+
     fn dispatch(&self, request: Builder, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {
         let mut request = request.header(USER_AGENT, &self.shared.options.user_agent);
         let has_body =

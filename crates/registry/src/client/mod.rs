@@ -11,6 +11,7 @@
 //! | `auth`, `token`, `credentials` | being let in |
 //! | `fetch`, `post` | one small document from or to any address |
 //! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
+//! | `outside` | services that are no registries: object stores, caches of CI hosts |
 //! | `certificates` | what is kept for single registries |
 //! | `route` | mirrors, other locations, what is blocked |
 //! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
@@ -34,6 +35,7 @@ mod gate;
 mod host;
 mod list;
 mod manifest;
+mod outside;
 mod payload;
 mod post;
 mod proxy;
@@ -61,6 +63,7 @@ pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
 pub(crate) use failure::with_sources;
 pub use failure::{Failure, Limit};
+pub use outside::{Ask, Told};
 pub use post::PostFailure;
 pub use proxy::{InvalidProxy, ProxySettings};
 pub use repository::RemoteRepository;

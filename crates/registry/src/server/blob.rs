@@ -4,14 +4,15 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, RANGE};
+use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, LOCATION, RANGE};
 use oci::{Digest, Repository};
-use store::{Blob, BlobStore as _, Source, StoreError};
+use store::{Blob, Source, StoreError};
 
 use super::answer as respond;
 use super::body::Content;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State};
+use super::storage::InBucket;
 use crate::protocol::{ByteRange, ChunkRange, DOCKER_CONTENT_DIGEST, ErrorCode};
 
 const MEDIA_TYPE: &str = "application/octet-stream";
@@ -28,8 +29,17 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
         return Ok(describe(digest, respond::content(StatusCode::OK, MEDIA_TYPE, size, Content::Empty)));
     }
     let blob = state.on_disk(|| repository.open_blob(digest)).map_err(missing)?;
+    if let Some(address) = state.on_disk(|| elsewhere(state, digest)).map_err(missing)? {
+        let response = respond::with(respond::empty(StatusCode::TEMPORARY_REDIRECT), LOCATION, address);
+        return Ok(describe(digest, response));
+    }
     answer(question, digest, blob.size(), |offset, length| {
-        state.on_disk(|| content(question, blob, offset, length)).map_err(missing)
+        let is_part = (offset, length) != (0, blob.size());
+        let (blob, skipped) = match is_part.then(|| repository.open_part(digest, offset, length)).flatten() {
+            Some(part) => (part, 0),
+            None => (blob, offset),
+        };
+        state.on_disk(|| content(question, blob, skipped, length)).map_err(missing)
     })
 }
 
@@ -68,6 +78,14 @@ pub(super) fn delete(state: &State, name: &Repository, digest: &Digest) -> Answe
         .map_err(|error| Refusal::store(error, ErrorCode::BlobUnknown))?;
     state.quotas.forget(name);
     Ok(respond::empty(StatusCode::ACCEPTED))
+}
+
+/// Returns where clients read the blob instead, where they are sent to the bucket.
+fn elsewhere(state: &State, digest: &Digest) -> Result<Option<String>, StoreError> {
+    match &state.options.bucket {
+        Some(InBucket { store, redirect: Some(valid) }) => store.presign_blob(digest, *valid),
+        _ => Ok(None),
+    }
 }
 
 fn describe(digest: &Digest, response: hyper::Response<Content>) -> hyper::Response<Content> {

@@ -55,14 +55,12 @@ pub(super) async fn run(state: Arc<State>) {
 }
 
 fn collect(state: &State, collection: &Collection) -> Result<Collected, StoreError> {
-    let store = &state.options.store;
     let options = CollectOptions { grace: collection.grace, patience: Duration::from_secs(30) };
     if let Some(proxy) = &state.proxy {
         proxy.evict()?;
     }
     let keep = (collection.keep)();
-    let plan = store.plan_collection(&options, &*keep)?;
-    let collected = store.apply_collection(plan, &options)?;
+    let collected = state.storage().collect(&options, &*keep)?;
     state.quotas.forget_all();
     Ok(collected)
 }

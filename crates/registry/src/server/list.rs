@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use hyper::header::LINK;
 use oci::{Repository, Tag};
 use serde::Serialize;
-use store::{ImageStore as _, StoreError};
+use store::StoreError;
 
 use super::answer;
 use super::refusal::Refusal;
@@ -31,7 +31,7 @@ pub(super) fn tags(state: &State, question: &Question, name: &Repository) -> Ans
     let repository = state.repository(name);
     let tags = state.on_disk(|| -> Result<_, StoreError> {
         let tags = repository.tags()?;
-        let is_known = !tags.is_empty() || !repository.manifests()?.is_empty();
+        let is_known = !tags.is_empty() || repository.has_manifests()?;
         Ok(is_known.then_some(tags))
     });
     let tags = tags.map_err(unknown)?.ok_or_else(|| {
@@ -51,7 +51,7 @@ pub(super) fn tags_of(question: &Question, name: &Repository, tags: &[Tag]) -> A
 
 /// Answers the list of repositories.
 pub(super) fn catalog(state: &State, question: &Question) -> Answer {
-    let repositories = state.on_disk(|| state.options.store.repositories()).map_err(unknown)?;
+    let repositories = state.on_disk(|| state.storage().repositories()).map_err(unknown)?;
     let client_name = |one: &Repository| match (one.registry().is_local(), &state.proxy) {
         (true, _) => Some(one.clone()),
         (false, Some(proxy)) => proxy.client_name(one),

@@ -7,13 +7,14 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
 use hyper::{HeaderMap, StatusCode};
 use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Algorithm, Document, InvalidDocument, MediaType, Repository, Tag};
-use store::{ImageStore as _, LayoutRepository, StoreError, TagRule};
+use store::{StoreError, TagRule};
 
 use super::answer;
 use super::body::Content;
 use super::refusal::{Refusal, placeless};
 use super::routes::{Answer, Question, State, algorithm};
 use super::shelf::Shelved;
+use super::storage::StoredRepository;
 use super::webhook::{Announced, Happening};
 use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, OCI_SUBJECT, OCI_TAG};
 
@@ -127,7 +128,7 @@ fn announce<'a>(
 }
 
 /// Returns what happens where a tag goes, or a manifest with its tags.
-fn removed(name: &Repository, repository: &LayoutRepository, wanted: &ManifestName) -> Vec<Happening> {
+fn removed(name: &Repository, repository: &StoredRepository, wanted: &ManifestName) -> Vec<Happening> {
     let target = |tag: &Tag| repository.resolve(tag).ok().map(|found| found.digest);
     match wanted {
         ManifestName::Tag(tag) => vec![Happening::of_untag(name, tag, target(tag))],
@@ -144,7 +145,7 @@ fn removed(name: &Repository, repository: &LayoutRepository, wanted: &ManifestNa
 fn staying_tag(
     state: &State,
     name: &Repository,
-    repository: &LayoutRepository,
+    repository: &StoredRepository,
     wanted: &ManifestName,
 ) -> Result<Option<Tag>, StoreError> {
     let stays = |tag: &Tag| rule(state, name, tag) == TagRule::Stays;
@@ -178,7 +179,7 @@ fn store(state: &State, name: &Repository, tags: &[Tag], document: &Document) ->
     let tags: Vec<(Tag, TagRule)> = tags.iter().map(|tag| (tag.clone(), rule(state, name, tag))).collect();
     let repository = state.repository(name);
     // What was found to be there must not be collected before the manifest holds it.
-    let _lock = state.options.store.lock_shared()?;
+    let _lock = state.storage().lock_shared()?;
     match tags.as_slice() {
         [] => repository.put_document(document),
         tags => repository.set_tags(tags, document),

@@ -13,6 +13,7 @@
 //! | `access`, `quota` | who may do what, and how much |
 //! | `proxy` | a cache of other registries |
 //! | `webhook` | events for other programs |
+//! | `storage` | a folder or a bucket |
 //! | `collector` | garbage collection while it runs |
 //! | `metrics` | what is counted |
 //! | `routes` | which answer a request gets; the access log |
@@ -48,6 +49,7 @@ mod routes;
 mod session;
 mod shelf;
 mod sprint;
+mod storage;
 mod talk;
 mod tls;
 mod upload;
@@ -60,7 +62,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use oci::Registry;
-use store::{Children, LayoutStore};
+use store::{Children, LayoutStore, RepositoryOptions};
 use tokio::sync::watch;
 
 pub use access::Policy;
@@ -71,6 +73,7 @@ pub use pattern::Pattern;
 pub use proxy::{InvalidUpstream, ProxyOptions, ProxyReport, ProxyTrouble, Upstream};
 pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use quota::Quota;
+pub use storage::InBucket;
 pub use tls::{InvalidTls, Tls};
 
 use routes::State;
@@ -81,8 +84,10 @@ use webhook::{Hooks, WebhookError, WebhookOptions};
 pub struct ServerOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What to serve.
+    /// What to serve; with a bucket, where uploads lie while they come.
     pub store: LayoutStore,
+    /// Where images are instead of the store.
+    pub bucket: Option<InBucket>,
     /// Tags that neither move nor go once they are set.
     pub immutable: Vec<Immutable>,
     /// How much repositories may hold.
@@ -152,6 +157,7 @@ impl ServerOptions {
         Self {
             listen,
             store,
+            bucket: None,
             immutable: Vec::new(),
             quotas: Vec::new(),
             collection: None,
@@ -229,8 +235,11 @@ impl Server {
 /// Reads which events wait to be told from an earlier run.
 fn open_hooks(options: &ServerOptions) -> Result<Option<Arc<Hooks>>, WebhookError> {
     let Some(webhooks) = options.webhooks.clone() else { return Ok(None) };
-    let store = options.store.clone();
-    Ok(Some(Arc::new(Hooks::open(webhooks, |happening| happening.is_so(&store))?)))
+    let storage = storage::Storage::of(options);
+    let is_so = |happening: &webhook::Happening| {
+        happening.is_so(&storage.repository(&happening.repository, RepositoryOptions::default()))
+    };
+    Ok(Some(Arc::new(Hooks::open(webhooks, is_so)?)))
 }
 
 /// A running server. Dropping it stops the server and waits for it.

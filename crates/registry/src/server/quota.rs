@@ -10,10 +10,11 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::StatusCode;
 use oci::{Digest, Repository};
-use store::{LayoutRepository, StoreError};
+use store::StoreError;
 
 use super::pattern::Pattern;
 use super::refusal::Refusal;
+use super::storage::StoredRepository;
 use crate::protocol::ErrorCode;
 
 /// How much a repository may hold.
@@ -38,7 +39,7 @@ impl Quotas {
 
     /// Returns how many bytes the repository may still take; `None` where there is no limit. The
     /// first quota that names the repository counts.
-    pub fn room(&self, repository: &LayoutRepository) -> Result<Option<u64>, StoreError> {
+    pub fn room(&self, repository: &StoredRepository) -> Result<Option<u64>, StoreError> {
         let name = known_as(repository.name());
         let Some(quota) = self.quotas.iter().find(|quota| quota.repositories.matches(&name)) else {
             return Ok(None);
@@ -56,7 +57,7 @@ impl Quotas {
     }
 
     /// Refuses content that the repository has no room for. What it has already needs none.
-    pub fn check(&self, repository: &LayoutRepository, digest: &Digest, size: u64) -> Result<(), Refusal> {
+    pub fn check(&self, repository: &StoredRepository, digest: &Digest, size: u64) -> Result<(), Refusal> {
         let refusal = |error| Refusal::store(error, ErrorCode::NameUnknown);
         match self.room(repository).map_err(refusal)? {
             Some(room) if room < size && !repository.has_blob(digest).map_err(refusal)? => {

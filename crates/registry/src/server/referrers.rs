@@ -13,6 +13,7 @@ use super::answer;
 use super::body::Content;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State};
+use super::storage::StoredRepository;
 use crate::protocol::{ErrorCode, OCI_FILTERS_APPLIED};
 
 /// How many manifests are remembered before all are read again.
@@ -57,7 +58,19 @@ pub(super) fn answer_with(question: &Question, mut found: Vec<Descriptor>) -> Re
 impl Referrers {
     /// Returns the descriptors of all manifests in the repository whose subject is `subject`,
     /// ascending by digest.
-    pub fn of(&self, repository: &LayoutRepository, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+    pub fn of(&self, repository: &StoredRepository, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        match repository {
+            StoredRepository::Folder(repository) => self.of_folder(repository, subject),
+            // A bucket keeps lists of them.
+            StoredRepository::Bucket(repository) => repository.referrers(subject),
+        }
+    }
+
+    pub fn of_folder(
+        &self,
+        repository: &LayoutRepository,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, StoreError> {
         let mut found = Vec::new();
         for manifest in repository.manifests()? {
             let referrer = match self.known(&manifest.digest) {

@@ -40,6 +40,10 @@ impl Refusal {
             StoreError::NotFound { what } => {
                 Self::new(StatusCode::NOT_FOUND, missing, format!("{} does not exist", placeless(what)))
             }
+            // A bucket that refuses the server refuses no client: they are not to try other passwords.
+            StoreError::Denied { what, .. } if what.contains(" in the store at s3://") => {
+                Self::broken(&error)
+            }
             StoreError::Denied { what, reason } => {
                 let message = format!("{} was refused: {reason}", placeless(what));
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)

@@ -10,7 +10,7 @@ use hyper::header::ALLOW;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use oci::{Algorithm, Registry, Repository};
-use store::{LayoutRepository, Reach, RepositoryOptions};
+use store::{Reach, RepositoryOptions};
 
 use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
@@ -23,6 +23,7 @@ use super::refusal::Refusal;
 use super::session::Sessions;
 use super::shelf::Shelf;
 use super::sprint::Track;
+use super::storage::{Storage, StoredRepository};
 use super::webhook::Hooks;
 use super::{Access, LogEntry, ServerOptions, answer, blob, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ErrorCode, query};
@@ -82,9 +83,14 @@ impl State {
     }
 
     /// Returns the view that clients have of a repository: only its own blobs.
-    pub fn repository(&self, name: &Repository) -> LayoutRepository {
+    pub fn repository(&self, name: &Repository) -> StoredRepository {
         let options = RepositoryOptions { reach: Reach::Repository, children: self.options.children };
-        self.options.store.repository_with(name, options)
+        self.storage().repository(name, options)
+    }
+
+    /// Returns where images are.
+    pub fn storage(&self) -> Storage<'_> {
+        Storage::of(&self.options)
     }
 
     /// Does work on the disk; other requests go on meanwhile.
@@ -164,7 +170,7 @@ fn beside(state: &State, question: &Question) -> Option<Response<Content>> {
     let reads = question.head.method == Method::GET || question.is_head();
     match question.head.uri.path() {
         "/healthz" if reads => {
-            let is_well = state.on_disk(|| state.options.store.root().join("temporary").is_dir());
+            let is_well = state.on_disk(|| state.storage().is_well());
             let (status, text) = match is_well {
                 true => (StatusCode::OK, "ok\n"),
                 false => (StatusCode::SERVICE_UNAVAILABLE, "the store is not there\n"),

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use oci::{Digest, Document, MediaType, Repository, Tag};
-use store::{FactVersion, ImageStore as _, LayoutRepository, StoreError};
+use store::{FactVersion, ImageStore as _, LayoutRepository, ObjectRepository, StoreError};
 
+use super::storage::StoredRepository;
 use crate::protocol::ManifestName;
 
 /// How many bytes of manifests are kept at most.
@@ -45,7 +46,9 @@ struct Manifests {
 impl Shelf {
     /// Returns the manifest where it is here and still what the name stands for; `None` where the
     /// store has to be asked. Does not wait for the disk, but for looks at two files.
-    pub fn find(&self, repository: &LayoutRepository, wanted: &ManifestName) -> Option<Shelved> {
+    pub fn find(&self, repository: &StoredRepository, wanted: &ManifestName) -> Option<Shelved> {
+        // What is in a bucket is asked of the bucket.
+        let StoredRepository::Folder(repository) = repository else { return None };
         let digest = match wanted {
             ManifestName::Digest(digest) => *digest,
             ManifestName::Tag(tag) => {
@@ -55,15 +58,28 @@ impl Shelf {
                 (repository.tag_version(tag) == Some(version)).then_some(digest)?
             }
         };
-        let shelved = {
-            let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
-            manifests.by_digest.get(&digest).cloned()?
-        };
+        let shelved = self.kept(&digest)?;
         repository.has_manifest(&digest).then_some(shelved)
     }
 
+    fn kept(&self, digest: &Digest) -> Option<Shelved> {
+        let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.by_digest.get(digest).cloned()
+    }
+
     /// Reads the manifest from the store and keeps it.
-    pub fn read(&self, repository: &LayoutRepository, wanted: &ManifestName) -> Result<Shelved, StoreError> {
+    pub fn read(&self, repository: &StoredRepository, wanted: &ManifestName) -> Result<Shelved, StoreError> {
+        match repository {
+            StoredRepository::Folder(repository) => self.read_folder(repository, wanted),
+            StoredRepository::Bucket(repository) => self.read_bucket(repository, wanted),
+        }
+    }
+
+    fn read_folder(
+        &self,
+        repository: &LayoutRepository,
+        wanted: &ManifestName,
+    ) -> Result<Shelved, StoreError> {
         let digest = match wanted {
             ManifestName::Digest(digest) => *digest,
             ManifestName::Tag(tag) => {
@@ -82,6 +98,25 @@ impl Shelf {
         };
         let document = repository.document(&digest)?;
         let shelved = shelve(&document);
+        self.keep(&shelved);
+        Ok(shelved)
+    }
+
+    fn read_bucket(
+        &self,
+        repository: &ObjectRepository,
+        wanted: &ManifestName,
+    ) -> Result<Shelved, StoreError> {
+        let digest = match wanted {
+            ManifestName::Digest(digest) => *digest,
+            ManifestName::Tag(tag) => repository.resolve(tag)?.digest,
+        };
+        if let Some(kept) = self.kept(&digest)
+            && repository.has_manifest(&digest)?
+        {
+            return Ok(kept);
+        }
+        let shelved = shelve(&repository.document(&digest)?);
         self.keep(&shelved);
         Ok(shelved)
     }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use hyper::{Response, StatusCode};
 use oci::{Algorithm, Digest, Repository};
-use store::{Ingest, LayoutRepository, StoreError};
+use store::{Ingest, StoreError};
 
 use super::answer;
 use super::body::Content;
@@ -17,6 +17,7 @@ use super::intake;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State, algorithm};
 use super::session::{Held, own};
+use super::storage::StoredRepository;
 use crate::protocol::{ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode};
 
 /// Answers POST: links a blob, takes one that comes with the request, or begins a session.
@@ -111,10 +112,10 @@ fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest)
         }
         return mount_from(state, &target, digest, &from);
     }
-    if state.options.store.blob_size(digest).map_err(refusal)?.is_none() {
+    if state.storage().blob_size(digest).map_err(refusal)?.is_none() {
         return Ok(false);
     }
-    let holders = state.options.store.repositories_with_blob(name.registry(), digest).map_err(refusal)?;
+    let holders = state.storage().repositories_with_blob(name.registry(), digest).map_err(refusal)?;
     for from in holders.into_iter().filter(|from| question.may_pull_from(from)) {
         if mount_from(state, &target, digest, &from)? {
             return Ok(true);
@@ -125,15 +126,15 @@ fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest)
 
 fn mount_from(
     state: &State,
-    target: &LayoutRepository,
+    target: &StoredRepository,
     digest: &Digest,
     from: &Repository,
 ) -> Result<bool, Refusal> {
-    let size = state.options.store.blob_size(digest).map_err(refusal)?.unwrap_or(0);
+    let size = state.storage().blob_size(digest).map_err(refusal)?.unwrap_or(0);
     state.quotas.check(target, digest, size)?;
     let is_new = !target.has_blob(digest).map_err(refusal)?;
     // The blob must not be collected between the look and the note.
-    let _lock = state.options.store.lock_shared().map_err(refusal)?;
+    let _lock = state.storage().lock_shared().map_err(refusal)?;
     let mounted = target.mount_blob(digest, &state.repository(from)).map_err(refusal)?;
     if mounted && is_new {
         state.quotas.add(target.name(), size);
@@ -198,16 +199,15 @@ fn commit(state: &State, name: &Repository, ingest: Option<Ingest>, digest: &Dig
         return Err(Refusal::bad_request(ErrorCode::BlobUploadInvalid, "the upload has ended"));
     };
     // From here to the note that the blob belongs to the repository it must not be collected.
-    let _lock = state.options.store.lock_shared().map_err(refusal)?;
+    let _lock = state.storage().lock_shared().map_err(refusal)?;
     let size = ingest.written();
     let repository = state.repository(name);
     let is_new = !repository.has_blob(digest).map_err(refusal)?;
     state.quotas.check(&repository, digest, size)?;
-    ingest.commit_checked(digest, size).map_err(|error| match error {
+    repository.take(ingest, digest, size).map_err(|error| match error {
         StoreError::Corrupt { reason, .. } => Refusal::bad_request(ErrorCode::DigestInvalid, reason),
         error => refusal(error),
     })?;
-    repository.adopt_blob(digest).map_err(refusal)?;
     if is_new {
         state.quotas.add(name, size);
     }

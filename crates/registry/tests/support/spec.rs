@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use oci::{Descriptor, Digest, Document, ImageManifest, MediaType};
+use registry::server::{InBucket, ServerOptions};
+use store::{Bucket, ObjectStore};
 
 use super::wire::{self, Response};
 use super::{TestServer, noise};
@@ -13,6 +15,22 @@ pub struct Spec(pub TestServer);
 impl Spec {
     pub fn start() -> Self {
         Self(TestServer::start())
+    }
+
+    /// One over each kind of storage.
+    pub fn of_each_storage() -> [Self; 2] {
+        Self::of_each_with(|_| {})
+    }
+
+    pub fn of_each_with(change: impl Fn(&mut ServerOptions)) -> [Self; 2] {
+        let bucket =
+            Some(InBucket { store: ObjectStore::open(Bucket::in_memory()).unwrap(), redirect: None });
+        [None, bucket].map(|bucket| {
+            Self(TestServer::with(|options| {
+                options.bucket = bucket;
+                change(options);
+            }))
+        })
     }
 
     pub fn address(&self) -> SocketAddr {

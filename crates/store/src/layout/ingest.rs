@@ -11,7 +11,7 @@ use super::funnel::Funnel;
 use super::stamp::Stamp;
 use super::{LayoutStore, TemporaryFile, copy_in_kernel, durable};
 use crate::check::Mismatch;
-use crate::{Put, StoreError};
+use crate::{Blob, Put, Source, StoreError};
 
 /// How much is written before the kernel is asked to bring it to the disk.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
@@ -109,6 +109,23 @@ impl Ingest {
     /// # Errors
     /// `Corrupt` where it is not, otherwise as for [`Ingest::commit`].
     pub fn commit_checked(mut self, digest: &Digest, size: u64) -> Result<Put, StoreError> {
+        self.check(digest, size)?;
+        self.commit(digest, size)
+    }
+
+    /// Returns the content for another store instead, where it has the digest. The file has no name
+    /// any more and goes with the blob.
+    ///
+    /// # Errors
+    /// As for [`Ingest::commit_checked`].
+    pub fn into_blob(mut self, digest: &Digest, size: u64) -> Result<Blob, StoreError> {
+        self.check(digest, size)?;
+        let file = File::open(self.temporary.path())
+            .map_err(|source| StoreError::io("read", self.store.what(digest), source))?;
+        Ok(Blob::verified(*digest, size, Source::File(file)))
+    }
+
+    fn check(&mut self, digest: &Digest, size: u64) -> Result<(), StoreError> {
         let failed = |source| StoreError::io("read", self.store.what(digest), source);
         let found = match self.follower.take() {
             Some(follower) if follower.algorithm() == digest.algorithm() => {
@@ -122,7 +139,7 @@ impl Ingest {
         if found != *digest {
             return Err(mismatch(digest, Mismatch::Digest { expected: *digest, found }));
         }
-        self.commit(digest, size)
+        Ok(())
     }
 
     /// Has the kernel copy `size` bytes of `source` from `offset` on. They are not hashed.

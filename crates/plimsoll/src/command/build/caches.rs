@@ -23,10 +23,10 @@ const BUDGET: Duration = Duration::from_mins(10);
 /// Where steps are looked up and put besides the local store.
 #[derive(Debug, Default, clap::Args)]
 pub struct Caches {
-    /// Cache to look steps up in: type=registry,ref=REF or type=local,src=FOLDER; the first that knows one wins
+    /// Cache to look steps up in: type=registry,ref=REF, local,src=FOLDER, s3,bucket=NAME or gha; the first that knows one wins
     #[arg(long, value_name = "CACHE")]
     cache_from: Vec<From>,
-    /// Cache to put steps into: type=registry,ref=REF or type=local,dest=FOLDER, with mode=min|max [default: min]
+    /// Cache to put steps into: type=registry,ref=REF, local,dest=FOLDER, s3,bucket=NAME or gha, with mode=min|max [default: min]
     #[arg(long, value_name = "CACHE")]
     cache_to: Vec<To>,
 }
@@ -55,6 +55,10 @@ enum Extent {
     All,
 }
 
+/// Fields of caches in buckets and of the cache service of a CI host, by buildx's names.
+const ELSEWHERE: [&str; 7] =
+    ["bucket", "region", "prefix", "name", "endpoint_url", "use_path_style", "scope"];
+
 /// The fields of a flag.
 #[derive(Default)]
 struct Fields {
@@ -62,6 +66,8 @@ struct Fields {
     name: Option<String>,
     tag: Option<String>,
     mode: Option<String>,
+    /// Those of a bucket or of a CI host's cache service.
+    elsewhere: Vec<(&'static str, String)>,
     ignore_error: Option<bool>,
 }
 
@@ -85,7 +91,11 @@ impl Fields {
                     continue;
                 }
                 key if key == folder_key => &mut fields.name,
-                _ => {
+                key => {
+                    if let Some(known) = ELSEWHERE.into_iter().find(|known| *known == key) {
+                        fields.elsewhere.push((known, value.to_owned()));
+                        continue;
+                    }
                     return Err(format!(
                         "{key:?} is not known; a cache has type, ref, {folder_key}, mode and ignore-error"
                     ));
@@ -108,17 +118,58 @@ impl Fields {
                         .to_owned(),
                 );
             }
-            Some("gha") => return Err("type=gha is not supported yet; use type=registry".to_owned()),
-            Some("s3") => return Err("type=s3 is not supported yet; use type=registry".to_owned()),
-            Some(other) => return Err(format!("type={other} is not known; it is registry, image or local")),
+            Some("gha") => return self.in_ci(),
+            Some("s3") => return self.in_bucket(),
+            Some(other) => {
+                return Err(format!("type={other} is not known; it is registry, image, local, gha or s3"));
+            }
             None => return Err("type is missing".to_owned()),
         };
+        if let Some((key, _)) = self.elsewhere.first() {
+            return Err(format!("{key} is for caches of type s3 or gha"));
+        }
         if self.tag.is_some() {
             return Err("tag is not known; a folder holds one cache".to_owned());
         }
         let name = self.name.clone().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| format!("{key} is missing"))?;
         Ok(CacheName { kind, name })
+    }
+
+    /// buildx's `scope` is the cache's name; branches are told apart by the service.
+    fn in_ci(&self) -> Result<CacheName, String> {
+        if let Some((key, _)) = self.elsewhere.iter().find(|(key, _)| *key != "scope") {
+            return Err(format!("{key} is not for type=gha, which has scope"));
+        }
+        let scope = self.elsewhere.first().map(|(_, scope)| scope.as_str()).filter(|scope| !scope.is_empty());
+        Ok(CacheName { kind: CacheKind::Ci, name: scope.unwrap_or("plimsoll").to_owned() })
+    }
+
+    fn in_bucket(&self) -> Result<CacheName, String> {
+        let get = |wanted: &str| {
+            let found = self.elsewhere.iter().find(|(key, _)| *key == wanted);
+            found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        };
+        if get("scope").is_some() {
+            return Err("scope is for type=gha; a bucket has prefix and name".to_owned());
+        }
+        let bucket = get("bucket").ok_or("bucket is missing")?;
+        let parts = [Some(bucket), get("prefix"), get("name")];
+        let parts: Vec<&str> = parts.into_iter().flatten().map(|part| part.trim_matches('/')).collect();
+        let virtual_host = match get("use_path_style") {
+            Some("true") => Some("false"),
+            Some("false") => Some("true"),
+            Some(other) => return Err(format!("use_path_style is true or false, not {other:?}")),
+            None => None,
+        };
+        let settings =
+            [("region", get("region")), ("endpoint", get("endpoint_url")), ("virtual-host", virtual_host)];
+        let settings = settings.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}")));
+        let settings = settings.collect::<Vec<String>>().join("&");
+        let question = if settings.is_empty() { "" } else { "?" };
+        let name = format!("{}{question}{settings}", parts.join("/"));
+        name.parse::<store::S3Place>().map_err(|error| error.to_string())?;
+        Ok(CacheName { kind: CacheKind::S3, name })
     }
 
     fn on_error(&self) -> OnCacheError {
@@ -293,8 +344,16 @@ mod tests {
         check("type=image,ref=ghcr.io/a/b:main", Ok(("image:ghcr.io/a/b:main", Extent::Image)));
         check("type=local,src=/var/cache", Err("\"src\" is not known"));
         check("type=inline", Err("type=inline is not done here"));
-        check("type=gha", Err("not supported yet"));
-        check("type=s3,bucket=b", Err("\"bucket\" is not known"));
+        check("type=gha", Ok(("ci:plimsoll", Extent::Image)));
+        check("type=gha,scope=feature/x,mode=max", Ok(("ci:feature/x", Extent::All)));
+        check("type=gha,bucket=b", Err("bucket is not for type=gha"));
+        check("type=s3,bucket=acme", Ok(("s3:acme", Extent::Image)));
+        let all = "type=s3,bucket=acme,region=r,prefix=p/,name=n,endpoint_url=http://x:1,use_path_style=true";
+        check(all, Ok(("s3:acme/p/n?region=r&endpoint=http://x:1&virtual-host=false", Extent::Image)));
+        check("type=s3,region=r", Err("bucket is missing"));
+        check("type=s3,bucket=B", Err("lower-case letters"));
+        check("type=s3,bucket=acme,access_key_id=x", Err("\"access_key_id\" is not known"));
+        check("type=local,dest=x,bucket=b", Err("bucket is for caches of type s3 or gha"));
         check("type=registry", Err("ref is missing"));
         check("ref=a", Err("type is missing"));
         check("type=registry,ref=a,mode=all", Err("mode=all"));

@@ -5,6 +5,7 @@ mod cache;
 mod collect;
 mod encryption;
 mod log;
+mod storage;
 mod webhook;
 
 use std::fmt;
@@ -46,6 +47,7 @@ Examples:
   $ plimsoll serve registry
   $ plimsoll serve registry --listen 0.0.0.0:5000 --root images --immutable-tag 'v*'
   $ plimsoll serve registry --listen 0.0.0.0:5000 --htpasswd users --anonymous-pull --tls-self-signed registry.example
+  $ plimsoll serve registry --storage 's3://acme-images/prod?region=eu-central-1' --redirect-blobs 20m
   $ plimsoll serve registry --proxy hub=docker.io --proxy ghcr=ghcr.io --collect-every 1h --proxy-size 50GiB
   $ plimsoll serve registry --webhook https://ci.example/hooks --webhook-secret env:HOOK_SECRET
   $ plimsoll serve registry --listen 0.0.0.0:5000 --access access.toml --tls-certificate c.pem --tls-key k.pem"
@@ -71,6 +73,8 @@ struct Registry {
     anonymous_pull: bool,
     #[command(flatten)]
     encryption: Encryption,
+    #[command(flatten)]
+    storage: storage::Storage,
     #[command(flatten)]
     cache: cache::Cache,
     #[command(flatten)]
@@ -124,6 +128,7 @@ impl Registry {
         let root = store.root().display().to_string();
         interrupt::take();
         let options = self.options(session, store)?;
+        let root = options.bucket.as_ref().map_or(root, |bucket| bucket.store.name().to_owned());
         let tls = options.tls.clone();
         let server = Server::start(options)?;
         session.ui.answer(
@@ -165,6 +170,7 @@ impl Registry {
         if self.whole_images {
             options.children = Children::Sparse;
         }
+        options.bucket = self.storage.bucket(session)?;
         options.proxy = self.cache.options(session, self.listen)?;
         options.metrics = self.metrics;
         if let Some(every) = self.collect_every {

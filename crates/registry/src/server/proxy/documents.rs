@@ -12,6 +12,7 @@ use crate::server::manifest;
 use crate::server::refusal::Refusal;
 use crate::server::routes::{Answer, Question, State};
 use crate::server::shelf::{Shelved, shelve};
+use crate::server::storage::StoredRepository;
 
 /// Answers GET and HEAD of a manifest.
 pub(super) async fn get(
@@ -121,7 +122,8 @@ async fn look_up(
 
 /// Returns what is here; what is damaged counts as not here and is fetched anew.
 fn kept(state: &State, view: &LayoutRepository, wanted: &ManifestName) -> Option<Shelved> {
-    state.shelf.find(view, wanted).or_else(|| state.on_disk(|| state.shelf.read(view, wanted)).ok())
+    let view = StoredRepository::Folder(view.clone());
+    state.shelf.find(&view, wanted).or_else(|| state.on_disk(|| state.shelf.read(&view, wanted)).ok())
 }
 
 /// Keeps a manifest where there is room; the client gets it either way.
@@ -135,7 +137,9 @@ fn keep(
     let size = document.descriptor().size;
     let put = || -> Result<(), StoreError> {
         let is_new = !view.has_manifest(&document.digest());
-        if is_new && state.quotas.room(view)?.is_some_and(|room| room < size) {
+        if is_new
+            && state.quotas.room(&StoredRepository::Folder(view.clone()))?.is_some_and(|room| room < size)
+        {
             return Ok(());
         }
         let _lock = proxy.store.lock_shared()?;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::Proxy;
 use crate::server::quota::Quotas;
 use crate::server::routes::State;
+use crate::server::storage::StoredRepository;
 
 /// How much is read from the other registry and written at once.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -160,7 +161,7 @@ impl Proxy {
 
 impl Limits {
     fn has_room(&self, view: &store::LayoutRepository, size: u64) -> Result<bool, StoreError> {
-        Ok(self.quotas.room(view)?.is_none_or(|room| room >= size))
+        Ok(self.quotas.room(&StoredRepository::Folder(view.clone()))?.is_none_or(|room| room >= size))
     }
 }
 

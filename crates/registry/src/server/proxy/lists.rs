@@ -42,7 +42,7 @@ pub(super) async fn referrers(
         Err(error @ StoreError::Unreachable { .. }) => {
             proxy.counts.stale.fetch_add(1, Relaxed);
             proxy.report(format!("what refers to {upstream}@{subject}"), &error, true);
-            state.on_disk(|| state.referrers.of(&proxy.view(upstream), subject))
+            state.on_disk(|| state.referrers.of_folder(&proxy.view(upstream), subject))
         }
         found => found,
     };

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use oci::{Descriptor, Digest, Document, Repository, Tag};
 use serde::{Deserialize, Serialize};
-use store::{ImageStore as _, LayoutStore, StoreError};
+use store::StoreError;
+
+use crate::server::storage::StoredRepository;
 
 /// The version of the form.
 const SCHEMA: &str = "plimsoll.registry-event/1";
@@ -68,8 +70,7 @@ impl Happening {
     }
 
     /// Whether it came about: the store is now as the event tells.
-    pub fn is_so(&self, store: &LayoutStore) -> bool {
-        let repository = store.repository(&self.repository);
+    pub fn is_so(&self, repository: &StoredRepository) -> bool {
         match &self.change {
             Change::ManifestPushed { manifest, .. } => repository.has_manifest(&manifest.digest),
             Change::TagMoved { tag, digest, .. } => {

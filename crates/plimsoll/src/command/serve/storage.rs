@@ -1,0 +1,43 @@
+//! Where a server keeps images: in the store of this machine, or in a bucket.
+
+use pipeline::configuration::Timespan;
+use registry::client::Client;
+use registry::server::InBucket;
+use store::{ObjectStore, S3Place};
+
+use crate::elsewhere;
+use crate::error::Error;
+use crate::session::Session;
+
+/// Where images are.
+#[derive(Debug, clap::Args)]
+pub struct Storage {
+    /// Keeps images in a bucket, s3://BUCKET/PREFIX[?region=NAME&endpoint=ADDRESS], instead of the store
+    #[arg(long, value_name = "PLACE", conflicts_with = "proxy")]
+    storage: Option<S3Place>,
+    /// Sends clients that pull a blob to the bucket, by an address that is valid for so long, such as 20m
+    #[arg(long, value_name = "TIME", requires = "storage")]
+    redirect_blobs: Option<Timespan>,
+}
+
+impl Storage {
+    /// Returns the bucket, which has answered; `None` for the store of this machine.
+    ///
+    /// # Errors
+    /// There is no such bucket, it cannot be reached, or refuses us.
+    pub fn bucket(&self, session: &Session) -> Result<Option<InBucket>, Error> {
+        let Some(place) = &self.storage else { return Ok(None) };
+        let store = open(session, place)?;
+        Ok(Some(InBucket { store, redirect: self.redirect_blobs.map(|time| time.0) }))
+    }
+}
+
+/// Opens the store in a bucket.
+///
+/// # Errors
+/// There is no such bucket, it cannot be reached, or refuses us.
+pub fn open(session: &Session, place: &S3Place) -> Result<ObjectStore, Error> {
+    let client = Client::new(session.client_options()?)?;
+    let bucket = elsewhere::bucket(&session.environment, place, &client)?;
+    Ok(ObjectStore::open(bucket)?)
+}
