@@ -73,6 +73,24 @@ impl GivenContext {
         }
     }
 
+    /// Fetches what a named context is, a git repository or an archive, into a folder of its own.
+    pub fn fetch(session: &Session, address: &str, options: &BuildOptions) -> Result<Self, Error> {
+        let fetched = Self::scratch(session)?;
+        match GitSource::parse(address) {
+            Some(source) => {
+                let source = source.map_err(|reason| Error::usage(format!("{address}: {reason}")))?;
+                fetched.repository(&source, None, options)
+            }
+            None => {
+                let given = fetched.address(address, None, options)?;
+                match given.dockerfile.parent() == Some(given.place()) {
+                    true => Err(Error::usage(format!("{address} is neither a repository nor an archive"))),
+                    false => Ok(given),
+                }
+            }
+        }
+    }
+
     /// Whether it was fetched, so that nothing of it is there the next time.
     pub fn is_transient(&self) -> bool {
         self.scratch.is_some()

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use builder::{
     Base, BaseNote, BaseRequest, Bases, BuildError, BuildEvent, BuildOptions, BuildRequest, Built,
-    Engine as _, MadeSteps,
+    Engine as _, MadeSteps, NamedContext,
 };
 use oci::{Document, Platform, Reference, Tag};
 use pipeline::build;
@@ -42,6 +42,7 @@ impl Arguments {
         let mut options = self.build_options(session, None)?;
         let context = GivenContext::open(session, context, self.file.as_deref(), &options)?;
         options.transient_context = context.is_transient();
+        let fetched = self.fetch_contexts(session, &mut options)?;
         let mut request = self.request(session, &context, &annotations, options)?;
         if self.check || self.elsewhere.checks() {
             return check::run(session, workbench.engine(), &request);
@@ -69,7 +70,24 @@ impl Arguments {
             self.compare(session, &workbench, &request, &made, &annotations)?;
         }
         self.write_caches(session, &workbench, &request, &made, pushes)?;
+        drop(fetched);
         self.answer(session, made.answer())
+    }
+
+    /// Fetches the named contexts that are elsewhere; they are there until the result is dropped.
+    fn fetch_contexts(
+        &self,
+        session: &Session,
+        options: &mut BuildOptions,
+    ) -> Result<Vec<GivenContext>, Error> {
+        let mut fetched = Vec::new();
+        for (name, address) in self.options.contexts_elsewhere() {
+            let context = GivenContext::fetch(session, address, options)?;
+            let folder = NamedContext::Folder(context.folder.clone());
+            options.contexts.insert(name.to_owned(), folder);
+            fetched.push(context);
+        }
+        Ok(fetched)
     }
 
     fn write_caches(

@@ -9,6 +9,7 @@ use builder::sandbox::{NamedLimit, Network};
 use builder::{BuildOptions, NamedContext, Secret};
 use clap::ValueEnum;
 
+use super::context::is_elsewhere;
 use super::limits::ShmSize;
 use crate::env::Environment;
 use crate::error::Error;
@@ -83,7 +84,14 @@ impl FromStr for HostFlag {
 
 /// `NAME=` and what stands in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ContextFlag(String, NamedContext);
+struct ContextFlag(String, ContextPlace);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ContextPlace {
+    Here(NamedContext),
+    /// The address of a git repository or of an archive.
+    Elsewhere(String),
+}
 
 impl FromStr for ContextFlag {
     type Err = String;
@@ -91,17 +99,20 @@ impl FromStr for ContextFlag {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) =
             text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it is NAME=CONTEXT")?;
+        if is_elsewhere(value) && value != "-" {
+            return Ok(Self(name.to_owned(), ContextPlace::Elsewhere(value.to_owned())));
+        }
         let context = match value.split_once("://") {
             Some(("docker-image", image)) => NamedContext::Image(image.to_owned()),
             Some(("oci-layout", folder)) => NamedContext::Image(format!("oci:{folder}")),
             Some((other, _)) => {
                 return Err(format!(
-                    "{other}:// is not done here; it is a folder, docker-image:// or oci-layout://"
+                    "{other}:// is not done here; it is a folder, docker-image://, oci-layout://, the address of a repository or of an archive"
                 ));
             }
             None => NamedContext::Folder(value.into()),
         };
-        Ok(Self(name.to_owned(), context))
+        Ok(Self(name.to_owned(), ContextPlace::Here(context)))
     }
 }
 
@@ -178,12 +189,15 @@ impl SecretFlag {
 }
 
 impl ContextFlag {
-    fn read(&self, environment: &Environment) -> (String, NamedContext) {
+    fn read(&self, environment: &Environment) -> Option<(String, NamedContext)> {
         let context = match &self.1 {
-            NamedContext::Folder(path) => NamedContext::Folder(environment.folder.join(path)),
-            image @ NamedContext::Image(_) => image.clone(),
+            ContextPlace::Here(NamedContext::Folder(path)) => {
+                NamedContext::Folder(environment.folder.join(path))
+            }
+            ContextPlace::Here(image @ NamedContext::Image(_)) => image.clone(),
+            ContextPlace::Elsewhere(_) => return None,
         };
-        (self.0.clone(), context)
+        Some((self.0.clone(), context))
     }
 }
 
@@ -200,11 +214,19 @@ impl Options {
             },
             hosts: self.add_host.iter().map(|host| (host.0, host.1.clone())).collect(),
             insecure: self.allow.contains(&Entitlement::SecurityInsecure),
-            contexts: self.build_context.iter().map(|flag| flag.read(environment)).collect(),
+            contexts: self.build_context.iter().filter_map(|flag| flag.read(environment)).collect(),
             no_cache_filter: self.no_cache_filter.clone(),
             shared_memory: self.shm_size.map(|size| size.0),
             limits: self.ulimit.clone(),
             ..BuildOptions::default()
+        })
+    }
+
+    /// Returns the named contexts that have to be fetched, by name, with their addresses.
+    pub fn contexts_elsewhere(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.build_context.iter().filter_map(|flag| match &flag.1 {
+            ContextPlace::Elsewhere(address) => Some((flag.0.as_str(), address.as_str())),
+            ContextPlace::Here(_) => None,
         })
     }
 
@@ -264,11 +286,13 @@ mod tests {
     #[test]
     fn contexts_are_folders_or_images() {
         let context = |text: &str| text.parse::<ContextFlag>().map(|flag| flag.1);
-        let image = |name: &str| Ok(NamedContext::Image(name.to_owned()));
-        assert_eq!(context("a=../b"), Ok(NamedContext::Folder("../b".into())));
+        let image = |name: &str| Ok(ContextPlace::Here(NamedContext::Image(name.to_owned())));
+        assert_eq!(context("a=../b"), Ok(ContextPlace::Here(NamedContext::Folder("../b".into()))));
+        let repository = "https://h/r.git#main:x";
+        assert_eq!(context(&format!("a={repository}")), Ok(ContextPlace::Elsewhere(repository.to_owned())));
         assert_eq!(context("a=docker-image://local/b:1"), image("local/b:1"));
         assert_eq!(context("a=oci-layout:///b:1"), image("oci:/b:1"));
-        assert!(context("a=https://b").is_err() && context("a").is_err() && context("=b").is_err());
+        assert!(context("a=ftp://b").is_err() && context("a").is_err() && context("=b").is_err());
     }
 
     #[test]
