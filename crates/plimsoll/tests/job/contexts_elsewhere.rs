@@ -108,8 +108,10 @@ fn a_repository_is_a_context() {
     call(&shop, &format!("build -f ../Dockerfile {address}#:sub")).exits(2).says("is not in the context");
     call(&shop, &format!("build {address}#:none")).exits(1).says("has no folder none");
     shop.write("Dockerfile", "FROM local/base:1\nCOPY --from=other own /x\nRUN test -f /x\n");
-    call(&shop, &format!("build --build-context other={address}#v1:sub .")).exits(0);
-    call(&shop, &format!("build --build-context other={address}#nowhere .")).exits(1).says("nowhere");
+    call(&shop, &format!("build -t local/app:1 --build-context other={address}#v1:sub .")).exits(0);
+    call(&shop, &format!("build -t local/app:1 --build-context other={address}#nowhere ."))
+        .exits(1)
+        .says("nowhere");
     assert_eq!(crate::shop::files_in(&shop.root("scratch")), [] as [PathBuf; 0]);
 }
 
