@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use builder::cache::Used;
-use builder::{BaseNote, BuildError, BuildOptions, BuildRequest, Built, MadeSteps};
+use builder::{BaseNote, BuildError, BuildOptions, BuildRequest, Built, MadeSteps, Settle};
 use oci::{Annotations, Digest, Document, Platform, annotations};
 use store::{ImageStore, LayoutRepository, StoreError};
 
@@ -76,6 +76,16 @@ pub enum OnFailure {
     Stop,
 }
 
+/// Which layers of an image are here when it is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// All.
+    #[default]
+    Everything,
+    /// Those that its registry neither has nor can link.
+    WhatIsSent,
+}
+
 /// Choices of the one who asks for a build.
 #[derive(Clone, Debug)]
 pub struct BuildChoices {
@@ -95,6 +105,8 @@ pub struct BuildChoices {
     pub cache: Cache,
     /// Whether registries of base images are asked even where the local store has them.
     pub pull: bool,
+    /// Which layers have to be here.
+    pub keep: Keep,
 }
 
 /// Builds, or finds, the images of all services of the plan. Every service of the plan is in the result.
@@ -266,13 +278,14 @@ impl Builds<'_> {
         named: BTreeMap<String, (Document, LayoutRepository)>,
     ) -> Result<Made, ServiceError> {
         let bases = PlanBases { named, places: self.tools.places, anew: self.choices.pull };
-        let local = self.tools.local(&service.image);
+        let local = self.tools.lazy(&service.image);
         // Layers that were found to be there must not be collected before the image names them.
-        let _lock = local.store().lock_shared()?;
+        let _lock = self.tools.store.lock_shared()?;
         let caches = ServiceCaches::plan(&self.choices.cache, &self.plan.event, name, &service.image);
         let tiers = if self.choices.no_cache { None } else { caches::open(&caches, self.tools)? };
         let mut cache = CacheUse { caches, used: Used::default() };
-        let options = BuildOptions { tiers, ..self.options(service)? };
+        let settle = self.settle(service)?;
+        let options = BuildOptions { tiers, settle, ..self.options(service)? };
         let wanted: Vec<Platform> = service.platforms.iter().map(|platform| platform.0.clone()).collect();
         let children = platforms::build_each(&wanted, |platform| {
             let request = self.request(service, platform, options.clone());
@@ -318,6 +331,15 @@ impl Builds<'_> {
             explain: self.choices.explain,
             options,
         }
+    }
+
+    /// Returns which layers have to be here when the build ends.
+    fn settle(&self, service: &PlannedService) -> Result<Settle, ServiceError> {
+        if self.choices.keep == Keep::Everything {
+            return Ok(Settle::Everything);
+        }
+        let store = Arc::new(self.tools.remote(&service.image)?);
+        Ok(Settle::Target { repository: store.name().clone(), store })
     }
 
     /// Returns what the build may use: the secrets of the configuration, and what was asked for beside it.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use oci::{Digest, Document, Repository, Tag};
+use oci::{Descriptor, Digest, Document, ImageManifest, Repository, Tag};
 use store::{CopyEvent, CopyOptions, ImageStore, StoreError, copy_image};
 
 use crate::build::ServiceOutcome;
@@ -66,7 +66,7 @@ fn push_one(
     let service = &plan.services[name];
     let failed = |source| PushError { service: name.clone(), repository: service.image.clone(), source };
     let image = &outcome.image.clone().expect("only images are pushed");
-    let local = tools.local(&service.image);
+    let local = tools.lazy(&service.image);
     transfer(name, image, &local, &service.image, tools).map_err(failed)?;
     let remote = tools.remote(&service.image).map_err(failed)?;
     for tag in settled_tags(service) {
@@ -94,7 +94,12 @@ fn transfer(
     repository: &Repository,
     tools: &Tools<'_>,
 ) -> Result<(), PlaceError> {
-    let remote = tools.remote(repository)?;
+    let mut remote = tools.remote(repository)?;
+    for manifest in manifests(local, image)? {
+        for link in tools.embedded.workspace().origins(&manifest) {
+            remote = remote.mount_from(&link);
+        }
+    }
     let started = Instant::now();
     let done = std::sync::atomic::AtomicU64::new(0);
     let observe = |event: CopyEvent<'_>| match event {
@@ -117,6 +122,13 @@ fn transfer(
         seconds: started.elapsed().as_secs_f64(),
     });
     Ok(())
+}
+
+/// Returns the manifests of the platforms of an image.
+fn manifests(store: &dyn ImageStore, image: &Document) -> Result<Vec<ImageManifest>, StoreError> {
+    let Some(index) = image.as_index() else { return Ok(image.as_image().into_iter().cloned().collect()) };
+    let child = |child: &Descriptor| Ok(store.document(&child.digest)?.as_image().cloned());
+    index.manifests.iter().map(child).filter_map(Result::transpose).collect()
 }
 
 /// Moves the moving tags of all services to their images. On the first failure, tags that have
@@ -148,7 +160,7 @@ pub fn move_tags(
         let Some(image) = outcome.image.clone() else { continue };
         let service = &plan.services[name];
         for tag in &service.moving {
-            let source = tools.local(&service.image).tag(tag, &image);
+            let source = tools.lazy(&service.image).tag(tag, &image);
             source.map_err(|source| PushError {
                 service: name.clone(),
                 repository: service.image.clone(),

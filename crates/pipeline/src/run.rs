@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use oci::Pinned;
 
-use crate::build::{self, BuildChoices, OnFailure, ServiceError, ServiceOutcome};
+use crate::build::{self, BuildChoices, Keep, OnFailure, ServiceError, ServiceOutcome};
 use crate::caches;
 use crate::configuration::{Configuration, Name, Suite};
 use crate::daemon::Daemon;
@@ -76,7 +76,11 @@ pub fn run(
     tools: &Tools<'_>,
     choices: RunChoices,
 ) -> RunReport {
-    let mut outcomes = stage(tools, Stage::Build, || build::build(plan, tools, choices.build.clone()));
+    let mut build = choices.build.clone();
+    if !configuration.handoff.on_run && plan.push == PushPlan::Registry {
+        build.keep = Keep::WhatIsSent;
+    }
+    let mut outcomes = stage(tools, Stage::Build, || build::build(plan, tools, build));
     let mut report = RunReport {
         ledger: Ledger::new(plan.event.clone(), plan.revision.clone(), plan.version.clone()),
         failed: BTreeMap::new(),
@@ -90,9 +94,12 @@ pub fn run(
     let any_failed = outcomes.values().any(|outcome| outcome.error.is_some());
     let goes_on = !(stops && any_failed);
     if goes_on {
-        let archives =
-            stage(tools, Stage::Handover, || hand_over(plan, configuration, before, &mut outcomes, tools));
-        report.not_handed_over = archives.err();
+        if configuration.handoff.on_run {
+            let archives = stage(tools, Stage::Handover, || {
+                hand_over(plan, configuration, before, &mut outcomes, tools)
+            });
+            report.not_handed_over = archives.err();
+        }
         stage(tools, Stage::Push, || push_images(plan, &mut outcomes, tools, &mut report));
     }
     // Beside the suites: what was pushed needs not be sent again.

@@ -211,7 +211,7 @@ impl<'a> SuiteRun<'a> {
         };
         for service in self.suite.all_services() {
             let image = &self.runs.images[&service];
-            let local = self.runs.tools.local(image.repository());
+            let local = self.runs.tools.lazy(image.repository());
             daemon
                 .load_service(&service, image, &local)
                 .map(drop)
@@ -275,7 +275,7 @@ impl<'a> SuiteRun<'a> {
         let failed =
             |error: &dyn std::error::Error| SuiteError::failed(&format!("use the image of {service}"), error);
         let image = &self.runs.images[service];
-        let local = self.runs.tools.local(image.repository());
+        let local = self.runs.tools.lazy(image.repository());
         let descriptor =
             store::ImageStore::document(&local, &image.digest()).map_err(|error| failed(&error))?;
         let manifest = image_for_platform(&local, descriptor.descriptor(), &Platform::host())

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use builder::{EmbeddedEngine, Engine};
+use builder::{EmbeddedEngine, Engine, LazyRepository};
 use oci::{Registry, Repository};
 use registry::client::RemoteRepository;
 use store::{LayoutRepository, LayoutStore};
@@ -41,6 +41,11 @@ impl Tools<'_> {
     /// Returns where images of `image` lie in the local store: under their own name.
     pub fn local(&self, image: &Repository) -> LayoutRepository {
         self.store.repository(image)
+    }
+
+    /// Returns the same with layers that lie elsewhere: they are fetched when something reads them.
+    pub fn lazy(&self, image: &Repository) -> LazyRepository {
+        self.embedded.workspace().lazy(image)
     }
 
     /// Returns the name that other programs reach `image` by. Names under `local/` stay the same from

@@ -169,6 +169,10 @@ impl EmbeddedEngine {
             BuildError::Store(store::StoreError::Corrupt { what, reason })
         };
         let image = manifest.as_image().ok_or_else(|| corrupt("it is an index".to_owned()))?;
+        let is_elsewhere = |blob: &&Descriptor| workspace.elsewhere.origin(&blob.digest).is_some();
+        workspace
+            .elsewhere
+            .fetch_all(&workspace.store, &image.layers.iter().filter(is_elsewhere).collect::<Vec<_>>())?;
         for blob in image.blobs() {
             fetch_blob(&workspace.store, store, blob)?;
         }

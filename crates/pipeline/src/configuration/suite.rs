@@ -115,13 +115,16 @@ pub enum Network {
 pub struct Handoff {
     /// Form of the archives.
     pub archive: Archive,
+    /// Whether `run` writes the archives. Where it does not, layers that the registry has are not fetched.
+    pub on_run: bool,
     /// How long archives are kept.
     pub keep: Timespan,
 }
 
 impl Default for Handoff {
     fn default() -> Self {
-        Self { archive: Archive::DockerArchive, keep: Timespan(std::time::Duration::from_secs(86_400)) }
+        let keep = Timespan(std::time::Duration::from_secs(86_400));
+        Self { archive: Archive::DockerArchive, on_run: true, keep }
     }
 }
 

@@ -222,7 +222,8 @@ impl Places {
     pub fn find(&self, place: &Place) -> Result<Located, PlaceError> {
         match place {
             Place::Name(reference) => match self.find_local(reference)? {
-                Some(found) => Ok(found),
+                Some(found) if self.is_enough(reference, &found)? => Ok(found),
+                Some(_) => self.find_remote(reference),
                 None if reference.repository().registry().is_local() => Err(self.not_here(reference).into()),
                 None => self.find_remote(reference),
             },
@@ -244,6 +245,18 @@ impl Places {
                 self.find_remote(reference)
             }
             place => self.find(place),
+        }
+    }
+
+    /// Whether an image is all here; only one of a registry may have been pushed without its layers coming here.
+    fn is_enough(&self, reference: &Reference, found: &Located) -> Result<bool, StoreError> {
+        if reference.repository().registry().is_local() {
+            return Ok(true);
+        }
+        match store::missing_parts(found.store.as_ref(), found.document.descriptor()) {
+            // An index of which only some platforms were pulled.
+            Err(StoreError::NotFound { .. }) => Ok(true),
+            missing => Ok(missing?.is_empty()),
         }
     }
 

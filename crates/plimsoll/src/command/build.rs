@@ -242,6 +242,7 @@ impl Arguments {
             options: self.build_options(session, Some(defaults))?,
             cache: defaults.cache.clone(),
             pull: self.pull,
+            keep: build::Keep::default(),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use layer::Settings;
-use pipeline::build::{BuildChoices, OnFailure};
+use pipeline::build::{BuildChoices, Keep, OnFailure};
 use pipeline::configuration::{Defaults, Name};
 use pipeline::forge::{Annotation, Forge, Level, Outputs};
 use pipeline::ledger::{Ledger, ServiceRecord, Status, SuiteStatus};
@@ -140,6 +140,7 @@ impl Arguments {
             options: self.machine.lend(session, Some(defaults), options)?,
             cache: defaults.cache.clone(),
             pull: false,
+            keep: Keep::default(),
         })
     }
 }

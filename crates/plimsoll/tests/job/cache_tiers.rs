@@ -319,3 +319,22 @@ fn a_pull_request_leaves_the_cache_of_the_default_branch_alone() {
     machines.run("--as branch:main");
     assert!(machines.has_tag("cache-main"));
 }
+
+#[test]
+fn a_run_without_archives_fetches_nothing_that_its_registry_has() {
+    let configuration = format!("{CONFIGURATION}[handoff]\non-run = false\n");
+    let first = Machines::new(&[&files()[..], &[("plimsoll.toml", &configuration)]].concat());
+    first.run("--as branch:main");
+    let parents = first.layers("acme/app:main");
+    let second = first.another();
+    second.shop.write("late", "two");
+    second.shop.git.commit("another");
+    let asked = Asked::of(&second.registry);
+    let (app, seen) = second.run("--as branch:main");
+    assert!(app["archive"].is_null() && app["status"] == "built", "{seen}");
+    assert!(parents.iter().all(|layer| !asked.blobs().contains(layer)), "{seen}");
+    assert_eq!(second.layers("acme/app:main")[..2], parents[..2]);
+    // Whoever wants all of it gets it from its registry.
+    let name = format!("{}/acme/app:main", second.registry.address);
+    second.shop.call(&format!("save {name} -o {}", second.shop.beside("app.tar").display())).exits(0);
+}
