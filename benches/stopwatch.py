@@ -18,7 +18,7 @@ class Command:
         self.name, self.words, self.prepare = name, [str(word) for word in words], prepare
 
     def run(self, number):
-        """Returns wall seconds and the peak resident memory in MiB of the largest process."""
+        """Returns wall seconds, the peak resident memory in MiB of the largest process, and processor seconds."""
         if self.prepare:
             self.prepare(number)
         words = [word.replace("{n}", str(number)) for word in self.words]
@@ -31,25 +31,26 @@ class Command:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise Failed(f"{' '.join(words)}: exit code {process.returncode}\n{complaint.decode(errors='replace')}")
-        return wall, usage.ru_maxrss / 1024
+        return wall, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 class Times:
     """What a command took, over all its runs."""
 
     def __init__(self):
-        self.walls, self.peaks = [], []
+        self.walls, self.peaks, self.cpus = [], [], []
 
-    def add(self, wall, peak):
+    def add(self, wall, peak, cpu):
         self.walls.append(wall)
         self.peaks.append(peak)
+        self.cpus.append(cpu)
 
     @property
     def median(self):
         return statistics.median(self.walls)
 
     def row(self):
-        return f"{min(self.walls):9.3f} {self.median:9.3f} {max(self.walls):9.3f} {max(self.peaks):9.1f}"
+        return f"{min(self.walls):9.3f} {self.median:9.3f} {max(self.walls):9.3f} {min(self.cpus):9.2f} {max(self.peaks):9.1f}"
 
 
 def in_turn(commands, runs):
@@ -73,8 +74,8 @@ def compare(title, ours, theirs, runs, at_most):
     return verdict("ratio of the medians", ratio, at_most, ".3f")
 
 
-def heading(title):
-    print(f"\n{title}\n  {'seconds':34} {'min':>9} {'median':>9} {'max':>9} {'peak MiB':>9}")
+def heading(title, more=""):
+    print(f"\n{title}\n  {'seconds':34} {'min':>9} {'median':>9} {'max':>9} {'min cpu':>9} {'peak MiB':>9} {more:>10}")
 
 
 def verdict(what, value, at_most, form):

@@ -234,3 +234,18 @@ fn a_blob_that_is_too_large_is_refused() {
     assert!(error.to_string().contains("at most 1000000 bytes"), "{error}");
     assert_eq!(server.temporary_files(), 0);
 }
+
+#[test]
+fn what_the_registry_of_this_machine_has_under_any_name_does_not_move() {
+    let server = TestServer::start();
+    let test = TestClient::new(|_| {});
+    let content = noise(1, 3_000_000);
+    let descriptor = Descriptor::of(MediaType::OciLayer, &content);
+    // The store of the builder is the store of the registry.
+    let own = server.store.repository(&"local/built".parse().unwrap());
+    own.put_blob(&descriptor, Blob::from_bytes(content.clone())).unwrap();
+    let remote = test.client.repository(&server.repository("acme/released"));
+    let put = remote.put_blob(&descriptor, own.open_blob(&descriptor.digest).unwrap()).unwrap();
+    assert_eq!(put, Put::Mounted);
+    assert_eq!(remote.blob_size(&descriptor.digest).unwrap(), Some(3_000_000));
+}

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! HEAD blob -> there: nothing to do
-//! POST uploads?mount&from -> 201: linked | 202: session
+//! POST uploads?mount&from -> 201: linked | 202: session     (on this machine also without `from`)
 //! PUT session?digest, all content in one stream -> 201
 //!   broken: GET session -> what arrived
 //!     nothing: POST again    part: PATCH the rest, then PUT    gone: HEAD blob, else POST again
@@ -83,9 +83,23 @@ fn mount(remote: &RemoteRepository, digest: &Digest) -> Option<Start> {
     begun.map(Start::Session)
 }
 
+/// Begins a session. A registry on this machine is often one that has the content already, under
+/// another name or as the store that it comes from, so it is asked to link it from wherever that is; one
+/// that cannot answers with a session all the same. Further away that hardly ever helps, and some
+/// registries refuse what they do not know.
 fn begin(remote: &RemoteRepository, digest: &Digest) -> Result<Start, Failure> {
     let endpoint = Endpoint::Uploads(remote.repository.clone()).to_string();
-    post(remote, &endpoint, Scope::push(&remote.repository), digest)
+    let scope = || Scope::push(&remote.repository);
+    if remote.repository.registry().is_loopback() {
+        let anywhere = with_pair(&endpoint, "mount", &digest.to_string());
+        match post(remote, &anywhere, scope(), digest) {
+            Err(Failure::Status { status, .. }) if status.is_client_error() => {
+                tracing::debug!(%status, %digest, "not linked from anywhere");
+            }
+            begun => return begun,
+        }
+    }
+    post(remote, &endpoint, scope(), digest)
 }
 
 /// Lets the registry forget a session. One that stays costs the registry space until it expires,
