@@ -5,7 +5,7 @@
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use builder::cache::StepRecord;
+use builder::cache::{CacheArtifact, StepRecord};
 use builder::dockerfile::{Dockerfile, Lexer, parse_trigger};
 use builder::ignore::IgnoreFile;
 use layer::{Entry, FollowLast, LayerIndex, Observer, TarReader, TarWriter, Tree};
@@ -16,7 +16,7 @@ use registry::protocol::{ByteRange, Challenge, ChunkRange, Endpoint, ErrorBody, 
 pub type Reader = fn(&[u8]);
 
 /// Every reader by the name of its target.
-pub const READERS: [(&str, Reader); 11] = [
+pub const READERS: [(&str, Reader); 12] = [
     ("dockerfile", dockerfile),
     ("expansion", expansion),
     ("ignore", ignore),
@@ -27,6 +27,7 @@ pub const READERS: [(&str, Reader); 11] = [
     ("reference", reference),
     ("protocol", protocol),
     ("step_record", step_record),
+    ("cache_artifact", cache_artifact),
     ("tree", tree),
 ];
 
@@ -175,6 +176,14 @@ pub fn step_record(bytes: &[u8]) {
         let again = serde_json::to_vec(&record).expect("a record has only string keys");
         assert_eq!(serde_json::from_slice::<StepRecord>(&again).expect("it was one"), record);
     }
+}
+
+/// What a build cache elsewhere says it has.
+pub fn cache_artifact(bytes: &[u8]) {
+    let Ok(artifact) = CacheArtifact::parse(bytes) else { return };
+    let named = artifact.steps.keys().filter(|key| artifact.record(key).is_none()).count();
+    assert_eq!(named, 0, "every step has its layer");
+    assert_eq!(CacheArtifact::parse(&artifact.to_bytes()).expect("it was one"), artifact);
 }
 
 /// Two layers over each other, and a path looked up in them; the first line is the path.

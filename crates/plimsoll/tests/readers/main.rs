@@ -49,9 +49,24 @@ fn good_inputs(name: &str) -> Vec<Vec<u8>> {
             "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"retry in 5s\"}]}",
         ]),
         "step_record" => vec![record()],
+        "cache_artifact" => vec![cache_artifact()],
         "tree" => vec![[b"a/link/../b\n", &tar()[..]].concat()],
         other => panic!("{other} has no good input"),
     }
+}
+
+fn cache_artifact() -> Vec<u8> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let blob = serde_json::json!({
+        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": 3,
+    });
+    let step = serde_json::json!({
+        "key": digest, "layer": digest, "instruction": "RUN a", "milliseconds": 1, "compression": "gzip:3",
+        "usage": { "scope": "api", "unused": 0 },
+    });
+    let layers = [serde_json::json!({ "diff_id": digest, "blob": blob })];
+    let artifact = serde_json::json!({ "schema": "plimsoll.cache/1", "layers": layers, "steps": [step] });
+    artifact.to_string().into_bytes()
 }
 
 fn tar() -> Vec<u8> {
