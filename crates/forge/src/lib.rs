@@ -8,6 +8,7 @@ pub mod forgejo;
 pub mod github;
 pub mod gitlab;
 pub mod local;
+mod logins;
 mod payload;
 mod replay;
 
@@ -21,6 +22,7 @@ pub use forgejo::Forgejo;
 pub use github::GitHub;
 pub use gitlab::GitLab;
 pub use local::Local;
+pub use logins::{Login, logins};
 pub use replay::{Replayed, replay};
 
 /// Environment variables by name.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use builder::HostAccess;
 use jiff::Timestamp;
-use registry::client::{Clock, ProxySettings, RouteSettings};
+use registry::client::{Clock, CloudSettings, ProxySettings, RouteSettings};
 
 use crate::error::Error;
 
@@ -156,6 +156,19 @@ impl Environment {
             .into_iter()
             .flat_map(|folder| [folder.join("containers/certs.d"), folder.join("docker/certs.d")]);
         own.chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from)).collect()
+    }
+
+    /// Returns what clouds give their jobs and machines, as their own tools read it.
+    pub fn clouds(&self) -> CloudSettings {
+        let prefixes = ["AWS_", "GOOGLE_", "GCE_", "CLOUDSDK_", "AZURE_", "IDENTITY_"];
+        let is_theirs = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let variables = self.variables.iter().filter(|(name, _)| is_theirs(name));
+        CloudSettings {
+            variables: variables.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            home: self.home(),
+            // Machines that have no such file are nobody's.
+            machine: std::fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default(),
+        }
     }
 
     /// Returns the files that name mirrors: containerd's, the user's own first, and Podman's, of which

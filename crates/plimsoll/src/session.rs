@@ -9,7 +9,7 @@ use pipeline::configuration::{Configuration, FILE_NAME};
 use pipeline::daemon::DaemonError;
 use pipeline::place::{Places, Reach};
 use registry::client::{
-    ClientOptions, CredentialError, Credentials, Next, Notice, RetryPolicy, RouteSettings,
+    ClientOptions, Credential, CredentialError, Credentials, Next, Notice, RetryPolicy, RouteSettings, Secret,
 };
 use store::LayoutStore;
 
@@ -100,6 +100,7 @@ impl Session {
             plain_http: self.global.insecure_registry.clone(),
             authorities: self.environment.variable("SSL_CERT_FILE").map(PathBuf::from),
             certificate_folders: self.environment.certificate_folders(),
+            clouds: self.environment.clouds(),
             // Mirrors are other machines: with --offline nobody but the registry on loopback is asked.
             routes: if self.global.offline { RouteSettings::default() } else { self.environment.routes() },
             proxy: self.environment.proxies(),
@@ -155,10 +156,16 @@ impl Session {
 pub fn credentials(environment: &Environment) -> Result<Credentials, CredentialError> {
     let helpers = environment.variable("PATH").map(OsStr::new);
     let credentials = Credentials::from_files(&environment.credential_files(), helpers)?;
-    match environment.variable("DOCKER_AUTH_CONFIG") {
-        Some(text) => credentials.with_text("$DOCKER_AUTH_CONFIG", text),
-        None => Ok(credentials),
-    }
+    let credentials = match environment.variable("DOCKER_AUTH_CONFIG") {
+        Some(text) => credentials.with_text("$DOCKER_AUTH_CONFIG", text)?,
+        None => credentials,
+    };
+    let of_job = forge::logins(&environment.variables).into_iter();
+    Ok(of_job.fold(credentials, |credentials, login| {
+        let forge::Login { registry, username, password } = login;
+        let password = Secret::new(password);
+        credentials.with_last(registry, Credential::Password { username, password })
+    }))
 }
 
 fn retry_message(notice: &Notice) -> String {

@@ -76,6 +76,24 @@ fn retry_after_is_obeyed_in_every_form() {
     assert_eq!(test.slept(), [Duration::from_millis(1500)]);
 }
 
+/// Source: Docker Docs, "Docker Hub usage and limits", headers of an answer.
+#[test]
+fn a_limit_that_was_reached_is_told() {
+    let server = Scripted::start(|_: &Asked| {
+        Answer::status(429)
+            .header("ratelimit-limit", "100;w=21600")
+            .header("ratelimit-remaining", "0;w=21600")
+            .header("docker-ratelimit-source", "192.0.2.7")
+            .header("Retry-After", 1)
+            .body(r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#)
+    });
+    let test = TestClient::new(|_| {});
+    test.client.repository(&server.repository("a")).document(&Digest::of(b"x")).unwrap_err();
+    let reason = &test.notices()[0].reason;
+    let expected = "slow down (the limit is 100 requests in 21600 s, 0 left, counted for 192.0.2.7)";
+    assert!(reason.contains(expected), "{reason}");
+}
+
 #[test]
 fn a_wait_that_is_too_long_is_not_begun() {
     let server = Scripted::start(|_: &Asked| Answer::status(429).header("Retry-After", 3600));

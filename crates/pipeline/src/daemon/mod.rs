@@ -2,7 +2,8 @@
 //! is really there, and taking one out.
 //!
 //! The daemon is sent only the layers that it lacks, where it can be asked what it has; where it
-//! does not take such an archive it is sent the whole one. Its word is not enough: it answers
+//! does not take such an archive it is sent the whole one. One that has nothing of an image is first
+//! asked to pull it from here, which spares both sides an archive. Its word is not enough: it answers
 //! success for images that it could not unpack. After loading, every name is inspected and must be
 //! the image that was sent.
 //!
@@ -11,6 +12,7 @@
 
 mod exchange;
 mod inventory;
+mod pull;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -186,6 +188,11 @@ impl Daemon {
         let omit = spared(image.manifest(), &image.config.rootfs.diff_ids, &self.stacks()?);
         let layers_spared = omit.len();
         let parcel = Parcel { source, manifest: &manifest, names: &names };
+        if omit.is_empty()
+            && let Some(bytes_sent) = self.pull(&parcel, &expected, platform)
+        {
+            return Ok(Loaded { bytes_sent, layers_spared });
+        }
         let sent = self.send(&parcel, omit);
         let checked = |sent: u64| {
             names.iter().try_for_each(|(name, _)| self.check(name, &expected))?;

@@ -203,6 +203,18 @@ impl Places {
         Ok(self.client()?.download(url, output)?)
     }
 
+    /// Returns the repositories of a registry, in its order.
+    ///
+    /// # Errors
+    /// `Offline` where it must not be asked; `Denied` or `NotFound` where it offers no such list, as
+    /// Docker Hub and GHCR.
+    pub fn catalog(&self, registry: &Registry) -> Result<Vec<Repository>, PlaceError> {
+        if self.reach == Reach::Loopback && !registry.is_loopback() {
+            return Err(PlaceError::Offline { registry: registry.clone() });
+        }
+        Ok(self.client()?.catalog(registry)?)
+    }
+
     /// Returns a repository of a registry.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use pipeline::place::Place;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::session::Session;
 use crate::ui::quantity;
 use crate::workbench::Workbench;
@@ -23,7 +23,8 @@ const SHOWN_FILES: usize = 50;
 #[command(after_help = "Examples:
   $ plimsoll diff local/api:1 local/api:2
   $ plimsoll diff ghcr.io/acme/api:main local/api:main --format json | jq -r '.files[].path'
-  $ plimsoll diff --no-files ghcr.io/acme/api:1 ghcr.io/acme/api:2")]
+  $ plimsoll diff --no-files ghcr.io/acme/api:1 ghcr.io/acme/api:2
+  $ plimsoll diff -q --exit-code local/api:1 ghcr.io/acme/api:main")]
 pub struct Arguments {
     /// The one image
     #[arg(value_name = "A")]
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// Does not look into the layers, which are not fetched then
     #[arg(long)]
     no_files: bool,
+    /// Exit code 8 where they are not the same image
+    #[arg(long)]
+    exit_code: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,17 +94,22 @@ impl Arguments {
                 Some(changes(&facts(&tree(&*first.store, &before)?), &facts(&tree(&*second.store, &after)?)))
             }
         };
+        let same = before.digest() == after.digest();
         session.ui.answer(
             "diff",
             &Comparison {
                 before: before.digest(),
                 after: after.digest(),
-                same: before.digest() == after.digest(),
+                same,
                 config: changes(&settings(&before.config), &settings(&after.config)),
                 layers: Layers::of(&before, &after),
                 files,
             },
-        )
+        )?;
+        match self.exit_code && !same {
+            true => Err(Error::Reported(Code::Found)),
+            false => Ok(()),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! `ls`: what the local store holds, and the tags of a repository.
+//! `ls`: what the local store holds, the tags of a repository, the repositories of a registry.
 
 use std::fmt;
+use std::str::FromStr;
 
-use oci::{Digest, Platform, Repository, Tag};
+use oci::{Digest, InvalidReference, Platform, Registry, Repository, Tag};
 use pipeline::image;
 use pipeline::place::Places;
 use serde::Serialize;
@@ -13,19 +14,49 @@ use crate::session::Session;
 use crate::ui::quantity;
 use crate::ui::table::{Align, Table};
 
-/// Lists images: all of the local store, or the tags of one repository
+/// Lists images: all of the local store, the tags of one repository, or the repositories of a registry
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ plimsoll ls
   $ plimsoll ls local/debian
   $ plimsoll ls ghcr.io/acme/api --remote
+  $ plimsoll ls localhost:5000
   $ plimsoll ls --format json | jq -r '.images[].digest'")]
 pub struct Arguments {
-    /// The repository
-    repository: Option<Repository>,
+    /// The repository, or a registry such as localhost:5000 for the names of its repositories
+    #[arg(value_name = "REPOSITORY|REGISTRY")]
+    what: Option<What>,
     /// Asks the registry, whatever the local store has
-    #[arg(long, requires = "repository")]
+    #[arg(long, requires = "what")]
     remote: bool,
+}
+
+/// What is listed.
+#[derive(Clone, Debug)]
+enum What {
+    Repository(Repository),
+    Registry(Registry),
+}
+
+impl FromStr for What {
+    type Err = InvalidReference;
+
+    /// A host alone is a registry; by the rule that tells hosts from names elsewhere, it has a dot or a port.
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        let host = text.trim_end_matches('/');
+        let is_host =
+            !host.contains('/') && (host.contains(['.', ':']) || host == "localhost" || host != text);
+        match is_host {
+            true => host.parse().map(Self::Registry),
+            false => text.parse().map(Self::Repository),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Catalog {
+    registry: Registry,
+    repositories: Vec<Repository>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,13 +87,19 @@ impl Arguments {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         let places = session.places()?;
         let local = places.local();
-        let images = match &self.repository {
+        let images = match &self.what {
+            Some(What::Registry(registry)) => {
+                let repositories = places.catalog(registry)?;
+                return session.ui.answer("catalog", &Catalog { registry: registry.clone(), repositories });
+            }
             None => in_store(local, &local.repositories()?)?,
-            Some(name) if !self.remote => match in_store(local, std::slice::from_ref(name))? {
-                none if none.is_empty() && !name.registry().is_local() => in_registry(&places, name)?,
-                images => images,
-            },
-            Some(name) => in_registry(&places, name)?,
+            Some(What::Repository(name)) if !self.remote => {
+                match in_store(local, std::slice::from_ref(name))? {
+                    none if none.is_empty() && !name.registry().is_local() => in_registry(&places, name)?,
+                    images => images,
+                }
+            }
+            Some(What::Repository(name)) => in_registry(&places, name)?,
         };
         session.ui.answer("images", &Listing { images })
     }
@@ -93,6 +130,12 @@ fn describe(repository: &LayoutRepository, tag: &Tag) -> Result<Found, Error> {
         platforms: platforms.iter().map(Platform::to_string).collect(),
         size: image::size(repository, &document)?,
     })
+}
+
+impl fmt::Display for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.repositories.iter().try_for_each(|name| writeln!(f, "{name}"))
+    }
 }
 
 impl fmt::Display for Listing {

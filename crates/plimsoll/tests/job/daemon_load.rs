@@ -94,3 +94,17 @@ fn copy_into_a_daemon_sends_this_machines_platform() {
     call(&shop, copy, &daemon).exits(0);
     assert_eq!(daemon.archives().len(), 1, "what is there is not sent again");
 }
+
+#[test]
+fn a_daemon_that_has_nothing_pulls_the_image() {
+    let (shop, daemon) = (saved(), Played::start(Manner::Pulls));
+    let seen = call(&shop, "load app.tar --daemon --format json", &daemon).exits(0);
+    let first = seen.json()["images"][0]["bytes_to_daemon"].as_u64().unwrap();
+    assert_eq!(daemon.archives(), [] as [usize; 0], "no archive is made");
+    shop.write("small", "2");
+    save(&shop);
+    let seen = call(&shop, "load app.tar --daemon --format json", &daemon).exits(0);
+    let second = seen.json()["images"][0]["bytes_to_daemon"].as_u64().unwrap();
+    assert!(second < 20_000 && first > 1_000_000, "{first} bytes, then {second}");
+    assert_eq!(daemon.archives().len(), 1, "of one that has a part, the rest is sent");
+}

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex};
 pub enum Manner {
     /// Takes it, and then has the image.
     Takes,
+    /// Pulls from whoever asks it to, as Docker does on its machine's loopback address.
+    Pulls,
     /// Says that it took it, and has nothing.
     Lies,
     /// Answers with an error in its stream of messages.
@@ -108,11 +111,16 @@ impl Images {
                 let list: Vec<_> = self.layers.iter().map(|(id, _)| serde_json::json!({"Id": id})).collect();
                 (200, serde_json::to_string(&list).unwrap())
             }
+            "/images/create" if matches!(manner, Manner::Pulls) => {
+                let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)).unwrap();
+                self.pull(value("fromImage="), value("tag="));
+                (200, "{\"status\":\"Pulling\"}".to_owned())
+            }
             "/images/load" => match manner {
                 Manner::Refuses => {
                     (200, "{\"errorDetail\":{},\"error\":\"no space left on device\"}".to_owned())
                 }
-                Manner::Takes => {
+                Manner::Takes | Manner::Pulls => {
                     self.take(body);
                     (200, "{\"stream\":\"Loaded image\"}".to_owned())
                 }
@@ -130,6 +138,31 @@ impl Images {
                 }
             }
         }
+    }
+
+    /// Fetches manifest, configuration and layers, and keeps what Docker's classic store keeps of them.
+    fn pull(&mut self, name: &str, digest: &str) {
+        let (host, path) = name.split_once('/').unwrap();
+        let get = |what: &str, digest: &str| {
+            let mut stream = TcpStream::connect(host).unwrap();
+            write!(stream, "GET /v2/{path}/{what}/{digest} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+            let content = answer.split_off(head);
+            assert_eq!(oci::Digest::of(&content).to_string(), digest);
+            content
+        };
+        let manifest: serde_json::Value = serde_json::from_slice(&get("manifests", digest)).unwrap();
+        for layer in manifest["layers"].as_array().unwrap() {
+            get("blobs", layer["digest"].as_str().unwrap());
+        }
+        let id = manifest["config"]["digest"].as_str().unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&get("blobs", id)).unwrap();
+        let layers = config["rootfs"]["diff_ids"].as_array().unwrap();
+        let layers = layers.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        self.layers.push((id.to_owned(), layers));
     }
 
     /// Reads `manifest.json` and the configurations of an archive as Docker does.

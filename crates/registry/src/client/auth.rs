@@ -14,7 +14,7 @@ use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use oci::{Registry, Repository};
 
-use super::credentials::{Credential, Credentials};
+use super::credentials::Credential;
 use super::host::Host;
 use super::scope::Scope;
 use super::{Failure, Secret, token};
@@ -78,8 +78,7 @@ impl Authenticator {
         audience: Audience<'_>,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue, Failure> {
-        let credentials: &Credentials = audience.host.credentials();
-        let credential = credentials.find(&audience.host.registry, audience.repository)?;
+        let credential = credential(audience.host, audience.repository)?;
         let secret = match (challenge, credential) {
             (_, Some(Credential::RegistryToken(token))) => Secret::new(format!("Bearer {}", token.expose())),
             (Challenge::Basic, Some(Credential::Password { username, password })) => {
@@ -127,6 +126,17 @@ impl Authenticator {
         }
         let token = slot.insert(token::fetch(audience, challenge, credential)?);
         Ok(Secret::new(format!("Bearer {}", token.secret.expose())))
+    }
+}
+
+/// Returns who we are to a host: as the files say, else as a cloud does.
+pub(crate) fn credential(
+    host: &Host,
+    repository: Option<&Repository>,
+) -> Result<Option<Credential>, Failure> {
+    match host.credentials().find(&host.registry, repository)? {
+        Some(credential) => Ok(Some(credential)),
+        None => host.shared.clouds.find(host),
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Failure {
         limit: Limit,
     },
     /// The answer is an error.
-    #[error("status {status}{}", detail(.body.as_ref(), .text))]
+    #[error("status {status}{}{limit}", detail(.body.as_ref(), .text))]
     Status {
         /// The status.
         status: StatusCode,
@@ -53,6 +53,8 @@ pub enum Failure {
         body: Option<ErrorBody>,
         /// The first words of anything else.
         text: String,
+        /// Which limit of requests was reached, in words; mostly empty.
+        limit: String,
         /// How long the server asks to be left alone.
         retry_after: Option<Duration>,
     },
@@ -214,7 +216,7 @@ mod tests {
 
     fn status(code: u16, body: Option<ErrorBody>) -> Failure {
         let status = StatusCode::from_u16(code).unwrap();
-        Failure::Status { status, body, text: String::new(), retry_after: None }
+        Failure::Status { status, body, text: String::new(), limit: String::new(), retry_after: None }
     }
 
     #[test]

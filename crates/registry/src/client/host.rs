@@ -298,12 +298,29 @@ pub(crate) fn read_error(reply: Reply, clock: &Clock) -> Failure {
     let status = reply.status;
     let header = reply.header(RETRY_AFTER.as_str()).and_then(|text| retry_after::parse(text, clock.now()));
     let is_html = reply.header(CONTENT_TYPE.as_str()).is_some_and(|text| text.starts_with("text/html"));
+    let limit = rate_limit(&reply);
     // An error whose words cannot be read is still an error.
     let bytes = reply.body.all(ERROR_LIMIT).unwrap_or_default();
     let body = ErrorBody::parse(&bytes).filter(|body| !body.errors.is_empty());
     let text = String::from_utf8_lossy(&bytes);
     let retry_after = header.or_else(|| retry_after::find_in(&text));
-    Failure::Status { status, body, text: first_words(&text, is_html), retry_after }
+    let limit = limit.filter(|_| status == StatusCode::TOO_MANY_REQUESTS).unwrap_or_default();
+    Failure::Status { status, body, text: first_words(&text, is_html), limit, retry_after }
+}
+
+/// Returns what Docker Hub and its kin say of the limit that was reached, for people: how many requests in
+/// how long, and for whom they are counted.
+fn rate_limit(reply: &Reply) -> Option<String> {
+    let word = |name: &str| Some(first_words(reply.header(name)?, false)).filter(|word| !word.is_empty());
+    let (limit, window) = match word("ratelimit-limit")?.split_once(";w=") {
+        Some((limit, seconds)) => (limit.to_owned(), format!(" in {seconds} s")),
+        None => (word("ratelimit-limit")?, String::new()),
+    };
+    let remaining =
+        word("ratelimit-remaining").map(|left| left.split(';').next().unwrap_or_default().to_owned());
+    let remaining = remaining.map(|left| format!(", {left} left")).unwrap_or_default();
+    let source = word("docker-ratelimit-source").map(|source| format!(", counted for {source}"));
+    Some(format!(" (the limit is {limit} requests{window}{remaining}{})", source.unwrap_or_default()))
 }
 
 /// Returns the beginning of a body for people; a page of HTML is only named.

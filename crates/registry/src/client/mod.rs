@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `host` | one request: redirects, credentials, error answers |
 //! | `retry` | when it is made again |
-//! | `auth`, `token`, `credentials` | being let in |
+//! | `auth`, `token`, `credentials`, `cloud` | being let in |
 //! | `fetch`, `post` | one small document from or to any address |
 //! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
 //! | `outside` | services that are no registries: object stores, caches of CI hosts |
@@ -25,6 +25,7 @@ mod answer;
 mod auth;
 mod certificates;
 mod clock;
+mod cloud;
 mod connector;
 mod credentials;
 mod direct;
@@ -59,6 +60,7 @@ use oci::{Registry, Repository};
 use store::StoreError;
 
 pub use clock::Clock;
+pub use cloud::CloudSettings;
 pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
 pub(crate) use failure::with_sources;
@@ -96,6 +98,8 @@ pub struct ClientOptions {
     pub authorities: Option<PathBuf>,
     /// Folders in which `HOST[:PORT]/` holds certificates for one registry; the first that knows it counts.
     pub certificate_folders: Vec<PathBuf>,
+    /// What clouds give jobs and machines, from which logins to their registries are made.
+    pub clouds: CloudSettings,
     /// Files that name mirrors and say which registries are where.
     pub routes: RouteSettings,
     /// The proxies to use.
@@ -121,6 +125,7 @@ impl ClientOptions {
             user_agent: concat!("plimsoll/", env!("CARGO_PKG_VERSION")).to_owned(),
             authorities: None,
             certificate_folders: Vec::new(),
+            clouds: CloudSettings::default(),
             routes: RouteSettings::default(),
             proxy: ProxySettings::default(),
             notice: Arc::new(|_| {}),
@@ -155,6 +160,7 @@ pub(crate) struct Shared {
     authenticator: auth::Authenticator,
     gates: Gates,
     routes: Routes,
+    clouds: cloud::Clouds,
     /// Mirrors that failed in another way than by not having something: they are not asked again.
     failed_mirrors: Mutex<HashSet<Registry>>,
     /// Held while a list of referrers under a fallback tag is read and written.
@@ -189,7 +195,9 @@ impl Client {
         let authenticator = auth::Authenticator::default();
         let routes = Routes::read(&options.routes)?;
         let (failed_mirrors, fallback) = (Mutex::default(), Mutex::default());
-        let shared = Shared { options, transport, authenticator, gates, routes, failed_mirrors, fallback };
+        let clouds = cloud::Clouds::default();
+        let shared =
+            Shared { options, transport, authenticator, gates, routes, clouds, failed_mirrors, fallback };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -236,6 +244,16 @@ impl Client {
         answer
             .map(|reply| reply.body.discard())
             .map_err(|failure| failure.into_store_error("reach", format!("the registry {registry}")))
+    }
+
+    /// Returns who we are to `registry`: as its first credential file or helper says, else by what
+    /// a cloud gives us; `None` is anonymous. The registry itself may be asked to make a login.
+    ///
+    /// # Errors
+    /// `Denied` where a helper fails or a cloud refuses.
+    pub fn credential(&self, registry: &Registry) -> Result<Option<Credential>, StoreError> {
+        auth::credential(&self.home(registry), None)
+            .map_err(|failure| failure.into_store_error("log in to", format!("the registry {registry}")))
     }
 
     /// Returns the repositories of `registry` in the order it gives them.

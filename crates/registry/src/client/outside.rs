@@ -160,7 +160,7 @@ impl Client {
         let retry_after = header.and_then(|text| retry_after::parse(text, host.clock().now()));
         let words = reply.body.all(ERROR_LIMIT).unwrap_or_default();
         let text = words_of(&String::from_utf8_lossy(&words));
-        Err(Failure::Status { status, body: None, text, retry_after })
+        Err(Failure::Status { status, body: None, text, limit: String::new(), retry_after })
     }
 
     /// Returns the way by which the library for object stores makes its requests.

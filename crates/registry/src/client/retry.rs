@@ -143,6 +143,7 @@ mod tests {
             status: StatusCode::from_u16(code).unwrap(),
             body: None,
             text: String::new(),
+            limit: String::new(),
             retry_after: retry_after.map(Duration::from_secs),
         }
     }

@@ -79,6 +79,7 @@ pub struct Credentials {
     given: Vec<(Registry, Credential)>,
     files: Vec<AuthFile>,
     helpers: Helpers,
+    last: Vec<(Registry, Credential)>,
 }
 
 impl Credentials {
@@ -98,6 +99,7 @@ impl Credentials {
             given: Vec::new(),
             files: files.collect::<Result<_, _>>()?,
             helpers: Helpers::new(helper_path),
+            last: Vec::new(),
         })
     }
 
@@ -114,6 +116,13 @@ impl Credentials {
     /// Returns these credentials with one that is asked before any file.
     pub fn with(mut self, registry: Registry, credential: Credential) -> Self {
         self.given.push((registry, credential));
+        self
+    }
+
+    /// Returns these credentials with one that counts where no file knows the registry, as a CI host
+    /// gives it to its jobs.
+    pub fn with_last(mut self, registry: Registry, credential: Credential) -> Self {
+        self.last.push((registry, credential));
         self
     }
 
@@ -134,7 +143,7 @@ impl Credentials {
                 return Ok(Some(credential));
             }
         }
-        Ok(None)
+        Ok(self.last.iter().find(|(known, _)| known == registry).map(|(_, credential)| credential.clone()))
     }
 
     fn find_in(
