@@ -77,15 +77,32 @@ impl Subject<'_> {
         let name = self.name(place, self.event.branch())?;
         let is_proposal = matches!(self.event.kind, Kind::PullRequest(_) | Kind::MergeGroup { .. });
         let default = self.event.default_branch.as_deref().or(Some("main"));
-        if is_proposal && (place.kind == CacheKind::Image || self.name(place, default).as_ref() == Ok(&name))
-        {
+        let is_shared =
+            || place.kind == CacheKind::Image || self.default_name(place, default).as_ref() == Ok(&name);
+        if is_proposal && is_shared() {
             let branch = default.unwrap_or_default();
             return Err(Nothing(format!("builds of {branch} read it, and this is not merged yet")));
         }
         Ok(name)
     }
 
+    /// Returns the place as a build of the default branch has it, which has no pull request.
+    fn default_name(&self, place: &CachePlace, default: Option<&str>) -> Result<CacheName, Nothing> {
+        self.render(place, |field| match field {
+            Field::PullRequest => Err(Nothing("a branch has no number".to_owned())),
+            field => self.value(field, default),
+        })
+    }
+
     fn name(&self, place: &CachePlace, branch: Option<&str>) -> Result<CacheName, Nothing> {
+        self.render(place, |field| self.value(field, branch))
+    }
+
+    fn render(
+        &self,
+        place: &CachePlace,
+        value: impl Fn(&Field) -> Result<String, Nothing>,
+    ) -> Result<CacheName, Nothing> {
         let in_tag = matches!(place.kind, CacheKind::Registry | CacheKind::Image);
         let fits = |value: String, field: &Field| match field {
             // Branches have slashes, which no tag has.
@@ -94,7 +111,7 @@ impl Subject<'_> {
             }
             _ => value,
         };
-        let name = place.name.render(MAX_NAME, |field| Ok(fits(self.value(field, branch)?, field)))?;
+        let name = place.name.render(MAX_NAME, |field| Ok(fits(value(field)?, field)))?;
         Ok(CacheName { kind: place.kind, name })
     }
 
