@@ -50,6 +50,9 @@ class Engines:
         must(PEERS / "docker28", "start", "--store", "containerd")
         self.docker = pathlib.Path(must(PEERS / "docker28", "state").strip()) / "docker"
 
+    def stop(self):
+        must(PEERS / "docker28", "stop")
+
     def base(self, name, tree, *options):
         must(PLIMSOLL, "import", tree, name, "--root", self.root, *options)
         archive = self.folder / "base.tar"
@@ -148,13 +151,16 @@ def main():
             print(f"skipped: {str(error).splitlines()[-1]}")
             print(f"0 the same, 0 differ for a known reason, 0 failed, {len(selected)} skipped")
             return 0
-        engines.base("local/busybox:1", busybox(engines.folder), "--env", "PATH=/bin:/usr/bin", "--label", "base=yes", "--cmd", '["sh"]')
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            results = pool.map(lambda case: guarded(engines, case), selected)
-            for case, (what, said) in zip(selected, results):
-                counts[what] += 1
-                words = {"same": "ok", "known": "differs as known", "failed": "FAILED"}[what]
-                print(f"{words}: {case.name}" + (f"\n{said}" if what != "same" or "-v" in sys.argv else ""), flush=True)
+        try:
+            engines.base("local/busybox:1", busybox(engines.folder), "--env", "PATH=/bin:/usr/bin", "--label", "base=yes", "--cmd", '["sh"]')
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                results = pool.map(lambda case: guarded(engines, case), selected)
+                for case, (what, said) in zip(selected, results):
+                    counts[what] += 1
+                    words = {"same": "ok", "known": "differs as known", "failed": "FAILED"}[what]
+                    print(f"{words}: {case.name}" + (f"\n{said}" if what != "same" or "-v" in sys.argv else ""), flush=True)
+        finally:
+            engines.stop()
     print(f"{counts['same']} the same, {counts['known']} differ for a known reason, {counts['failed']} failed, 0 skipped")
     return 1 if counts["failed"] else 0
 
