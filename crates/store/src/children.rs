@@ -1,6 +1,8 @@
 //! What a manifest or index needs, in one place for all stores and for copying.
 
-use oci::{Descriptor, Document, MediaType};
+use oci::{Descriptor, Document, MediaType, Repository};
+
+use crate::StoreError;
 
 /// Something that a document points to and is not complete without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,28 @@ pub struct Child<'a> {
     pub kind: ChildKind,
     /// Whether it may be absent, because it is to be had elsewhere or may not be distributed.
     pub optional: bool,
+}
+
+impl Child<'_> {
+    /// Says that it is not in `repository`, where `document` needs it.
+    pub(crate) fn missing(&self, document: &Document, repository: &Repository) -> StoreError {
+        StoreError::NotFound { what: self.what(document, repository) }
+    }
+
+    /// Says that what `repository` has of it is `found` bytes long, which is not what `document` says.
+    pub(crate) fn wrong_size(&self, document: &Document, repository: &Repository, found: u64) -> StoreError {
+        let reason = format!("expected {} bytes, found {found}", self.descriptor.size);
+        StoreError::Corrupt { what: self.what(document, repository), reason }
+    }
+
+    fn what(&self, document: &Document, repository: &Repository) -> String {
+        let kind = match self.kind {
+            ChildKind::Document => "manifest",
+            ChildKind::Blob => "blob",
+        };
+        let Descriptor { digest, media_type, .. } = self.descriptor;
+        format!("{kind} {digest} ({media_type}) in {repository}, part of manifest {}", document.digest())
+    }
 }
 
 /// What a child is.

@@ -60,6 +60,22 @@ pub enum Children {
     Nothing,
 }
 
+impl Children {
+    /// Whether `document` may be stored without `child`.
+    pub(crate) fn may_lack(self, document: &Document, child: &Child<'_>) -> bool {
+        let is_index = document.as_index().is_some();
+        let is_configuration =
+            document.as_image().is_some_and(|image| image.config.digest == child.descriptor.digest);
+        child.optional
+            || match self {
+                Self::Required => false,
+                Self::Sparse => is_index,
+                Self::SparseLayers => is_index || !is_configuration,
+                Self::Nothing => true,
+            }
+    }
+}
+
 /// Which version of a fact is there. A fact that changes gets a new file, with another number and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FactVersion {
@@ -253,8 +269,6 @@ impl LayoutRepository {
     /// where one is missing.
     fn needed<'a>(&self, document: &'a Document) -> Result<Vec<Child<'a>>, StoreError> {
         let mut present = Vec::new();
-        let is_index = document.as_index().is_some();
-        let configuration = document.as_image().map(|image| image.config.digest);
         for child in children(document) {
             let descriptor = child.descriptor;
             let have = match child.kind {
@@ -263,15 +277,9 @@ impl LayoutRepository {
             };
             match have {
                 Some(size) if size == descriptor.size => present.push(child),
-                Some(size) => return Err(self.wrong_size(document, child, size)),
-                None if child.optional => {}
-                None if match self.options.children {
-                    Children::Required => false,
-                    Children::Sparse => is_index,
-                    Children::SparseLayers => is_index || configuration != Some(descriptor.digest),
-                    Children::Nothing => true,
-                } => {}
-                None => return Err(self.missing(document, child)),
+                Some(size) => return Err(child.wrong_size(document, &self.repository, size)),
+                None if self.options.children.may_lack(document, &child) => {}
+                None => return Err(child.missing(document, &self.repository)),
             }
         }
         Ok(present)
@@ -326,28 +334,6 @@ impl LayoutRepository {
 
     fn what_document(&self, digest: &Digest) -> String {
         format!("manifest {}@{digest} in the store at {}", self.repository, self.store.root().display())
-    }
-
-    fn missing(&self, document: &Document, child: Child<'_>) -> StoreError {
-        StoreError::NotFound { what: self.what_child(document, child) }
-    }
-
-    fn wrong_size(&self, document: &Document, child: Child<'_>, found: u64) -> StoreError {
-        let reason = format!("expected {} bytes, found {found}", child.descriptor.size);
-        StoreError::Corrupt { what: self.what_child(document, child), reason }
-    }
-
-    fn what_child(&self, document: &Document, child: Child<'_>) -> String {
-        let kind = match child.kind {
-            ChildKind::Document => "manifest",
-            ChildKind::Blob => "blob",
-        };
-        let Descriptor { digest, media_type, .. } = child.descriptor;
-        format!(
-            "{kind} {digest} ({media_type}) in {}, part of manifest {}",
-            self.repository,
-            document.digest()
-        )
     }
 }
 

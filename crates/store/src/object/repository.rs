@@ -7,7 +7,7 @@ use super::bucket::Depth;
 use super::keys::{self, RepositoryKeys};
 use super::{MAX_FACT_BYTES, ObjectStore, parallel};
 use crate::children::{Child, ChildKind, children};
-use crate::layout::{Children, Reach, RepositoryOptions, TagRule};
+use crate::layout::{Reach, RepositoryOptions, TagRule};
 use crate::{Blob, BlobStore, ImageStore, Put, StoreError, referrer};
 
 /// A repository of an [`ObjectStore`].
@@ -175,27 +175,13 @@ impl ObjectRepository {
             match have {
                 Some(size) if size == child.descriptor.size => present.push(child),
                 Some(size) => {
-                    let reason = format!("expected {} bytes, found {size}", child.descriptor.size);
-                    return Err(StoreError::Corrupt { what: self.what_child(document, child), reason });
+                    return Err(child.wrong_size(document, &self.repository, size));
                 }
-                None if self.may_lack(document, child) => {}
-                None => return Err(StoreError::NotFound { what: self.what_child(document, child) }),
+                None if self.options.children.may_lack(document, &child) => {}
+                None => return Err(child.missing(document, &self.repository)),
             }
         }
         Ok(present)
-    }
-
-    fn may_lack(&self, document: &Document, child: Child<'_>) -> bool {
-        let is_index = document.as_index().is_some();
-        let is_configuration =
-            document.as_image().is_some_and(|image| image.config.digest == child.descriptor.digest);
-        child.optional
-            || match self.options.children {
-                Children::Required => false,
-                Children::Sparse => is_index,
-                Children::SparseLayers => is_index || !is_configuration,
-                Children::Nothing => true,
-            }
     }
 
     fn child_size(&self, child: &Descriptor) -> Result<Option<u64>, StoreError> {
@@ -256,19 +242,6 @@ impl ObjectRepository {
 
     fn what_document(&self, digest: &Digest) -> String {
         format!("manifest {}@{digest} in the store at {}", self.repository, self.store.name())
-    }
-
-    fn what_child(&self, document: &Document, child: Child<'_>) -> String {
-        let kind = match child.kind {
-            ChildKind::Document => "manifest",
-            ChildKind::Blob => "blob",
-        };
-        let Descriptor { digest, media_type, .. } = child.descriptor;
-        format!(
-            "{kind} {digest} ({media_type}) in {}, part of manifest {}",
-            self.repository,
-            document.digest()
-        )
     }
 }
 
