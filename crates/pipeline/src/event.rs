@@ -114,6 +114,12 @@ pub enum Kind {
         /// The pull request it ran for, where the host names exactly one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<u64>,
+        /// Whether it ran for code that is not merged.
+        #[serde(default)]
+        proposed: bool,
+        /// Whether that code comes from somebody else's repository, or from one that nobody names.
+        #[serde(default)]
+        fork: bool,
     },
     /// A commit is checked out that no branch and no tag is at.
     Detached,
@@ -228,7 +234,18 @@ impl Event {
 
     /// Whether the code comes from somebody else's repository.
     pub fn is_fork(&self) -> bool {
-        matches!(&self.kind, Kind::PullRequest(PullRequest { fork: true, .. }))
+        matches!(
+            &self.kind,
+            Kind::PullRequest(PullRequest { fork: true, .. }) | Kind::WorkflowRun { fork: true, .. }
+        )
+    }
+
+    /// Whether the code is not merged: what it makes is for itself only.
+    pub fn is_proposal(&self) -> bool {
+        matches!(
+            &self.kind,
+            Kind::PullRequest(_) | Kind::MergeGroup { .. } | Kind::WorkflowRun { proposed: true, .. }
+        )
     }
 
     /// Whether this is about the default branch. Where nobody said which that is, `main` and
@@ -341,6 +358,8 @@ pub(crate) mod tests {
                 conclusion: Some("success".to_owned()),
                 on: Some(GitRef::Branch("main".to_owned())),
                 number: None,
+                proposed: true,
+                fork: true,
             },
         ];
         for kind in kinds {

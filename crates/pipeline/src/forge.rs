@@ -4,6 +4,8 @@
 //! What a host reads from a log is returned as lines and printed by the binary; what it reads
 //! from files is written.
 
+use std::borrow::Cow;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use crate::event::Event;
@@ -13,7 +15,7 @@ use crate::plan::{Action, Plan};
 use crate::progress::FilePlace;
 
 /// A CI host, or none.
-pub trait Forge: Send + Sync {
+pub trait Forge: Debug + Send + Sync {
     /// Returns the host's name, such as `github`.
     fn name(&self) -> &'static str;
 
@@ -51,25 +53,9 @@ pub trait Forge: Send + Sync {
     /// Returns the line that ends a group.
     fn group_end(&self) -> Option<String>;
 
-    /// Returns the lines that make the host hide `secret` wherever it is printed; one for each of
-    /// its lines.
-    fn mask(&self, secret: &str) -> Vec<String>;
-
-    /// Returns the lines to print around output of programs that are not ours, so that the host
-    /// takes none of it for a command. Nothing else is heard in between.
-    ///
-    /// # Errors
-    /// Where the machine gives no random numbers.
-    fn fence(&self) -> Result<Option<Fence>, ForgeError>;
-}
-
-/// Lines around output that must not be obeyed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fence {
-    /// The line before.
-    pub open: String,
-    /// The line after.
-    pub close: String,
+    /// Returns `text` so that the host takes no line of it for a command: what is printed comes in part
+    /// from programs that are not ours. It looks the same to people.
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str>;
 }
 
 /// A message beside a line of code.

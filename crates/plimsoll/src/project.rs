@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use oci::{Digest, Registry};
@@ -28,7 +29,7 @@ pub struct Project {
     /// What `plimsoll.toml` and `--set` say.
     pub configuration: Configuration,
     /// The CI host, or none.
-    pub forge: Box<dyn Forge>,
+    pub forge: Arc<dyn Forge>,
     /// What happened, or what `--as` says.
     pub event: Event,
     /// What a plan must know besides.
@@ -42,8 +43,7 @@ impl Project {
         let folder = &session.environment.folder;
         let file = session.global.config.as_deref();
         let configuration = Configuration::load(folder, file, &session.global.settings)?;
-        let clock = session.environment.instant();
-        let forge = forge::detect(&session.environment.variables, session.global.ci.into(), clock);
+        let forge = Arc::clone(session.ui.host());
         let event = happened(session, forge.as_ref())?;
         let facts = facts(session, &configuration, &event)?;
         let project = Self { configuration, forge, event, facts };

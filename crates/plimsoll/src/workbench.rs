@@ -82,6 +82,11 @@ impl Workbench {
         self.reporter.tell(progress);
     }
 
+    /// Ends the progress: what is printed now are results.
+    pub fn end(&self) {
+        self.reporter.end();
+    }
+
     /// Says at the end where the time went, and writes it to `file` where one was asked for.
     pub fn tell_timings(&self, session: &Session, file: Option<&Path>) -> Result<(), Error> {
         if let Some(summary) = self.timeline.summary() {

@@ -12,10 +12,11 @@
 //!
 //! Source: documentation of Forgejo Actions and Gitea Actions, "Comparison with GitHub Actions".
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use pipeline::event::Event;
-use pipeline::forge::{Annotation, Fence, Forge, ForgeError, Outputs};
+use pipeline::forge::{Annotation, Forge, ForgeError, Outputs};
 
 use crate::Environment;
 use crate::github::{self, GitHub, Host};
@@ -111,12 +112,8 @@ impl Forge for Forgejo {
         self.protocol.group_end()
     }
 
-    fn mask(&self, secret: &str) -> Vec<String> {
-        self.protocol.mask(secret)
-    }
-
-    fn fence(&self) -> Result<Option<Fence>, ForgeError> {
-        self.protocol.fence()
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.protocol.harmless(text)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Commands in the log. Source: actions/runner, ActionCommand.cs, for the escapes.
 
+use std::borrow::Cow;
+
 use pipeline::forge::{Annotation, Level};
 
 /// Ends a group.
@@ -32,10 +34,27 @@ pub(super) fn group_start(title: &str) -> String {
     format!("::group::{}", data(title))
 }
 
-/// Returns `::add-mask::` for each line of `secret`: the host compares line by line.
-pub(super) fn mask(secret: &str) -> Vec<String> {
-    let lines = secret.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
-    lines.map(|line| format!("::add-mask::{}", data(line))).collect()
+/// Returns `text` with a space of no width in each place where the host would see a command: two colons
+/// that begin a line, and `##[` anywhere. To the host a line ends at a carriage return too.
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains("::") && !text.contains("##[") {
+        return Cow::Borrowed(text);
+    }
+    let mut made = String::with_capacity(text.len() + 3);
+    for line in text.split_inclusive(['\n', '\r']) {
+        let begin = line.len() - line.trim_start().len();
+        let (blanks, rest) = line.split_at(begin);
+        made.push_str(blanks);
+        let rest = match rest.strip_prefix("::") {
+            Some(rest) => {
+                made.push_str(":\u{200b}:");
+                rest
+            }
+            None => rest,
+        };
+        made.push_str(&rest.replace("##[", "##\u{200b}["));
+    }
+    Cow::Owned(made)
 }
 
 fn cut(message: &str) -> String {
@@ -91,9 +110,34 @@ mod tests {
         assert_eq!(message(4097), format!("{}…", "é".repeat(4095)));
     }
 
+    /// What the host takes for a command, as its runner decides it.
+    fn is_command(line: &str) -> bool {
+        line.trim_start().starts_with("::") || line.contains("##[")
+    }
+
     #[test]
-    fn every_line_of_a_secret_is_masked() {
-        assert_eq!(mask("one\r\n\n  \ntwo%"), ["::add-mask::one", "::add-mask::two%25"]);
-        assert!(mask("").is_empty());
+    fn no_line_of_others_is_a_command() {
+        let hidden = harmless(
+            "api 3 | a::b\r  ::set-output name=digest::x\n##[add-mask]e\u{3000}\n\t::stop-commands::t",
+        );
+        assert_eq!(hidden.matches('\u{200b}').count(), 3);
+        assert!(hidden.split(['\n', '\r']).all(|line| !is_command(line)), "{hidden:?}");
+        assert_eq!(
+            hidden.replace('\u{200b}', "").lines().next(),
+            Some("api 3 | a::b\r  ::set-output name=digest::x")
+        );
+        assert!(
+            matches!(harmless("crates::forge is built: [ok] ## done"), Cow::Owned(text) if !text.contains('\u{200b}'))
+        );
+        assert!(matches!(harmless("plain"), Cow::Borrowed("plain")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_printed(text in "([ :#\\[\r\n\ta]|::|##\\[)*") {
+            let made = harmless(&text);
+            proptest::prop_assert!(made.split(['\n', '\r']).all(|line| !is_command(line)));
+            proptest::prop_assert_eq!(made.replace('\u{200b}', ""), text);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! | summary | `.plimsoll/summary.md` in the project: the host has no page for one |
 //! | groups | sections of the log, collapsed |
 //! | annotations | none in the log; reports are files of their own |
-//! | masks, fences | none: values are masked in the project's settings, and output is never obeyed |
+//! | output of others | as it is: the host obeys no line of it; a section that it opens or closes folds the log, no more |
 //!
 //! Source: GitLab's documentation of predefined variables, of `artifacts:reports:dotenv` and of
 //! custom collapsible sections.
@@ -15,12 +15,13 @@
 mod dotenv;
 mod event;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use pipeline::event::Event;
-use pipeline::forge::{Annotation, Fence, Forge, ForgeError, Outputs};
+use pipeline::forge::{Annotation, Forge, ForgeError, Outputs};
 
 use crate::Environment;
 
@@ -119,12 +120,8 @@ impl Forge for GitLab {
         Some(format!("{CLEAR}section_end:{}:plimsoll_{number}\r{CLEAR}", self.seconds()))
     }
 
-    fn mask(&self, _: &str) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn fence(&self) -> Result<Option<Fence>, ForgeError> {
-        Ok(None)
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(text)
     }
 }
 

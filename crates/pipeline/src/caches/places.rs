@@ -13,7 +13,7 @@ use oci::{Repository, Tag};
 
 use super::{CacheName, MAX_NAME};
 use crate::configuration::{Cache, CacheKind, CachePlace, Name, OnError};
-use crate::event::{Event, Kind};
+use crate::event::Event;
 use crate::identity::slug;
 use crate::identity::template::{Field, Nothing};
 
@@ -75,11 +75,10 @@ impl Subject<'_> {
             return Err(Nothing("what a fork builds is nobody else's to use".to_owned()));
         }
         let name = self.name(place, self.event.branch())?;
-        let is_proposal = matches!(self.event.kind, Kind::PullRequest(_) | Kind::MergeGroup { .. });
         let default = self.event.default_branch.as_deref().or(Some("main"));
         let is_shared =
             || place.kind == CacheKind::Image || self.default_name(place, default).as_ref() == Ok(&name);
-        if is_proposal && is_shared() {
+        if self.event.is_proposal() && is_shared() {
             let branch = default.unwrap_or_default();
             return Err(Nothing(format!("builds of {branch} read it, and this is not merged yet")));
         }

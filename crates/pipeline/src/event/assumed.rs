@@ -232,6 +232,8 @@ impl Event {
                 conclusion: Some("success".to_owned()),
                 on: branch.map(GitRef::Branch),
                 number: None,
+                proposed: false,
+                fork: false,
             },
             Assumed::Detached => Kind::Detached,
         }

@@ -265,7 +265,14 @@ mod tests {
     fn a_failed_workflow_is_nobodys_reason() {
         let ended = |conclusion: Option<&str>| {
             let conclusion = conclusion.map(str::to_owned);
-            event(Kind::WorkflowRun { workflow: "CI".to_owned(), conclusion, on: None, number: None })
+            event(Kind::WorkflowRun {
+                workflow: "CI".to_owned(),
+                conclusion,
+                on: None,
+                number: None,
+                proposed: false,
+                fork: false,
+            })
         };
         check_event("workflow_run", &ended(Some("success")), true);
         check_event("workflow_run:CI", &ended(None), true);

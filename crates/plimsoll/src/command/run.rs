@@ -90,6 +90,7 @@ impl Arguments {
         let is_local = plan.services.values().any(|service| service.image.registry().is_local());
         let served = if needs_registry && is_local { Some(Served::start(session)?) } else { None };
         let report = self.stages(session, &project, &plan, &workbench, served.as_ref())?;
+        workbench.end();
         if let Some(served) = served {
             served.stop();
         }

@@ -15,8 +15,10 @@ pub mod usage;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use indicatif::MultiProgress;
+use pipeline::forge::Forge;
 use serde::Serialize;
 
 use crate::cli::{Format, Global, ProgressStyle, When};
@@ -32,6 +34,7 @@ pub struct Ui {
     messages: Style,
     progress: ProgressStyle,
     live: MultiProgress,
+    host: Arc<dyn Forge>,
 }
 
 /// How much is said.
@@ -61,6 +64,7 @@ impl Ui {
             messages: Style::new(colour(environment.stderr_is_terminal)),
             progress: progress_style(environment, global),
             live: MultiProgress::new(),
+            host: forge::detect(&environment.variables, global.ci.into(), environment.instant()).into(),
         }
     }
 
@@ -162,9 +166,14 @@ impl Ui {
         self.line(&format!("{} {message}", self.messages.error("error:")));
     }
 
-    /// Prints a line that the CI host reads.
+    /// Prints a line that the CI host obeys.
     pub fn command(&self, line: &str) {
-        self.line(line);
+        self.raw_line(line);
+    }
+
+    /// Returns the CI host whose log this prints to, or none.
+    pub fn host(&self) -> &Arc<dyn Forge> {
+        &self.host
     }
 
     /// Returns how much is said.
@@ -178,8 +187,13 @@ impl Ui {
         self.bytes(&pretty(&document))
     }
 
-    /// Prints one line to standard error, above live lines. Nobody to tell where that fails.
+    /// Prints lines that the CI host obeys in no case: programs that are not ours wrote part of them.
     fn line(&self, line: &str) {
+        self.raw_line(&self.host.harmless(line));
+    }
+
+    /// Prints one line to standard error, above live lines. Nobody to tell where that fails.
+    fn raw_line(&self, line: &str) {
         self.live.suspend(|| {
             let _ = writeln!(io::stderr().lock(), "{line}");
         });

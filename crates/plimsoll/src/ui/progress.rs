@@ -5,6 +5,8 @@ mod live;
 mod plain;
 mod words;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pipeline::progress::Progress;
 
 use super::Ui;
@@ -14,6 +16,8 @@ use crate::cli::ProgressStyle;
 pub struct Reporter {
     ui: Ui,
     shown: Shown,
+    /// Whether a group of lines is open in the CI host's log.
+    is_grouped: AtomicBool,
 }
 
 /// Where progress is shown.
@@ -33,7 +37,16 @@ impl Reporter {
             ProgressStyle::None => Shown::Nowhere,
             ProgressStyle::Plain | ProgressStyle::Auto => Shown::Plain,
         };
-        Self { ui: ui.clone(), shown }
+        Self { ui: ui.clone(), shown, is_grouped: AtomicBool::new(false) }
+    }
+
+    /// Ends what is folded in the CI host's log: what comes now is not progress.
+    pub fn end(&self) {
+        if self.is_grouped.swap(false, Ordering::Relaxed)
+            && let Some(line) = self.ui.host().group_end()
+        {
+            self.ui.command(&line);
+        }
     }
 
     /// Takes note of one thing that happened. May be called from several threads.
@@ -44,7 +57,11 @@ impl Reporter {
                 lines.tell(&progress);
                 self.say(words::lasting(&progress, self.ui.messages, self.ui.verbosity));
             }
-            Shown::Plain => self.say(plain::line(&progress, self.ui.messages)),
+            Shown::Plain => {
+                if !self.group(&progress) {
+                    self.say(plain::line(&progress, self.ui.messages));
+                }
+            }
             Shown::Nowhere => {}
         }
         self.tell_always(&progress);
@@ -66,9 +83,25 @@ impl Reporter {
         }
     }
 
+    /// Begins a stage as a group of lines, where the CI host has such a thing; `false` where nothing was said.
+    fn group(&self, progress: &Progress) -> bool {
+        let Progress::StageStarted { stage } = progress else { return false };
+        self.end();
+        let Some(line) = self.ui.host().group_start(&plain::stage_name(*stage)) else { return false };
+        self.is_grouped.store(true, Ordering::Relaxed);
+        self.ui.command(&line);
+        true
+    }
+
     fn say(&self, line: Option<String>) {
         if let Some(line) = line {
             self.ui.note(line);
         }
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.end();
     }
 }

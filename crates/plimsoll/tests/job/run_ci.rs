@@ -93,6 +93,25 @@ fn a_workflow_gets_annotations_at_the_line_that_failed() {
     assert!(summary.contains("failed"), "{summary}");
 }
 
+/// Says what would be commands to the runner, then fails, so that its last lines are told again.
+const RUDE: &str = "FROM local/base:1\nRUN printf '::set-output name=version::9\\nx\\r::add-mask::e\\n##[group]mine\\n'; exit 3\n";
+
+#[test]
+fn nothing_that_a_step_prints_is_a_command_to_the_runner() {
+    let Some(shop) = shop(RUDE) else { return };
+    let (seen, _, _) = run_in_actions(&shop);
+    let seen = seen.exits(7).says("set-output name=version").says("add-mask::e").says("[group]mine");
+    let is_command = |line: &&str| line.trim_start().starts_with("::") || line.contains("##[");
+    let errors = seen.stderr.clone();
+    let commands: Vec<&str> = errors.split(['\n', '\r']).filter(is_command).collect();
+    let ours =
+        |line: &&&str| ["::group::", "::endgroup::", "::error file="].iter().any(|own| line.starts_with(own));
+    assert!(commands.iter().any(|line| *line == "::group::build"), "{seen}");
+    assert_eq!(commands.iter().filter(ours).count(), commands.len(), "{commands:?}");
+    let ends = commands.iter().filter(|line| **line == "::endgroup::").count();
+    assert_eq!(commands.iter().filter(|line| line.starts_with("::group::")).count(), ends, "{seen}");
+}
+
 #[test]
 fn the_ledger_on_standard_output_is_the_one_in_the_file() {
     let Some(shop) = shop(GOOD) else { return };

@@ -175,6 +175,8 @@ impl Step<'_> {
             conclusion: self.at("/workflow_run/conclusion").map(str::to_owned),
             on,
             number,
+            proposed: self.at("/workflow_run/event").is_some_and(is_of_proposal),
+            fork: !is_ours,
         }
     }
 
@@ -190,6 +192,11 @@ impl Step<'_> {
             GitRef::Branch(name.to_owned())
         }
     }
+}
+
+/// Whether workflows of this event run for code that is not merged.
+fn is_of_proposal(event: &str) -> bool {
+    event.starts_with("pull_request") || event == "merge_group"
 }
 
 fn of_ref(on: GitRef) -> Kind {

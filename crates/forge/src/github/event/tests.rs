@@ -132,6 +132,7 @@ fn the_end_of_a_workflow_is_at_the_commit_it_ran_for() {
     assert_eq!(event.revision.as_str(), HEAD);
     assert_eq!(event.committed.to_string(), "2026-11-06T15:00:00Z");
     assert_eq!((event.branch(), event.pull_request()), (Some("feature/x"), Some(7)));
+    assert!(!event.is_fork() && !event.is_proposal());
     let Kind::WorkflowRun { workflow, conclusion, .. } = &event.kind else { panic!("{event:?}") };
     assert_eq!((workflow.as_str(), conclusion.as_deref()), ("CI", Some("success")));
     // The branch of a fork is nobody's, whatever it is called.
@@ -139,8 +140,27 @@ fn the_end_of_a_workflow_is_at_the_commit_it_ran_for() {
         step("workflow_run", "refs/heads/trunk", &workflow_run("mallory/shop", json!([{ "number": 7 }])));
     let event = event.unwrap();
     assert_eq!((event.branch(), event.tag(), event.pull_request()), (None, None, None));
+    assert!(event.is_fork() && !event.is_proposal());
     let several = workflow_run("acme/shop", json!([{ "number": 7 }, { "number": 8 }]));
     assert_eq!(step("workflow_run", "", &several).unwrap().pull_request(), None);
+}
+
+#[test]
+fn what_a_workflow_ran_for_is_no_more_trusted_at_its_end() {
+    for (trigger, proposed) in
+        [("pull_request", true), ("pull_request_target", true), ("merge_group", true), ("push", false)]
+    {
+        let mut payload = workflow_run("acme/shop", json!([]));
+        payload["workflow_run"]["event"] = json!(trigger);
+        assert_eq!(
+            step("workflow_run", "refs/heads/trunk", &payload).unwrap().is_proposal(),
+            proposed,
+            "{trigger}"
+        );
+    }
+    let mut gone = workflow_run("x", json!([]));
+    gone["workflow_run"]["head_repository"] = Value::Null;
+    assert!(step("workflow_run", "refs/heads/trunk", &gone).unwrap().is_fork());
 }
 
 #[test]

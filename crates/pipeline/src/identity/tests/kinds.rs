@@ -13,7 +13,7 @@ fn release() -> Event {
 
 fn workflow_run(conclusion: &str, on: Option<GitRef>, number: Option<u64>) -> Event {
     let (workflow, conclusion) = ("CI".to_owned(), Some(conclusion.to_owned()));
-    event(Kind::WorkflowRun { workflow, conclusion, on, number })
+    event(Kind::WorkflowRun { workflow, conclusion, on, number, proposed: number.is_some(), fork: false })
 }
 
 #[track_caller]

@@ -26,6 +26,7 @@ prop_compose! {
             6 => Kind::Delete { on: GitRef::Branch(name) },
             7 => Kind::WorkflowRun {
                 workflow: name.clone(), conclusion: None, on: Some(GitRef::Branch(name)), number: Some(number),
+                proposed: fork, fork,
             },
             _ => Kind::PullRequest(PullRequest {
                 number, fork, head_sha: None, merge_sha: None, head_ref: Some(name), base_ref: None,

@@ -300,12 +300,7 @@ fn clean(path: &Path) -> String {
 /// Loads the draft, and plans with it where there is a clone to plan for.
 fn check(session: &Session, draft: &Draft) -> Result<(), Error> {
     let configuration = Configuration::parse_with(&draft.text, "the draft of plimsoll.toml", &[])?;
-    let forge = forge::detect(
-        &session.environment.variables,
-        session.global.ci.into(),
-        session.environment.instant(),
-    );
-    let Ok(event) = forge.event(&session.environment.folder) else { return Ok(()) };
+    let Ok(event) = session.ui.host().event(&session.environment.folder) else { return Ok(()) };
     let facts = PlanFacts {
         now: session.environment.now,
         subject: None,

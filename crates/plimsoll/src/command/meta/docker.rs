@@ -116,7 +116,7 @@ impl Flags {
         let environment = &session.environment;
         let folder = &environment.folder;
         let epoch = project::epoch(session)?;
-        let forge = forge::detect(&environment.variables, session.global.ci.into(), environment.instant());
+        let forge = session.ui.host();
         let is_replayed = session.global.event.is_some() || session.global.event_file.is_some();
         let is_step = !is_replayed && matches!(forge.name(), "github" | "forgejo");
         if is_step {

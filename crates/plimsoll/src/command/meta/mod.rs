@@ -169,8 +169,7 @@ impl Arguments {
 
     /// Writes outputs and variables where the CI host reads them.
     fn hand_over(&self, session: &Session, named: &Named) -> Result<(), Error> {
-        let environment = &session.environment;
-        let forge = forge::detect(&environment.variables, session.global.ci.into(), environment.instant());
+        let (environment, forge) = (&session.environment, session.ui.host());
         let outputs = self.outputs(session, named)?;
         if !session.global.dry_run {
             forge.write_outputs(&outputs)?;

@@ -37,7 +37,8 @@ fn prefix(step: &StepId) -> String {
     format!("{} {} |", words::whose(step), step.number)
 }
 
-fn stage_name(stage: pipeline::progress::Stage) -> String {
+/// Returns a stage as people read it.
+pub fn stage_name(stage: pipeline::progress::Stage) -> String {
     let name = serde_json::to_value(stage).expect("a stage is a word");
     name.as_str().unwrap_or_default().to_owned()
 }
