@@ -23,12 +23,15 @@ use pipeline::import::ImportError;
 use pipeline::ledger::LedgerError;
 use pipeline::place::PlaceError;
 use pipeline::plan::PlanError;
+use pipeline::removal::RemovalError;
 use record::RecordError;
 use registry::client::{ClientError, CredentialError};
 use registry::server::ServerError;
 use store::StoreError;
 
 const HINT_OFFLINE: &str = "leave out --offline";
+const HINT_REMOVAL: &str = "switch removal on at the registry (distribution: REGISTRY_STORAGE_DELETE_ENABLED=true); \
+    hosted ones such as Docker Hub and GHCR remove images on their own pages and APIs only";
 
 /// Exit codes; a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,9 @@ pub enum Error {
     /// All images of a repository on their way.
     #[error(transparent)]
     Repository(RepositoryError),
+    /// An image that is to be removed.
+    #[error(transparent)]
+    Removal(RemovalError),
     /// An archive of images.
     #[error(transparent)]
     Archive(ArchiveError),
@@ -186,6 +192,15 @@ impl From<RepositoryError> for Error {
     }
 }
 
+impl From<RemovalError> for Error {
+    fn from(error: RemovalError) -> Self {
+        match error {
+            RemovalError::Place(error) => Self::Place(error),
+            other => Self::Removal(other),
+        }
+    }
+}
+
 impl From<ForgeError> for Error {
     fn from(error: ForgeError) -> Self {
         match error {
@@ -245,6 +260,8 @@ impl Error {
             Self::Copy(_) => Code::WrongImage,
             Self::Repository(RepositoryError::Nothing { .. }) => Code::Failed,
             Self::Repository(_) => Code::Usage,
+            Self::Removal(RemovalError::Refused { .. }) => Code::NotAllowed,
+            Self::Removal(_) => Code::Usage,
             Self::Place(PlaceError::Daemon(error)) => code_of(&**error),
             Self::Credential(error) | Self::Place(PlaceError::Credential(error)) => match error {
                 CredentialError::Invalid { .. } => Code::Usage,
@@ -275,6 +292,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => hint.clone(),
+            Self::Removal(RemovalError::Refused { .. }) => Some(HINT_REMOVAL.to_owned()),
             Self::Import(ImportError::Layer { source: LayerError::Stream { source, .. }, .. }) => {
                 hint_of_io(source)
             }

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci::{Descriptor, Digest, Repository, Tag};
 use serde::Serialize;
@@ -17,6 +15,7 @@ use store::{ImageStore, OciFolder, StoreError, missing_parts};
 use super::CopyObserver;
 pub use super::rename::{InvalidRule, Rename, TagPattern};
 use crate::place::{Place, PlaceError, Places};
+use crate::side_by_side::side_by_side;
 
 /// How many tags are looked up at the same time.
 const QUESTIONS: usize = 8;
@@ -358,27 +357,6 @@ fn by_digest(plan: &Plan) -> Vec<Vec<&Move>> {
         images.entry(one.digest).or_default().push(one);
     }
     images.into_values().collect()
-}
-
-/// Does `work` for every item, at most `width` at the same time; results are in the items' order.
-fn side_by_side<T: Sync, R: Send>(items: &[T], width: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, R)>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..width.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(number) else { return };
-                    let result = work(item);
-                    results.lock().expect("nothing panics while it holds the lock").push((number, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().expect("the threads are joined");
-    results.sort_by_key(|(number, _)| *number);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {

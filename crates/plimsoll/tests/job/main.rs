@@ -32,6 +32,7 @@ mod language_steps;
 mod mirrors;
 mod platforms;
 mod played;
+mod removal;
 mod run_ci;
 mod run_failures;
 mod run_registry;

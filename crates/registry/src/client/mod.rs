@@ -10,7 +10,7 @@
 //! | `retry` | when it is made again |
 //! | `auth`, `token`, `credentials`, `cloud` | being let in |
 //! | `fetch`, `post` | one small document from or to any address |
-//! | `upload`, `download`, `manifest`, `list`, `referrers` | what requests mean |
+//! | `upload`, `download`, `manifest`, `list`, `referrers`, `remove` | what requests mean |
 //! | `outside` | services that are no registries: object stores, caches of CI hosts |
 //! | `certificates` | what is kept for single registries |
 //! | `route` | mirrors, other locations, what is blocked |
@@ -41,6 +41,7 @@ mod payload;
 mod post;
 mod proxy;
 mod referrers;
+mod remove;
 mod repository;
 mod retry;
 mod route;
@@ -68,6 +69,7 @@ pub use failure::{Failure, Limit};
 pub use outside::{Ask, Told};
 pub use post::PostFailure;
 pub use proxy::{InvalidProxy, ProxySettings};
+pub use remove::Removal;
 pub use repository::RemoteRepository;
 pub use retry::{Next, Notice, NoticeSink, RetryPolicy};
 pub use route::{InvalidRoute, RouteSettings};

@@ -12,6 +12,7 @@ use store::{Blob, BlobStore, ImageStore, Put, StoreError};
 use super::host::{Call, Host};
 use super::manifest::Listed;
 use super::payload::Payload;
+use super::remove::Removal;
 use super::route::Answers;
 use super::scope::Scope;
 use super::{Failure, download, list, manifest, referrers, upload};
@@ -101,11 +102,11 @@ impl RemoteRepository {
         format!("blob {digest} in {}", self.repository)
     }
 
-    fn name_of_tag(&self, tag: &Tag) -> String {
+    pub(super) fn name_of_tag(&self, tag: &Tag) -> String {
         format!("manifest {}:{tag}", self.repository)
     }
 
-    fn name_of_document(&self, digest: &Digest) -> String {
+    pub(super) fn name_of_document(&self, digest: &Digest) -> String {
         format!("manifest {}@{digest}", self.repository)
     }
 
@@ -131,15 +132,6 @@ impl RemoteRepository {
     fn put(&self, name: ManifestName, document: &Document) -> Result<(), Failure> {
         let listed = manifest::put(self, name, document)?;
         if listed == Listed::No { referrers::enter(self, document) } else { Ok(()) }
-    }
-
-    fn delete(&self, name: ManifestName, what: &str) -> Result<(), Failure> {
-        let address = self.address(&Endpoint::Manifest(self.repository.clone(), name))?;
-        let mut call =
-            self.call(Method::DELETE, address, Scope::delete(&self.repository), format!("removal of {what}"));
-        call.expected = &[StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
-        self.host.call(&call)?.body.discard();
-        Ok(())
     }
 }
 
@@ -206,9 +198,7 @@ impl ImageStore for RemoteRepository {
     }
 
     fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
-        let what = self.name_of_tag(tag);
-        self.delete(ManifestName::Tag(tag.clone()), &what)
-            .map_err(|failure| failure.into_store_error("remove", what))
+        done(self.remove_tag(tag)?, || self.name_of_tag(tag))
     }
 
     fn tags(&self) -> Result<Vec<Tag>, StoreError> {
@@ -228,14 +218,14 @@ impl ImageStore for RemoteRepository {
 
     /// Removes a manifest, and its entry in a fallback list of referrers.
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {
-        let what = self.name_of_document(digest);
-        let failed = |failure: Failure| failure.into_store_error("remove", what.clone());
-        let document = manifest::get(self, &ManifestName::Digest(*digest));
-        self.delete(ManifestName::Digest(*digest), &what).map_err(failed)?;
-        match document.as_ref().ok().and_then(Document::subject) {
-            Some(subject) => referrers::strike(self, digest, &subject.digest).map_err(failed),
-            None => Ok(()),
-        }
+        done(self.remove_document(digest)?, || self.name_of_document(digest))
+    }
+}
+
+fn done(removal: Removal, what: impl Fn() -> String) -> Result<(), StoreError> {
+    match removal {
+        Removal::Done => Ok(()),
+        Removal::Unsupported(reason) => Err(StoreError::Denied { what: what(), reason }),
     }
 }
 
