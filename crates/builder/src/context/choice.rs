@@ -13,7 +13,7 @@
 use layer::LayerPath;
 
 use super::select::{Selected, SelectedItem};
-use super::tree::NodeKind;
+use super::tree::{NodeKind, SourceTree};
 use crate::ignore::{IgnoreError, IgnoreFile, Inherited};
 
 /// `--parents` and `--exclude` of a COPY or ADD.
@@ -43,32 +43,31 @@ impl Choice {
     }
 
     /// Takes out of a selection what is not meant.
-    pub(super) fn leave_out(&self, selected: &mut Selected) {
+    pub(super) fn leave_out(&self, tree: &dyn SourceTree, selected: &mut Selected) {
         if selected.is_folder {
-            let items = std::mem::take(&mut selected.items);
-            selected.items = chosen(items, None, &self.exclude);
+            selected.some = Some(chosen(selected.items(tree), None, &self.exclude));
         }
     }
 }
 
 /// A folder on the way, and what was found about it.
 struct Above {
-    item: Option<SelectedItem>,
+    waiting: Option<u32>,
     included: Inherited,
     excluded: Inherited,
     path: LayerPath,
 }
 
-/// Returns the items that `include` matches, all where it is `None`, and `exclude` does not, with the
-/// folders above them. Items come with folders before what they hold.
+/// Returns the places of the items that `include` matches, all where it is `None`, and `exclude` does not, with
+/// the folders above them. Items come with folders before what they hold.
 pub(super) fn chosen(
-    items: Vec<SelectedItem>,
+    items: impl Iterator<Item = SelectedItem>,
     include: Option<&IgnoreFile>,
     exclude: &IgnoreFile,
-) -> Vec<SelectedItem> {
+) -> Vec<u32> {
     let mut chosen = Vec::new();
     let mut above: Vec<Above> = Vec::new();
-    for item in items {
+    for (place, item) in (0..).zip(items) {
         while above.last().is_some_and(|folder| !is_below(&item.relative, &folder.path)) {
             above.pop();
         }
@@ -79,16 +78,14 @@ pub(super) fn chosen(
         let excluded = exclude.verdict(&item.relative, out_above);
         let is_meant =
             included.as_ref().is_none_or(|verdict| verdict.is_excluded()) && !excluded.is_excluded();
-        let path = item.relative.clone();
-        let is_folder = item.node.kind == NodeKind::Directory;
-        let mut waiting = Some(item);
         if is_meant {
-            chosen.extend(above.iter_mut().filter_map(|folder| folder.item.take()));
-            chosen.extend(waiting.take());
+            chosen.extend(above.iter_mut().filter_map(|folder| folder.waiting.take()));
+            chosen.push(place);
         }
-        if is_folder {
+        if item.node.kind == NodeKind::Directory {
             let included = included.map(|verdict| verdict.inherited).unwrap_or_default();
-            above.push(Above { item: waiting, included, excluded: excluded.inherited, path });
+            let waiting = (!is_meant).then_some(place);
+            above.push(Above { waiting, included, excluded: excluded.inherited, path: item.relative });
         }
     }
     chosen
@@ -132,10 +129,11 @@ mod tests {
         let tree = tree(paths);
         let exclude: Vec<String> = exclude.iter().map(|one| (*one).to_owned()).collect();
         let choice = Choice::new(parents, &exclude).unwrap();
-        let selected = select_some(&LayerTree { tree: &tree, name: "it" }, source, &choice);
+        let tree = LayerTree { tree: &tree, name: "it" };
+        let selected = select_some(&tree, source, &choice);
         let found = match selected {
             Ok(selected) => {
-                let items = selected.iter().flat_map(|one| &one.items);
+                let items = selected.iter().flat_map(|one| one.items(&tree));
                 let paths = items.map(|item| String::from_utf8_lossy(&item.relative).into_owned());
                 paths.collect::<Vec<_>>().join(" ")
             }

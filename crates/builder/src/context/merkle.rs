@@ -25,9 +25,8 @@ pub fn selection_digest(
     destination: &str,
 ) -> Result<Digest, ContextError> {
     let is_file = |item: &SelectedItem| matches!(item.node.kind, NodeKind::File { .. });
-    let files = selection
-        .iter()
-        .flat_map(|one| one.items.iter().filter(|item| is_file(item)).map(|item| one.path_of(item)));
+    let files =
+        selection.iter().flat_map(|one| one.items(tree).filter(is_file).map(|item| one.path_of(&item)));
     let mut digests = tree.digests(&files.collect::<Vec<_>>())?.into_iter();
     let mut fields = Fields(Hasher::default());
     fields.text(b"selection 1");
@@ -36,10 +35,10 @@ pub fn selection_digest(
     for selected in selection {
         fields.text(if selected.is_folder { b"folder" } else { &b"single"[..] });
         fields.text(if selected.is_folder { b"" } else { &selected.name });
-        fields.number(selected.items.len() as u64);
-        for item in &selected.items {
-            let digest = if is_file(item) { digests.next() } else { None };
-            fields.item(item, digest);
+        fields.number(selected.items(tree).count() as u64);
+        for item in selected.items(tree) {
+            let digest = if is_file(&item) { digests.next() } else { None };
+            fields.item(&item, digest);
         }
     }
     Ok(fields.0.finish())

@@ -7,7 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `walk` | the walk: names, kinds, modes, times |
+//! | `walk`, `records` | the walk: names, kinds, modes, times; and how they are kept |
 //! | `hash`, `stat_cache` | digests of contents, and keeping them |
 //! | `tree` | what can be selected from: a context, or the layers of a stage |
 //! | `select`, `choice`, `parents` | which files a source means; `--exclude`; `--parents` |
@@ -22,6 +22,7 @@ mod error;
 mod hash;
 mod merkle;
 mod parents;
+mod records;
 mod select;
 mod stat_cache;
 mod tree;
@@ -32,23 +33,24 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use layer::LayerPath;
-use oci::{Algorithm, Digest};
+use oci::Digest;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::ignore::IgnoreFile;
 
 pub use choice::Choice;
 pub use error::ContextError;
+use hash::Digests;
 pub use merkle::selection_digest;
+use records::{Index, Records};
 pub use select::{Selected, SelectedItem, select, select_some};
 use stat_cache::StatCache;
 pub use tree::{LayerTree, Node, NodeKind, SourceTree};
-pub use walk::Stat;
-use walk::{Record, Records};
 
 /// How a context is read.
 #[derive(Clone, Debug)]
@@ -93,8 +95,10 @@ pub struct Context {
     ignore: IgnoreFile,
     options: ContextOptions,
     records: Records,
-    digests: Vec<OnceLock<[u8; 32]>>,
+    digests: RwLock<Digests>,
     cache: Option<StatCache>,
+    /// Whether the cache holds something else than what is known.
+    is_cache_stale: AtomicBool,
 }
 
 impl Context {
@@ -108,17 +112,19 @@ impl Context {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
         let identity = rustix::fs::fstat(&root).map(|stat| (stat.st_dev, stat.st_ino)).map_err(failed)?;
-        let records = walk::walk(root.as_fd(), ignore, options.permissions).map_err(|stopped| {
-            ContextError::Unreadable {
-                path: tree::shown(&stopped.path),
-                place: place(path),
-                source: stopped.error.into(),
-            }
-        })?;
-        let digests = std::iter::repeat_with(OnceLock::new).take(records.len()).collect();
-        let cache = options.cache_folder.as_deref().map(|folder| StatCache::load(folder, identity, ignore));
-        let mut context =
-            Self { path: path.to_owned(), root, ignore: ignore.clone(), options, records, digests, cache };
+        let records =
+            walk::walk(root.as_fd(), ignore, options.permissions, options.now).map_err(|stopped| {
+                ContextError::Unreadable {
+                    path: tree::shown(&stopped.path),
+                    place: place(path),
+                    source: stopped.error.into(),
+                }
+            })?;
+        let digests = RwLock::new(Digests::new(records.end()));
+        let cache = options.cache_folder.as_deref().map(|folder| StatCache::new(folder, identity, ignore));
+        let is_cache_stale = AtomicBool::new(true);
+        let (path, ignore) = (path.to_owned(), ignore.clone());
+        let mut context = Self { path, root, ignore, options, records, digests, cache, is_cache_stale };
         context.recall();
         Ok(context)
     }
@@ -139,13 +145,31 @@ impl Context {
     }
 
     /// Returns the paths of everything in the context: folders before what they hold, names ascending.
-    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.records.len()).map(|index| self.records.path(index))
+    pub fn paths(&self) -> impl Iterator<Item = LayerPath> {
+        self.records.below(b"").map(|(_, path)| path)
     }
 
-    /// Returns what the walk saw of a file, to be held against the file once it has been copied.
-    pub fn stat(&self, path: &[u8]) -> Option<Stat> {
-        self.records.find(path).map(|index| self.records.get(index).stat)
+    /// Computes the digests of the selected files that are not known yet.
+    ///
+    /// # Errors
+    /// A file cannot be read, or changed since the walk.
+    pub fn know(&self, selected: &Selected) -> Result<(), ContextError> {
+        if !selected.is_folder {
+            return self.hash(self.file(&selected.path));
+        }
+        let mut below = self.records.below(&selected.path);
+        let mut chosen = selected.chosen();
+        let next = || {
+            let index = below.advance()?;
+            Some((index, chosen.takes_next()))
+        };
+        let chosen = std::iter::from_fn(next).filter(|(_, is_chosen)| *is_chosen).map(|(index, _)| index);
+        self.hash(chosen.filter(|index| self.records.is_file(*index)))
+    }
+
+    /// Returns the digest of the content of a node of this context, where it is known.
+    pub fn known_digest(&self, node: &Node) -> Option<Digest> {
+        self.digests.read().expect("no holder panics").get(node.record?)
     }
 
     /// Returns the SHA-256 of a file's content, read only where it is not known yet.
@@ -161,8 +185,7 @@ impl Context {
     /// # Errors
     /// What the system says; `NotFound` for a path that is not in the context.
     pub fn open_file(&self, path: &[u8]) -> io::Result<File> {
-        let is_file = |index| matches!(self.records.get(index).kind, NodeKind::File { .. });
-        if !self.records.find(path).is_some_and(is_file) {
+        if self.file(path).is_none() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "it is no file of the context"));
         }
         // Without blocking: a pipe may have taken the file's place meanwhile.
@@ -189,47 +212,60 @@ impl Context {
     /// The file cannot be written; the build is none the worse.
     pub fn save(&self) -> Result<(), ContextError> {
         let Some(cache) = &self.cache else { return Ok(()) };
-        let known = |index: usize| {
-            let record = self.records.get(index);
-            let digest = self.digests[index].get()?;
-            let settled = stat_cache::is_settled(&record.stat, self.options.now);
-            settled.then(|| (self.records.path(index), record.stat, *digest))
-        };
-        cache.save((0..self.records.len()).filter_map(known))
+        if !self.is_cache_stale.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let digests = self.digests.read().expect("no holder panics");
+        let mut below = self.records.below(b"");
+        cache.save(|writer| {
+            while let Some(index) = below.advance() {
+                if let Some(digest) = digests.bytes(index).filter(|_| self.records.is_settled(index)) {
+                    writer.entry(below.path(), self.records.stamp(index), digest)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Takes over what is known of files that did not change.
     fn recall(&mut self) {
-        let Some(cache) = &self.cache else { return };
-        let mut index = 0;
-        for (path, stat, digest) in cache.entries() {
-            while index < self.records.len() && walk::order(self.records.path(index), path).is_lt() {
-                index += 1;
+        let Some(mut entries) = self.cache.as_ref().and_then(StatCache::entries) else { return };
+        let digests = self.digests.get_mut().expect("no holder panics");
+        let mut below = self.records.below(b"");
+        let mut at = below.advance();
+        let mut is_stale = false;
+        while let Some((stamp, digest)) = entries.advance() {
+            while at.is_some() && records::order(below.path(), entries.path()).is_lt() {
+                at = below.advance();
             }
-            if index < self.records.len() && self.records.path(index) == path {
-                let record = self.records.get(index);
-                if record.stat == stat && matches!(record.kind, NodeKind::File { .. }) {
-                    self.digests[index] = OnceLock::from(digest);
+            match at.filter(|_| below.path() == entries.path()) {
+                Some(index) if self.records.stamp(index) == stamp && self.records.is_file(index) => {
+                    digests.set(index, &digest);
                 }
+                _ => is_stale = true,
             }
         }
+        if !entries.ends_whole() {
+            *digests = Digests::new(self.records.end());
+            is_stale = true;
+        }
+        self.is_cache_stale = AtomicBool::new(is_stale);
     }
 
-    fn node_at(&self, record: &Record) -> Node {
+    fn file(&self, path: &[u8]) -> Option<Index> {
+        self.records.find(path).filter(|index| self.records.is_file(*index))
+    }
+
+    fn node_at(&self, index: Index) -> Node {
         Node {
-            kind: record.kind.clone(),
-            mode: record.mode,
+            kind: self.records.kind(index),
+            mode: self.records.mode(index),
             uid: 0,
             gid: 0,
-            mtime: record.stat.mtime.div_euclid(1_000_000_000),
-            links: record.linked.then_some((record.stat.device, record.stat.inode)),
+            mtime: 0,
+            record: Some(index),
             xattrs: BTreeMap::new(),
         }
-    }
-
-    fn relative(&self, index: usize, folder: &[u8]) -> LayerPath {
-        let skipped = if folder.is_empty() { 0 } else { folder.len() + 1 };
-        self.records.path(index)[skipped..].to_vec()
     }
 }
 
@@ -250,43 +286,32 @@ impl SourceTree for Context {
                 uid: 0,
                 gid: 0,
                 mtime: 0,
-                links: None,
+                record: None,
                 xattrs: BTreeMap::new(),
             });
         }
-        self.records.find(path).map(|index| self.node_at(self.records.get(index)))
+        self.records.find(path).map(|index| self.node_at(index))
     }
 
     fn children(&self, folder: &[u8]) -> Vec<(LayerPath, Node)> {
-        let range = self.records.below(folder);
-        let mut children = Vec::new();
-        let mut index = range.start;
-        while index < range.end {
-            let record = self.records.get(index);
-            children.push((self.relative(index, folder), self.node_at(record)));
-            index = record.end as usize;
-        }
-        children
+        let children = self.records.children(folder);
+        children.map(|index| (self.records.name(index).to_vec(), self.node_at(index))).collect()
     }
 
-    fn below(&self, folder: &[u8]) -> Vec<(LayerPath, Node)> {
-        let one = |index| (self.relative(index, folder), self.node_at(self.records.get(index)));
-        self.records.below(folder).map(one).collect()
+    fn below<'a>(&'a self, folder: &[u8]) -> Box<dyn Iterator<Item = (LayerPath, Node)> + 'a> {
+        Box::new(self.records.below(folder).map(|(index, relative)| (relative, self.node_at(index))))
     }
 
     fn digests(&self, paths: &[LayerPath]) -> Result<Vec<Digest>, ContextError> {
         let index = |path: &LayerPath| {
-            let found = self.records.find(path);
-            let found = found.filter(|index| matches!(self.records.get(*index).kind, NodeKind::File { .. }));
+            let found = self.file(path);
             found.ok_or_else(|| ContextError::NoDigest { path: tree::shown(path), place: self.name() })
         };
         let indexes = paths.iter().map(index).collect::<Result<Vec<_>, _>>()?;
-        self.hash(&indexes)?;
-        let digest = |index: &usize| {
-            let bytes = self.digests[*index].get().expect("hash() sets it for every index or fails");
-            Digest::from_bytes(Algorithm::Sha256, bytes).expect("SHA-256 has 32 bytes")
-        };
-        Ok(indexes.iter().map(digest).collect())
+        self.hash(indexes.iter().copied())?;
+        let digests = self.digests.read().expect("no holder panics");
+        let digest = |index| digests.get(index).expect("hash() sets it for every index or fails");
+        Ok(indexes.into_iter().map(digest).collect())
     }
 
     fn why_missing(&self, path: &[u8]) -> Option<String> {

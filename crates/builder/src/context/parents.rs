@@ -40,8 +40,7 @@ pub(super) fn select(
     }
     selected.retain(|one| one.is_folder);
     for one in &mut selected {
-        let items = std::mem::take(&mut one.items);
-        one.items = chosen(items, Some(&include), &choice.exclude);
+        one.some = Some(chosen(one.items(tree), Some(&include), &choice.exclude));
     }
     Ok(selected)
 }

@@ -33,9 +33,9 @@ pub struct Selected {
     pub path: LayerPath,
     /// Whether it is a folder, whose content is meant.
     pub is_folder: bool,
-    /// The single file, with an empty relative path; or what the folder holds, folders before what they
-    /// hold, names ascending.
-    pub items: Vec<SelectedItem>,
+    /// Which of what the folder holds is meant, by their places in [`SourceTree::below`], ascending; all
+    /// of it where this is `None`.
+    pub(super) some: Option<Vec<u32>>,
 }
 
 /// One thing selected.
@@ -51,6 +51,40 @@ impl Selected {
     /// Returns where an item lies in the tree.
     pub fn path_of(&self, item: &SelectedItem) -> LayerPath {
         join(&self.path, &item.relative)
+    }
+
+    /// Returns the single file, with an empty relative path; or what the folder holds, folders before what
+    /// they hold, names ascending. `tree` is what it was selected in.
+    pub fn items<'a>(&'a self, tree: &'a dyn SourceTree) -> Box<dyn Iterator<Item = SelectedItem> + 'a> {
+        if !self.is_folder {
+            let node = tree.node(&self.path).into_iter();
+            return Box::new(node.map(|node| SelectedItem { relative: LayerPath::new(), node }));
+        }
+        let mut chosen = self.chosen();
+        let below = tree.below(&self.path).filter(move |_| chosen.takes_next());
+        Box::new(below.map(|(relative, node)| SelectedItem { relative, node }))
+    }
+
+    /// Returns who says, one after the other, which of what the folder holds is meant.
+    pub(super) fn chosen(&self) -> Chosen<'_> {
+        Chosen { some: self.some.as_deref(), place: 0 }
+    }
+}
+
+pub(super) struct Chosen<'a> {
+    some: Option<&'a [u32]>,
+    place: u32,
+}
+
+impl Chosen<'_> {
+    pub fn takes_next(&mut self) -> bool {
+        let Some(some) = &mut self.some else { return true };
+        let is_chosen = some.first() == Some(&self.place);
+        if is_chosen {
+            *some = &some[1..];
+        }
+        self.place += 1;
+        is_chosen
     }
 }
 
@@ -80,7 +114,7 @@ pub fn select_some(
     }
     let mut selected = selection.paths(source)?;
     if !choice.exclude.rules().is_empty() {
-        selected.iter_mut().for_each(|one| choice.leave_out(one));
+        selected.iter_mut().for_each(|one| choice.leave_out(tree, one));
     }
     Ok(selected)
 }
@@ -121,13 +155,7 @@ impl Selection<'_> {
         let Followed::At(resolved, node) = self.follow(path)? else { return Err(self.not_found(path)) };
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
         let is_folder = node.kind == NodeKind::Directory;
-        let items = if is_folder {
-            let below = self.tree.below(&resolved).into_iter();
-            below.map(|(relative, node)| SelectedItem { relative, node }).collect()
-        } else {
-            vec![SelectedItem { relative: LayerPath::new(), node }]
-        };
-        Ok(Selected { name, path: resolved, is_folder, items })
+        Ok(Selected { name, path: resolved, is_folder, some: None })
     }
 
     /// Returns the paths that match, ascending. The folder in front of the pattern must be there.

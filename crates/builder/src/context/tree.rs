@@ -21,17 +21,17 @@ pub trait SourceTree {
 
     /// Returns all that lies below a folder with paths relative to it: folders before what they hold,
     /// names ascending.
-    fn below(&self, folder: &[u8]) -> Vec<(LayerPath, Node)> {
-        let mut found = Vec::new();
-        let mut pending: Vec<_> = self.children(folder).into_iter().rev().collect();
-        while let Some((relative, node)) = pending.pop() {
+    fn below<'a>(&'a self, folder: &[u8]) -> Box<dyn Iterator<Item = (LayerPath, Node)> + 'a> {
+        let folder = folder.to_vec();
+        let mut pending: Vec<_> = self.children(&folder).into_iter().rev().collect();
+        Box::new(std::iter::from_fn(move || {
+            let (relative, node) = pending.pop()?;
             if node.kind == NodeKind::Directory {
-                let inner = self.children(&join(folder, &relative)).into_iter().rev();
+                let inner = self.children(&join(&folder, &relative)).into_iter().rev();
                 pending.extend(inner.map(|(name, node)| (join(&relative, &name), node)));
             }
-            found.push((relative, node));
-        }
-        found
+            Some((relative, node))
+        }))
     }
 
     /// Returns the SHA-256 of the contents of files, in the order of the paths.
@@ -57,10 +57,11 @@ pub struct Node {
     pub uid: u32,
     /// Group's number; 0 for everything in a context.
     pub gid: u32,
-    /// Time of modification, seconds since 1970.
+    /// Time of modification, seconds since 1970; 0 for everything in a context, whose times say when it
+    /// was checked out.
     pub mtime: i64,
-    /// Files with the same value are names of one file.
-    pub links: Option<(u64, u64)>,
+    /// Its number in a context; what is in layers has none.
+    pub record: Option<u32>,
     /// Extended attributes by full name; a context has none.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -137,12 +138,8 @@ impl SourceTree for LayerTree<'_> {
 }
 
 fn node_of(node: &layer::Node<'_>) -> Option<Node> {
-    let mut links = None;
     let kind = match &node.content.kind {
-        Kind::File { size, offset, .. } => {
-            links = Some((node.content_layer as u64, *offset));
-            NodeKind::File { size: *size }
-        }
+        Kind::File { size, .. } => NodeKind::File { size: *size },
         Kind::Directory => NodeKind::Directory,
         Kind::Symlink(target) => NodeKind::Symlink(target.clone()),
         Kind::CharDevice { major, minor } => NodeKind::CharDevice { major: *major, minor: *minor },
@@ -157,7 +154,7 @@ fn node_of(node: &layer::Node<'_>) -> Option<Node> {
         uid: entry.uid,
         gid: entry.gid,
         mtime: entry.mtime,
-        links,
+        record: None,
         xattrs: entry.xattrs.clone(),
     })
 }

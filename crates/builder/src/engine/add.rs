@@ -10,7 +10,8 @@ use super::copy::{Expanded, asked_key, expand, history, transfer, with_documents
 use super::fill::{Sources, write_layer};
 use super::from::From;
 use super::git::{self, Repository};
-use super::place::{Group, content_key, place};
+use super::items::Group;
+use super::place::{content_key, place};
 use super::remote::{self, SourceKind};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
@@ -23,7 +24,7 @@ use crate::dockerfile::{Add, Instruction};
 
 /// One source, told apart.
 enum Source<'a> {
-    Local(Vec<Group>),
+    Local(Vec<Group<'a>>),
     Url { address: &'a str, checksum: Option<oci::Digest> },
     Repository(Repository),
 }
@@ -144,7 +145,7 @@ impl<'a> Remote<'a, '_> {
         Some(key.finish())
     }
 
-    fn fetch(&self, sources: Vec<Source<'_>>, work: &WorkFolder<'_>) -> Result<Vec<Group>, BuildError> {
+    fn fetch(&self, sources: Vec<Source<'a>>, work: &WorkFolder<'_>) -> Result<Vec<Group<'a>>, BuildError> {
         let (stage, at) = (self.stage, self.at);
         let mut groups = Vec::new();
         for (number, source) in sources.into_iter().enumerate() {
@@ -171,7 +172,7 @@ impl<'a> Remote<'a, '_> {
         &self,
         step: &Step,
         context: Option<&Context>,
-        groups: Vec<Group>,
+        groups: Vec<Group<'_>>,
     ) -> Result<Outcome, BuildError> {
         let (stage, at, expanded) = (self.stage, self.at, self.expanded);
         let groups = with_documents(groups, &expanded.documents);
@@ -195,7 +196,7 @@ fn unpack_archives(
     expanded: &Expanded,
     context: Option<&Context>,
     archives: Vec<Archive>,
-    plain: Vec<Group>,
+    plain: Vec<Group<'_>>,
 ) -> Result<Outcome, BuildError> {
     let fields = source::fields(&plain).chain(archives.iter().map(Archive::field));
     let key: KeyBuilder = asked_key(stage, expanded).field("unpacks", "archives").list("items", fields);

@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use layer::{Entry, Kind, LayerPath};
 
 use super::fill::{Sources, unfold};
-use super::place::{Attributes, Group, Placed, place};
+use super::items::Group;
+use super::place::{Attributes, Placed, place};
 use super::workspace::{Workspace, io_error};
 use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
@@ -31,12 +32,12 @@ const DATA: &str = "data";
 
 /// A cache as a step asks for it.
 #[derive(Clone, Debug)]
-pub(crate) struct Cache {
+pub(crate) struct Cache<'a> {
     pub id: String,
     pub sharing: Sharing,
     pub access: Access,
     /// What a new folder is filled with.
-    pub first: Vec<Group>,
+    pub first: Vec<Group<'a>>,
 }
 
 /// A cache that a step holds, until dropped.
@@ -47,7 +48,7 @@ pub(crate) struct HeldCache {
     _lock: File,
 }
 
-impl Cache {
+impl Cache<'_> {
     /// Returns what the folder goes by.
     pub fn key(&self) -> CacheKey {
         KeyBuilder::new("cache mount")

@@ -11,7 +11,8 @@ use layer::LayerPath;
 use super::contents::View;
 use super::fill::{Sources, write_layer};
 use super::from::From;
-use super::place::{Content, Group, Item, ItemKind, Placed, content_key, place};
+use super::items::{Content, Group, Item, ItemKind, Items};
+use super::place::{Placed, content_key, place};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
 use super::workspace::{LayerRef, chain};
@@ -194,7 +195,10 @@ pub(crate) fn expand(
 }
 
 /// Adds the here-documents of a transfer to what was selected.
-pub(crate) fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u8>)]) -> Vec<Group> {
+pub(crate) fn with_documents<'a>(
+    mut groups: Vec<Group<'a>>,
+    documents: &[(String, Vec<u8>)],
+) -> Vec<Group<'a>> {
     for (name, content) in documents {
         let kind = ItemKind::File {
             size: content.len() as u64,
@@ -210,7 +214,8 @@ pub(crate) fn with_documents(mut groups: Vec<Group>, documents: &[(String, Vec<u
             mtime: None,
             xattrs: std::collections::BTreeMap::new(),
         };
-        groups.push(Group { name: name.clone().into_bytes(), is_folder: false, items: vec![item] });
+        let items = Items::Listed(vec![item]);
+        groups.push(Group { name: name.clone().into_bytes(), is_folder: false, items });
     }
     groups
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use layer::{Kind, TarWriter};
 
 use super::contents::LayerContents;
-use super::place::{Content, Placed};
+use super::items::Content;
+use super::place::Placed;
 use super::workspace::{LayerRef, Workspace};
 use crate::BuildError;
 use crate::context::Context;

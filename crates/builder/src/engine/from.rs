@@ -4,7 +4,8 @@ use layer::Tree;
 
 use super::contents::View;
 use super::fill::Sources;
-use super::place::{Group, place};
+use super::items::Group;
+use super::place::place;
 use super::source;
 use super::stage::StageRun;
 use super::workspace::LayerRef;
@@ -65,7 +66,7 @@ impl<'a> From<'a> {
         stage: &StageRun<'_>,
         sources: &[String],
         choice: &Choice,
-    ) -> Result<Result<Vec<Group>, String>, BuildError> {
+    ) -> Result<Result<Vec<Group<'a>>, String>, BuildError> {
         match self {
             Self::Context(context) => Ok(source::from_context(context, sources, choice)),
             Self::Layers { layers, name } => {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::place::{Content, Group, ItemKind};
+use super::items::{Content, Group, ItemKind, Items};
 use super::source;
 use super::stage::StageRun;
 use crate::BuildError;
@@ -57,7 +57,7 @@ pub(crate) fn fetch(
     repository: &Repository,
     folder: &Path,
     choice: &Choice,
-) -> Result<Vec<Group>, BuildError> {
+) -> Result<Vec<Group<'static>>, BuildError> {
     let Repository { source, commit, keeps_git_dir } = repository;
     let failed = |error| BuildError::layer(format!("fetch {commit} of {}", source.remote), error);
     fetcher(stage, at, &source.remote)?.checkout(source, commit, *keeps_git_dir, folder).map_err(failed)?;
@@ -65,15 +65,20 @@ pub(crate) fn fetch(
     let context = source::open_scratch(folder, permissions, stage.build.workspace)?;
     let all = [format!("/{}", source.folder)];
     let selected = source::from_context(&context, &all, choice);
-    let mut groups = selected.map_err(|reason| stage.refuse(at, format!("{}: {reason}", source.remote)))?;
-    for item in groups.iter_mut().flat_map(|group| &mut group.items) {
-        if let ItemKind::File { content, .. } = &mut item.kind
-            && let Content::Context(path) = &*content
-        {
-            *content = Content::File(folder.join(super::contents::os_path(path)));
-        }
-    }
-    Ok(groups)
+    let groups = selected.map_err(|reason| stage.refuse(at, format!("{}: {reason}", source.remote)))?;
+    let listed = groups.iter().map(|group| {
+        let items = group.items.iter().map(|item| {
+            let mut item = item.into_owned();
+            if let ItemKind::File { content, .. } = &mut item.kind
+                && let Content::Context(path) = &*content
+            {
+                *content = Content::File(folder.join(super::contents::os_path(path)));
+            }
+            item
+        });
+        Group { name: group.name.clone(), is_folder: group.is_folder, items: Items::Listed(items.collect()) }
+    });
+    Ok(listed.collect())
 }
 
 fn fetcher<'a>(stage: &'a StageRun<'_>, at: &Instruction, text: &str) -> Result<&'a GitFetcher, BuildError> {

@@ -44,6 +44,7 @@ mod from;
 mod git;
 mod import;
 mod indexes;
+mod items;
 mod kept_root;
 mod leak;
 mod machine;

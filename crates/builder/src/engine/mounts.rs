@@ -19,7 +19,8 @@ use super::caches::{Cache, HeldCache};
 use super::contents::View;
 use super::fill::{Sources, unfold};
 use super::from::From;
-use super::place::{Attributes, Group, place};
+use super::items::Group;
+use super::place::{Attributes, place};
 use super::source;
 use super::stage::StageRun;
 use super::work::WorkFolder;
@@ -39,8 +40,8 @@ struct Planned<'a> {
 }
 
 enum Kind<'a> {
-    Bind { from: From<'a>, source: String, groups: Vec<Group>, writable: bool },
-    Cache { from: Option<From<'a>>, cache: Cache, read_only: bool },
+    Bind { from: From<'a>, source: String, groups: Vec<Group<'a>>, writable: bool },
+    Cache { from: Option<From<'a>>, cache: Cache<'a>, read_only: bool },
     Tmpfs { size: Option<u64> },
     Secret { id: String, value: Option<Vec<u8>>, file: bool, env: Option<String>, access: Access },
     Ssh { id: String, agent: Option<PathBuf>, access: Access },
@@ -145,7 +146,7 @@ impl<'a> Mounts<'a> {
         let mut caches: Vec<_> = caches.collect();
         caches.sort_by_key(|(key, ..)| key.clone());
         caches.dedup_by_key(|(key, ..)| key.clone());
-        let hold = |(key, cache, from): (_, &Cache, Option<&From<'_>>)| {
+        let hold = |(key, cache, from): (_, &Cache<'_>, Option<&From<'_>>)| {
             let sources = from.map(sources_of).unwrap_or_default();
             Ok((key, cache.hold(workspace, sources)?))
         };
@@ -248,7 +249,7 @@ impl<'a> Plan<'_, 'a> {
         }
     }
 
-    fn groups(&self, from: &From<'a>, source: &str) -> Result<Vec<Group>, BuildError> {
+    fn groups(&self, from: &From<'a>, source: &str) -> Result<Vec<Group<'a>>, BuildError> {
         from.select(self.stage, &[source.to_owned()], &Choice::literal())?.map_err(self.refuse)
     }
 }
@@ -259,7 +260,7 @@ impl Planned<'_> {
             Kind::Bind { groups, writable, .. } => {
                 let owners = groups
                     .iter()
-                    .flat_map(|group| &group.items)
+                    .flat_map(|group| group.items.iter())
                     .map(|item| format!("{} {} {:?}", item.uid, item.gid, item.xattrs).into_bytes());
                 let fields: Vec<Vec<u8>> = source::fields(groups).chain(owners).collect();
                 (format!("bind {writable} {}", fields.len()), fields)
@@ -281,7 +282,7 @@ struct Bind<'p> {
     work: &'p WorkFolder<'p>,
     number: usize,
     source: &'p str,
-    groups: &'p [Group],
+    groups: &'p [Group<'p>],
     writable: bool,
 }
 

@@ -16,60 +16,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use layer::{Entry, FollowLast, Kind, LayerPath, Tree};
-use oci::Digest;
 
+use super::items::{Content, Group, Item, ItemKind};
 use super::run::LAYER_TIME;
 use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::Chmod;
-
-/// One thing selected, with its path below the destination.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    /// Below the source folder; empty for the folder itself and for a single file.
-    pub relative: LayerPath,
-    pub kind: ItemKind,
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    /// `None` where the source's time says nothing about its content, as in a checkout.
-    pub mtime: Option<i64>,
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum ItemKind {
-    Directory,
-    File {
-        size: u64,
-        digest: Digest,
-        content: Content,
-    },
-    Symlink(Vec<u8>),
-    /// A device or pipe, as its layer has it.
-    Special(Kind),
-}
-
-/// Where the bytes of a file come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// A file of the context, by its path in it.
-    Context(LayerPath),
-    /// A here-document.
-    Inline(Vec<u8>),
-    /// A file of this machine that the step itself made.
-    File(std::path::PathBuf),
-    /// A file in a layer of the source image.
-    Layer { layer: usize, offset: u64 },
-}
-
-/// What one source word selected.
-#[derive(Clone, Debug)]
-pub(crate) struct Group {
-    /// The last component of the source.
-    pub name: Vec<u8>,
-    pub is_folder: bool,
-    pub items: Vec<Item>,
-}
 
 /// An entry of the new layer and where its bytes come from.
 #[derive(Clone, Debug)]
@@ -101,7 +52,7 @@ impl Attributes {
 pub(crate) fn place(
     below: &Tree,
     destination: &str,
-    groups: &[Group],
+    groups: &[Group<'_>],
     attributes: &Attributes,
 ) -> Result<Vec<Placed>, String> {
     let mut placing = Placing { below, attributes, placed: BTreeMap::new(), first_names: HashMap::new() };
@@ -116,8 +67,8 @@ pub(crate) fn place(
         if group.is_folder {
             placing.make_folder(&root)?;
         }
-        for item in &group.items {
-            placing.put(&root, item)?;
+        for item in group.items.iter() {
+            placing.put(&root, &item)?;
         }
     }
     Ok(placing.finish())
@@ -302,9 +253,10 @@ mod tests {
     use std::sync::Arc;
 
     use layer::LayerIndex;
-    use oci::DiffId;
+    use oci::{DiffId, Digest};
 
     use super::*;
+    use crate::engine::items::Items;
 
     fn entry(path: &str, kind: Kind) -> Entry {
         let (path, xattrs) = (path.as_bytes().to_vec(), BTreeMap::new());
@@ -330,12 +282,12 @@ mod tests {
         ItemKind::File { size: 1, digest: Digest::of(b"x"), content: Content::Layer { layer: 0, offset } }
     }
 
-    fn single(name: &str) -> Group {
-        Group { name: name.into(), is_folder: false, items: vec![item("", file(1))] }
+    fn single(name: &str) -> Group<'static> {
+        Group { name: name.into(), is_folder: false, items: Items::Listed(vec![item("", file(1))]) }
     }
 
     #[track_caller]
-    fn check(destination: &str, groups: &[Group], expected: &[&str]) {
+    fn check(destination: &str, groups: &[Group<'_>], expected: &[&str]) {
         let placed = place(&below(), destination, groups, &Attributes::default()).unwrap();
         let paths: Vec<String> =
             placed.iter().map(|placed| String::from_utf8_lossy(&placed.entry.path).into_owned()).collect();
@@ -354,7 +306,7 @@ mod tests {
     #[test]
     fn a_folder_gives_its_content() {
         let items = vec![item("", ItemKind::Directory), item("s", ItemKind::Directory), item("s/f", file(1))];
-        let group = Group { name: b"src".to_vec(), is_folder: true, items };
+        let group = Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(items) };
         check("/app", std::slice::from_ref(&group), &["app", "app/s", "app/s/f"]);
         check("/new/", &[group], &["new", "new/s", "new/s/f"]);
     }
@@ -363,7 +315,7 @@ mod tests {
     fn conflicts_are_errors() {
         let nothing = Attributes::default();
         let folder_over_file = vec![item("old", ItemKind::Directory)];
-        let group = Group { name: b"src".to_vec(), is_folder: true, items: folder_over_file };
+        let group = Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(folder_over_file) };
         let error = place(&below(), "/app", &[group], &nothing).unwrap_err();
         assert!(error.contains("/app/old is not a folder"), "{error}");
         assert!(folder(&below(), "/app/old/x", &nothing).is_err());
@@ -373,7 +325,7 @@ mod tests {
     fn the_second_name_of_a_file_is_a_link() {
         let items =
             vec![item("", ItemKind::Directory), item("a", file(5)), item("b", file(5)), item("c", file(2))];
-        let group = Group { name: b"src".to_vec(), is_folder: true, items };
+        let group = Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(items) };
         let placed = place(&below(), "/app", &[group], &nothing()).unwrap();
         let kinds: Vec<_> =
             placed.iter().map(|placed| (&placed.entry.path[..], &placed.entry.kind)).collect();
@@ -404,8 +356,8 @@ mod tests {
     #[test]
     fn the_content_key_sees_modes_and_content() {
         let key = |mode: u32| {
-            let mut group = single("f");
-            group.items[0].mode = mode;
+            let items = Items::Listed(vec![Item { mode, ..item("", file(1)) }]);
+            let group = Group { items, ..single("f") };
             content_key(&place(&below(), "/x", &[group], &nothing()).unwrap())
         };
         assert_eq!(key(0o644), key(0o644));

@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use layer::LayerPath;
 use oci::{Digest, Hasher};
 
-use super::place::{Content, Group, Item, ItemKind};
+use super::items::{Content, Group, Item, ItemKind, Items};
 use super::stage::StageRun;
 use super::work::WorkFolder;
 use crate::BuildError;
@@ -49,7 +49,7 @@ pub(crate) fn fetch(
     url: &str,
     work: &WorkFolder<'_>,
     number: usize,
-) -> Result<Group, BuildError> {
+) -> Result<Group<'static>, BuildError> {
     let Some(fetcher) = &stage.build.request.options.fetch else {
         return Err(stage.unsupported(at, format!("ADD of {url} without a network")));
     };
@@ -69,13 +69,13 @@ pub(crate) fn fetch(
         mtime: modified,
         xattrs: std::collections::BTreeMap::new(),
     };
-    Ok(Group { name: name_of(url).into(), is_folder: false, items: vec![item] })
+    Ok(Group { name: name_of(url).into(), is_folder: false, items: Items::Listed(vec![item]) })
 }
 
 /// Holds a fetched file against the digest that it must have.
-pub(crate) fn check(group: &Group, url: &str, expected: Digest) -> Result<(), String> {
-    match group.items.first().map(|item| &item.kind) {
-        Some(ItemKind::File { digest, .. }) if *digest != expected => {
+pub(crate) fn check(group: &Group<'_>, url: &str, expected: Digest) -> Result<(), String> {
+    match group.single().map(|item| item.kind) {
+        Some(ItemKind::File { digest, .. }) if digest != expected => {
             Err(format!("{url} is {digest} and not {expected}, as --checksum says"))
         }
         _ => Ok(()),

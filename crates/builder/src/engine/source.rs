@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use layer::{FollowLast, Kind};
-use oci::Digest;
 
 use super::contents::View;
-use super::place::{Content, Group, Item, ItemKind, Placed};
+use super::items::{Content, Group, Item, ItemKind, Items, kind};
+use super::place::Placed;
 use super::workspace::{LayerRef, Workspace, io_error};
 use crate::BuildError;
 use crate::context::{
@@ -99,13 +99,20 @@ fn ignore_file(paths: &[PathBuf]) -> Result<IgnoreFile, BuildError> {
 ///
 /// # Errors
 /// A source that is not there, for people.
-pub(crate) fn from_context(
-    context: &Context,
+pub(crate) fn from_context<'a>(
+    context: &'a Context,
     sources: &[String],
     choice: &Choice,
-) -> Result<Vec<Group>, String> {
-    let file = |selected: &Selected, item: &SelectedItem| Some(Content::Context(selected.path_of(item)));
-    groups(context, sources, choice, |_| None, file)
+) -> Result<Vec<Group<'a>>, String> {
+    let mut groups = Vec::new();
+    for source in sources {
+        for selected in select_some(context, source, choice).map_err(|error| chain_of(&error))? {
+            context.know(&selected).map_err(|error| chain_of(&error))?;
+            let (name, is_folder) = (selected.name.clone(), selected.is_folder);
+            groups.push(Group { name, is_folder, items: Items::Selected(context, selected) });
+        }
+    }
+    Ok(groups)
 }
 
 /// Selects from the layers of a stage or an image.
@@ -117,81 +124,53 @@ pub(crate) fn from_layers(
     name: &str,
     sources: &[String],
     choice: &Choice,
-) -> Result<Vec<Group>, String> {
+) -> Result<Vec<Group<'static>>, String> {
     let tree = LayerTree { tree: &view.tree, name };
-    let file = |selected: &Selected, item: &SelectedItem| {
-        let resolved = view.tree.resolve(&selected.path_of(item), FollowLast::No).ok()?;
-        let node = resolved.node?;
-        match node.content.kind {
-            Kind::File { offset, .. } => Some(Content::Layer { layer: node.content_layer, offset }),
-            _ => None,
-        }
-    };
-    groups(&tree, sources, choice, |item| Some(item.node.mtime), file)
-}
-
-fn groups(
-    tree: &dyn SourceTree,
-    sources: &[String],
-    choice: &Choice,
-    mtime: impl Fn(&SelectedItem) -> Option<i64>,
-    content: impl Fn(&Selected, &SelectedItem) -> Option<Content>,
-) -> Result<Vec<Group>, String> {
     let mut groups = Vec::new();
     for source in sources {
-        for selected in select_some(tree, source, choice).map_err(|error| chain_of(&error))? {
-            let files = selected.items.iter().filter(|item| is_file(item));
-            let paths: Vec<_> = files.map(|item| selected.path_of(item)).collect();
-            let mut digests = tree.digests(&paths).map_err(|error| chain_of(&error))?.into_iter();
-            let mut items = Vec::with_capacity(selected.items.len());
-            for item in &selected.items {
-                let digest = if is_file(item) { digests.next() } else { None };
-                let content = content(&selected, item);
-                items.push(Item {
-                    relative: item.relative.clone(),
-                    kind: kind(&item.node.kind, digest, content).ok_or_else(|| missing(&selected, item))?,
-                    mode: item.node.mode,
-                    uid: item.node.uid,
-                    gid: item.node.gid,
-                    mtime: mtime(item),
-                    xattrs: item.node.xattrs.clone(),
-                });
-            }
+        for selected in select_some(&tree, source, choice).map_err(|error| chain_of(&error))? {
+            let item = |item| layer_item(&tree, &selected, item);
+            let items = Items::Listed(selected.items(&tree).map(item).collect::<Result<_, _>>()?);
             groups.push(Group { name: selected.name.clone(), is_folder: selected.is_folder, items });
         }
     }
     Ok(groups)
 }
 
+fn layer_item(tree: &LayerTree<'_>, selected: &Selected, item: SelectedItem) -> Result<Item, String> {
+    let path = selected.path_of(&item);
+    let (mut digest, mut content) = (None, None);
+    if is_file(&item) {
+        let digests = tree.digests(std::slice::from_ref(&path)).map_err(|error| chain_of(&error))?;
+        digest = digests.first().copied();
+        let resolved = tree.tree.resolve(&path, FollowLast::No).ok();
+        content = resolved.and_then(|resolved| resolved.node).and_then(|node| match node.content.kind {
+            Kind::File { offset, .. } => Some(Content::Layer { layer: node.content_layer, offset }),
+            _ => None,
+        });
+    }
+    let node = item.node;
+    let missing = || format!("{} has no content in its layer", String::from_utf8_lossy(&path));
+    Ok(Item {
+        kind: kind(&node.kind, digest, content).ok_or_else(missing)?,
+        relative: item.relative,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime: Some(node.mtime),
+        xattrs: node.xattrs,
+    })
+}
+
 fn is_file(item: &SelectedItem) -> bool {
     matches!(item.node.kind, NodeKind::File { .. })
 }
 
-fn kind(kind: &NodeKind, digest: Option<Digest>, content: Option<Content>) -> Option<ItemKind> {
-    Some(match kind {
-        NodeKind::File { size } => ItemKind::File { size: *size, digest: digest?, content: content? },
-        NodeKind::Directory => ItemKind::Directory,
-        NodeKind::Symlink(target) => ItemKind::Symlink(target.clone()),
-        NodeKind::Fifo => ItemKind::Special(Kind::Fifo),
-        NodeKind::CharDevice { major, minor } => {
-            ItemKind::Special(Kind::CharDevice { major: *major, minor: *minor })
-        }
-        NodeKind::BlockDevice { major, minor } => {
-            ItemKind::Special(Kind::BlockDevice { major: *major, minor: *minor })
-        }
-    })
-}
-
-fn missing(selected: &Selected, item: &SelectedItem) -> String {
-    let path = selected.path_of(item);
-    format!("{} has no content in its layer", String::from_utf8_lossy(&path))
-}
-
 /// Returns what of a selection is part of a key: all but owners and times.
-pub(crate) fn fields(groups: &[Group]) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn fields<'g>(groups: &'g [Group<'_>]) -> impl Iterator<Item = Vec<u8>> + 'g {
     groups.iter().flat_map(|group| {
         let head = [if group.is_folder { &b"folder "[..] } else { b"single " }, &group.name].concat();
-        std::iter::once(head).chain(group.items.iter().map(field))
+        std::iter::once(head).chain(group.items.iter().map(|item| field(&item)))
     })
 }
 

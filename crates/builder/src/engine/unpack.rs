@@ -9,7 +9,8 @@ use std::io::{self, Read, Write};
 use layer::{Entry, FollowLast, Kind, LayerPath, TarReader, TarWriter, Tree};
 
 use super::fill::{Fill, Sources};
-use super::place::{Attributes, Content, Group, ItemKind, Placed, folder};
+use super::items::{Content, Group, ItemKind};
+use super::place::{Attributes, Placed, folder};
 use super::workspace::{LayerRef, Workspace};
 use crate::BuildError;
 use crate::context::Context;
@@ -31,11 +32,11 @@ impl Archive {
 
 /// Tells the archives among single files from everything else; `unpacks` says whether they are wanted, given
 /// whether a file is of the context.
-pub(crate) fn split(
+pub(crate) fn split<'a>(
     context: Option<&Context>,
-    groups: Vec<Group>,
+    groups: Vec<Group<'a>>,
     unpacks: impl Fn(bool) -> bool,
-) -> Result<(Vec<Archive>, Vec<Group>), BuildError> {
+) -> Result<(Vec<Archive>, Vec<Group<'a>>), BuildError> {
     let (mut archives, mut plain) = (Vec::new(), Vec::new());
     for group in groups {
         let found = single_file(&group).filter(|file| unpacks(matches!(file.content, Content::Context(_))));
@@ -47,14 +48,13 @@ pub(crate) fn split(
     Ok((archives, plain))
 }
 
-fn single_file(group: &Group) -> Option<Archive> {
-    let ([item], false) = (&group.items[..], group.is_folder) else { return None };
-    let ItemKind::File { digest, content, .. } = &item.kind else { return None };
-    let name = match content {
+fn single_file(group: &Group<'_>) -> Option<Archive> {
+    let ItemKind::File { digest, content, .. } = group.single()?.kind else { return None };
+    let name = match &content {
         Content::Context(path) => String::from_utf8_lossy(path).into_owned(),
         _ => String::from_utf8_lossy(&group.name).into_owned(),
     };
-    Some(Archive { content: content.clone(), name, digest: *digest })
+    Some(Archive { content, name, digest })
 }
 
 /// Whether a file decompresses to something that starts with a tar header.

@@ -53,8 +53,8 @@ pub struct IgnoreError {
 #[derive(Clone, Debug, Default)]
 pub struct Inherited(Vec<bool>);
 
-/// What the lines say about a path.
-#[derive(Clone, Debug)]
+/// What the lines say about a path; by default that it stays.
+#[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// The line that leaves it out, by its place among the rules; `None` where it stays.
     pub excluded_by: Option<usize>,
