@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Descriptor, Digest, Document, ImageConfig, ImageManifest, Platform, annotations};
+use oci::{Descriptor, Digest, Document, ImageConfig, ImageIndex, ImageManifest, Platform, annotations};
 use store::{ImageStore, StoreError};
 
 /// The manifest of one platform with its configuration.
@@ -67,21 +67,16 @@ impl Image {
                 _ => Ok(image),
             };
         };
-        let images: Vec<&Descriptor> = index.manifests.iter().filter(|child| is_image(child)).collect();
-        let wanted = platform.cloned().unwrap_or_else(Platform::host);
-        let child = match (index.for_platform(&wanted), platform, &images[..]) {
-            (Some(child), _, _) | (None, None, &[child]) => child,
-            _ => {
-                let available: Vec<Platform> =
-                    images.iter().filter_map(|child| child.platform.clone()).collect();
-                return Err(no_platform(document.digest(), &wanted, &available));
-            }
-        };
-        let document = store.document(&child.digest)?;
+        let document = store.document(&choose(document.digest(), index, platform)?.digest)?;
         if document.as_index().is_some() {
             return Self::open(store, &document, platform);
         }
         Self::read(store, document)
+    }
+
+    /// Puts a manifest together with its configuration, which was read.
+    pub(crate) fn of(document: Document, config: ImageConfig) -> Self {
+        Self { document, config }
     }
 
     fn read(store: &dyn ImageStore, document: Document) -> Result<Self, ImageError> {
@@ -111,6 +106,26 @@ impl Image {
     }
 }
 
+/// Returns the child of an index for `platform`, by default that of this machine or the only one.
+///
+/// # Errors
+/// `Platform` where there is none.
+pub(crate) fn choose<'a>(
+    digest: Digest,
+    index: &'a ImageIndex,
+    platform: Option<&Platform>,
+) -> Result<&'a Descriptor, ImageError> {
+    let images: Vec<&Descriptor> = index.manifests.iter().filter(|child| is_image(child)).collect();
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    match (index.for_platform(&wanted), platform, &images[..]) {
+        (Some(child), _, _) | (None, None, &[child]) => Ok(child),
+        _ => {
+            let available: Vec<Platform> = images.iter().filter_map(|child| child.platform.clone()).collect();
+            Err(no_platform(digest, &wanted, &available))
+        }
+    }
+}
+
 /// Returns the platforms of what lies behind `document`; one for a single image.
 ///
 /// # Errors
@@ -131,7 +146,9 @@ pub fn platforms(store: &dyn ImageStore, document: &Document) -> Result<Vec<Plat
 /// # Errors
 /// Where the store fails.
 pub fn is_complete(store: &dyn ImageStore, document: &Document) -> Result<bool, StoreError> {
-    for child in document.as_index().iter().flat_map(|index| &index.manifests) {
+    for child in
+        document.as_index().iter().flat_map(|index| &index.manifests).filter(|child| is_document(child))
+    {
         match store.document(&child.digest) {
             Ok(child) if is_complete(store, &child)? => {}
             Ok(_) | Err(StoreError::NotFound { .. }) => return Ok(false),
@@ -160,6 +177,10 @@ fn collect_blobs(
         blobs.extend(manifest.blobs().map(|blob| (blob.digest, blob.size)));
     }
     for child in document.as_index().iter().flat_map(|index| &index.manifests) {
+        if !is_document(child) {
+            blobs.insert(child.digest, child.size);
+            continue;
+        }
         match store.document(&child.digest) {
             Ok(child) => collect_blobs(store, &child, blobs)?,
             Err(StoreError::NotFound { .. }) => {}
@@ -172,10 +193,16 @@ fn collect_blobs(
 /// BuildKit puts attestations into an index as children of an unknown platform.
 fn is_image(child: &Descriptor) -> bool {
     let unknown = child.platform.as_ref().is_some_and(|platform| platform.os == "unknown");
-    !unknown && (child.media_type.is_manifest() || child.media_type.is_index())
+    !unknown && is_document(child)
 }
 
-fn is_config(manifest: &ImageManifest) -> bool {
+/// Caches of BuildKit list layers in an index, which have no children.
+fn is_document(child: &Descriptor) -> bool {
+    child.media_type.is_manifest() || child.media_type.is_index()
+}
+
+/// Whether a manifest says that its configuration is one of an image.
+pub(crate) fn is_config(manifest: &ImageManifest) -> bool {
     matches!(manifest.config.media_type, oci::MediaType::OciConfig | oci::MediaType::DockerConfig)
 }
 
@@ -186,18 +213,31 @@ fn no_platform(digest: Digest, wanted: &Platform, available: &[Platform]) -> Ima
 }
 
 fn read_config(store: &dyn ImageStore, descriptor: &Descriptor) -> Result<ImageConfig, StoreError> {
-    let what = || format!("image configuration {}", descriptor.digest);
-    let corrupt = |reason: String| StoreError::Corrupt { what: what(), reason };
-    if descriptor.size > MAX_DOCUMENT_BYTES {
-        return Err(corrupt(format!("it has {} bytes, more than {MAX_DOCUMENT_BYTES}", descriptor.size)));
+    let raw = read_blob(store, descriptor, MAX_DOCUMENT_BYTES)?;
+    serde_json::from_slice(&raw).map_err(|error| corrupt_config(descriptor, error.to_string()))
+}
+
+/// Reads a configuration of at most `limit` bytes.
+pub(crate) fn read_blob(
+    store: &dyn ImageStore,
+    descriptor: &Descriptor,
+    limit: u64,
+) -> Result<Vec<u8>, StoreError> {
+    if descriptor.size > limit {
+        let reason = format!("it has {} bytes, more than {limit}", descriptor.size);
+        return Err(corrupt_config(descriptor, reason));
     }
     let blob = store.open_blob(&descriptor.digest)?;
     let mut raw = Vec::new();
-    blob.take(MAX_DOCUMENT_BYTES).read_to_end(&mut raw).map_err(|source| match source.kind() {
-        std::io::ErrorKind::InvalidData => corrupt(source.to_string()),
-        _ => StoreError::io("read", what(), source),
+    blob.take(limit).read_to_end(&mut raw).map_err(|source| match source.kind() {
+        std::io::ErrorKind::InvalidData => corrupt_config(descriptor, source.to_string()),
+        _ => StoreError::io("read", format!("image configuration {}", descriptor.digest), source),
     })?;
-    serde_json::from_slice(&raw).map_err(|error| corrupt(error.to_string()))
+    Ok(raw)
+}
+
+fn corrupt_config(descriptor: &Descriptor, reason: String) -> StoreError {
+    StoreError::Corrupt { what: format!("image configuration {}", descriptor.digest), reason }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod bases;
 pub mod build;
 pub mod caches;
 pub mod configuration;
+pub mod content;
 pub mod copy;
 pub mod daemon;
 pub mod event;

@@ -138,8 +138,8 @@ impl Subject<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::PullRequest;
     use crate::event::tests::event;
+    use crate::event::{Kind, PullRequest};
 
     fn cache(read: &[&str], write: &[&str]) -> Cache {
         let places = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();

@@ -5,6 +5,7 @@ use std::fmt;
 
 use layer::{Entry, Kind, Tree};
 use oci::{Digest, ImageConfig, Platform};
+use pipeline::content::{self, Content};
 use pipeline::image::Image;
 use pipeline::place::Place;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::workbench::Workbench;
 /// So many files are listed as text.
 const SHOWN_FILES: usize = 50;
 
-/// Compares two images: configuration, layers, files
+/// Compares two images or artifacts: configuration, layers, files
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ plimsoll diff local/api:1 local/api:2
@@ -51,7 +52,7 @@ struct Comparison {
     same: bool,
     config: Vec<Change<Value>>,
     layers: Layers,
-    /// Absent where nobody looked.
+    /// Absent where nobody looked, or where there are no files to look at.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<Change<String>>>,
 }
@@ -81,27 +82,28 @@ impl Arguments {
         let workbench = Workbench::open(session)?;
         let open = |place| -> Result<_, Error> {
             let found = workbench.places().find(place)?;
-            let image = Image::open(&*found.store, &found.document, self.platform.as_ref())?;
-            Ok((found, image))
+            let content = Content::open(&*found.store, &found.document, self.platform.as_ref())?;
+            Ok((found, content))
         };
         let ((first, before), (second, after)) = (open(&self.before)?, open(&self.after)?);
-        let files = match self.no_files {
-            true => None,
-            false => {
+        let files = match (before.as_image(), after.as_image()) {
+            (Some(before), Some(after)) if !self.no_files => {
                 let tree = |store, image: &Image| -> Result<_, Error> {
                     Ok(Tree::new(&workbench.engine().layer_indexes(store, image.document())?))
                 };
-                Some(changes(&facts(&tree(&*first.store, &before)?), &facts(&tree(&*second.store, &after)?)))
+                Some(changes(&facts(&tree(&*first.store, before)?), &facts(&tree(&*second.store, after)?)))
             }
+            _ => None,
         };
-        let same = before.digest() == after.digest();
+        let digests = (before.document().digest(), after.document().digest());
+        let same = digests.0 == digests.1;
         session.ui.answer(
             "diff",
             &Comparison {
-                before: before.digest(),
-                after: after.digest(),
+                before: digests.0,
+                after: digests.1,
                 same,
-                config: changes(&settings(&before.config), &settings(&after.config)),
+                config: changes(&settings(&before), &settings(&after)),
                 layers: Layers::of(&before, &after),
                 files,
             },
@@ -113,12 +115,32 @@ impl Arguments {
     }
 }
 
-/// Returns the configuration as one value for each name: variables and labels each have their own.
-fn settings(config: &ImageConfig) -> BTreeMap<String, Value> {
+/// Returns what the manifest and its configuration say as one value for each name: variables, labels and
+/// annotations each have their own.
+fn settings(content: &Content) -> BTreeMap<String, Value> {
+    let document = content.document();
     let mut settings = BTreeMap::new();
+    let kind = content::artifact_type(document);
+    settings.extend(kind.map(|kind| ("artifact_type".to_owned(), kind.into())));
+    let subject = document.subject().map(|subject| subject.digest.to_string());
+    settings.extend(subject.map(|subject| ("subject".to_owned(), subject.into())));
+    let annotations = document.annotations().iter();
+    settings.extend(annotations.map(|(key, value)| (format!("annotations.{key}"), value.clone().into())));
+    match content {
+        Content::Image(image) => of_image(&image.config, &mut settings),
+        Content::Artifact(artifact) => match &artifact.config {
+            Some(Value::Object(fields)) => settings.extend(fields.clone()),
+            config => settings.extend(config.clone().map(|config| ("config".to_owned(), config))),
+        },
+        Content::Index(_) => {}
+    }
+    settings
+}
+
+fn of_image(config: &ImageConfig, settings: &mut BTreeMap<String, Value>) {
     settings.insert("platform".to_owned(), config.platform().to_string().into());
     settings.extend(config.created.clone().map(|created| ("created".to_owned(), created.into())));
-    let Ok(Value::Object(fields)) = serde_json::to_value(&config.config) else { return settings };
+    let Ok(Value::Object(fields)) = serde_json::to_value(&config.config) else { return };
     for (name, value) in fields {
         match (name.as_str(), value) {
             ("Env", Value::Array(variables)) => {
@@ -135,7 +157,6 @@ fn settings(config: &ImageConfig) -> BTreeMap<String, Value> {
             }
         }
     }
-    settings
 }
 
 /// Returns what is known of each file, in words. Times are left out: they say nothing about content.
@@ -176,9 +197,11 @@ fn changes<T: Clone + PartialEq>(
 }
 
 impl Layers {
-    fn of(before: &Image, after: &Image) -> Self {
-        let sizes = |image: &Image| -> BTreeMap<Digest, u64> {
-            image.manifest().layers.iter().map(|layer| (layer.digest, layer.size)).collect()
+    /// Compares the layers of two manifests; of indexes the children.
+    fn of(before: &Content, after: &Content) -> Self {
+        let sizes = |content: &Content| -> BTreeMap<Digest, u64> {
+            let config = usize::from(content.document().as_image().is_some());
+            content.parts().iter().skip(config).map(|part| (part.digest, part.size)).collect()
         };
         let (before, after) = (sizes(before), sizes(after));
         let sum = |ours: &BTreeMap<Digest, u64>, theirs: &BTreeMap<Digest, u64>, shared: bool| {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use oci::{Digest, Platform};
-use pipeline::image::Image;
+use pipeline::content::Content;
 use pipeline::place::Place;
 use serde::Serialize;
 
@@ -35,7 +35,9 @@ impl Arguments {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         let found = session.places()?.find(&self.image)?;
         let digest = match &self.platform {
-            Some(platform) => Image::open(&*found.store, &found.document, Some(platform))?.digest(),
+            Some(platform) => {
+                Content::open(&*found.store, &found.document, Some(platform))?.document().digest()
+            }
             None => found.document.digest(),
         };
         session.ui.answer("digest", &Answer { image: found.name.to_string(), digest })

@@ -45,6 +45,7 @@ fn import_sets_the_configuration() {
       "digest": "[DIGEST]",
       "media_type": "application/vnd.oci.image.manifest.v1+json",
       "manifest_digest": "[DIGEST]",
+      "config_media_type": "application/vnd.oci.image.config.v1+json",
       "platform": "linux/amd64",
       "platforms": [
         "linux/amd64"
@@ -242,6 +243,7 @@ fn tags_come_and_go() {
     exit code: 0
     --- stdout
     removed local/base@[DIGEST]
+      with tag 1
     ");
     assert_snapshot!(scene.see("digest local/base:1"), @"
     exit code: 1

@@ -9,6 +9,7 @@
 mod seen;
 mod shop;
 
+mod artifacts;
 mod bad_context;
 mod bad_dockerfile;
 mod bad_project;
