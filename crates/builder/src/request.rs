@@ -108,6 +108,9 @@ pub struct BuildOptions {
     pub host: HostAccess,
     /// What all steps together may use.
     pub allowance: Allowance,
+    /// Whether folders of `RUN --mount=type=cache` are taken from the caches outside this machine and noted for them:
+    /// those of at most as many bytes.
+    pub kept_mounts: Option<u64>,
 }
 
 /// Which layers of the image are in the local store when a build ends.
@@ -377,6 +380,8 @@ pub enum BuildEvent {
         /// Its name.
         name: String,
     },
+    /// Something the user may like to know.
+    Note(String),
     /// Something the user should know.
     Warning(String),
 }

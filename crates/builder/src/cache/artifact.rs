@@ -6,6 +6,7 @@
 //! | manifest (`artifactType`), configuration | `application/vnd.plimsoll.cache.v1+json` |
 //! | layer of a step | that of the layer |
 //! | index of the files of a layer, also of base images | `application/vnd.plimsoll.layer-index.v1+zstd` |
+//! | folders of cache mounts, inputs of steps | see [`super::carried`] |
 //!
 //! Layers of base images are named in the configuration, for their indexes, and not among the manifest's layers:
 //! their bytes lie where the base image lies. The order of everything is that of its digests, so that the same
@@ -19,6 +20,7 @@ use oci::{Descriptor, DiffId, Digest, ImageManifest, MediaType};
 use serde::{Deserialize, Serialize};
 
 use super::StepRecord;
+use super::carried::{InputsEntry, MountEntry, check_inputs, check_mounts};
 
 /// The media type of the configuration and the type of the artifact.
 pub const CACHE_TYPE: &str = "application/vnd.plimsoll.cache.v1+json";
@@ -32,7 +34,7 @@ pub(crate) const MAX_INDEX_BYTES: u64 = 256 << 20;
 const SCHEMA: &str = "plimsoll.cache/1";
 const MAX_LAYERS: usize = 10_000;
 const MAX_STEPS: usize = 50_000;
-const MAX_TEXT_BYTES: usize = 64 << 10;
+pub(super) const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// What a cache has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub struct CacheArtifact {
     pub layers: BTreeMap<Digest, LayerEntry>,
     /// Steps, by their key.
     pub steps: BTreeMap<Digest, StepEntry>,
+    /// Folders of cache mounts, by what they go by.
+    pub mounts: BTreeMap<Digest, MountEntry>,
+    /// What steps were made of, by scope.
+    pub inputs: BTreeMap<String, InputsEntry>,
 }
 
 /// A layer of a cache.
@@ -105,6 +111,10 @@ struct Document {
     schema: String,
     layers: Vec<LayerEntry>,
     steps: Vec<StepEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<MountEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<InputsEntry>,
 }
 
 impl StepEntry {
@@ -129,7 +139,7 @@ impl Usage {
 }
 
 /// Returns the text, cut where it is longer than a reader takes.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text[..end.unwrap_or(0)].to_owned()
 }
@@ -154,7 +164,9 @@ impl CacheArtifact {
         document.check().map_err(invalid)?;
         let layers = document.layers.into_iter().map(|layer| (layer.blob.digest, layer)).collect();
         let steps = document.steps.into_iter().map(|step| (step.key, step)).collect();
-        Ok(Self { layers, steps })
+        let mounts = document.mounts.into_iter().map(|mount| (mount.key, mount)).collect();
+        let inputs = document.inputs.into_iter().map(|inputs| (inputs.usage.scope.clone(), inputs)).collect();
+        Ok(Self { layers, steps, mounts, inputs })
     }
 
     /// Returns the configuration.
@@ -163,6 +175,8 @@ impl CacheArtifact {
             schema: SCHEMA.to_owned(),
             layers: self.layers.values().cloned().collect(),
             steps: self.steps.values().cloned().collect(),
+            mounts: self.mounts.values().cloned().map(MountEntry::with_short_id).collect(),
+            inputs: self.inputs.values().cloned().collect(),
         };
         serde_json::to_vec(&document).expect("it has only string keys")
     }
@@ -171,8 +185,10 @@ impl CacheArtifact {
     pub fn manifest(&self, config: Descriptor) -> ImageManifest {
         let own = self.layers.values().filter(|layer| layer.base.is_none()).map(|layer| &layer.blob);
         let indexes = self.layers.values().filter_map(|layer| layer.index.as_ref());
-        let blobs: BTreeMap<Digest, &Descriptor> =
-            own.chain(indexes).map(|blob| (blob.digest, blob)).collect();
+        let pieces = self.mounts.values().flat_map(|mount| &mount.pieces);
+        let inputs = self.inputs.values().map(|inputs| &inputs.blob);
+        let all = own.chain(indexes).chain(pieces).chain(inputs);
+        let blobs: BTreeMap<Digest, &Descriptor> = all.map(|blob| (blob.digest, blob)).collect();
         let mut manifest = ImageManifest::new(config, blobs.into_values().cloned().collect());
         manifest.artifact_type = Some(CACHE_TYPE.to_owned());
         manifest
@@ -186,9 +202,14 @@ impl CacheArtifact {
         Some(record.compressed(step.compression.clone()))
     }
 
-    /// Returns the sum of the sizes of what lies in the cache, in bytes.
+    /// Returns the sum of the sizes of the layers and indexes that lie in the cache, in bytes.
     pub fn bytes(&self) -> u64 {
         self.layers.values().map(LayerEntry::bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Returns the sum of the sizes of the cache mounts that lie in the cache, in bytes.
+    pub fn mount_bytes(&self) -> u64 {
+        self.mounts.values().map(MountEntry::stored_bytes).fold(0, u64::saturating_add)
     }
 
     /// Drops layers that no step names and that are no base image's.
@@ -239,7 +260,8 @@ impl Document {
                 return Err(format!("a text of it has {longest} bytes"));
             }
         }
-        Ok(())
+        check_mounts(&self.mounts)?;
+        check_inputs(&self.inputs)
     }
 }
 
@@ -248,8 +270,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cache::{INPUTS_TYPE, MOUNT_TYPE};
 
     fn artifact() -> CacheArtifact {
+        let mount = MountEntry {
+            key: Digest::of(b"mount"),
+            id: "/root/.cache".to_owned(),
+            content: Digest::of(b"files"),
+            bytes: 1024,
+            pieces: vec![Descriptor::of(MOUNT_TYPE.into(), b"piece")],
+            usage: Usage::now("api"),
+        };
+        let inputs =
+            InputsEntry { blob: Descriptor::of(INPUTS_TYPE.into(), b"inputs"), usage: Usage::now("api") };
         let blob = Descriptor::of(MediaType::OciLayerGzip, b"layer");
         let index = Descriptor::of(INDEX_TYPE.into(), b"index");
         let base = Descriptor::of(MediaType::DockerLayerGzip, b"base");
@@ -270,6 +303,8 @@ mod tests {
         CacheArtifact {
             layers: BTreeMap::from([(blob.digest, layer), (base.digest, below)]),
             steps: BTreeMap::from([(step.key, step)]),
+            mounts: BTreeMap::from([(mount.key, mount)]),
+            inputs: BTreeMap::from([("api".to_owned(), inputs)]),
         }
     }
 
@@ -291,7 +326,8 @@ mod tests {
         let manifest = artifact.manifest(config);
         let mut found: Vec<_> = manifest.layers.iter().map(|layer| layer.digest).collect();
         found.sort();
-        let mut expected = vec![Digest::of(b"layer"), Digest::of(b"index")];
+        let mut expected =
+            ["layer", "index", "piece", "inputs"].map(|name| Digest::of(name.as_bytes())).to_vec();
         expected.sort();
         assert_eq!(found, expected);
         assert_eq!(manifest.artifact_type.as_deref(), Some(CACHE_TYPE));
@@ -315,6 +351,14 @@ mod tests {
         check_refused(|value| value["steps"][0]["instruction"] = "x".repeat(70_000).into(), "70000 bytes");
         check_refused(|value| value["steps"][0]["key"] = "sha256:1".into(), "");
         check_refused(|value| value["more"] = 1.into(), "more");
+        check_refused(|value| value["mounts"][0]["pieces"] = serde_json::json!([]), "0 pieces");
+        check_refused(
+            |value| value["mounts"][0]["pieces"][0]["mediaType"] = "text/plain".into(),
+            "text/plain",
+        );
+        check_refused(|value| value["mounts"][0]["pieces"][0]["size"] = (1_u64 << 40).into(), "cache mount");
+        check_refused(|value| value["mounts"][0]["id"] = "x".repeat(70_000).into(), "too long");
+        check_refused(|value| value["inputs"][0]["blob"]["size"] = (1_u64 << 40).into(), "inputs of steps");
         assert!(CacheArtifact::parse(b"").is_err());
     }
 
@@ -326,7 +370,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_bytes_never_panic(at in 0_usize..1200, byte in any::<u8>(), end in 0_usize..1500) {
+        fn damaged_bytes_never_panic(at in 0_usize..2400, byte in any::<u8>(), end in 0_usize..3000) {
             let mut bytes = artifact().to_bytes();
             let at = at % bytes.len();
             bytes[at] = byte;

@@ -90,10 +90,30 @@ impl Inputs {
         self.fields.push((name.to_owned(), input));
     }
 
+    pub(super) fn fields(&self) -> &[(String, Input)] {
+        &self.fields
+    }
+
+    /// Returns the values of a list; none where there is no such list.
+    pub(crate) fn list(&self, name: &str) -> Vec<&str> {
+        self.get(name).map(Input::values).unwrap_or_default()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Input> {
+        self.fields.iter().find(|(found, _)| found == name).map(|(_, input)| input)
+    }
+
+    pub(super) fn cut_lists(&mut self, longest: Option<usize>) {
+        for (_, input) in &mut self.fields {
+            if let (Input::List(list), Some(longest)) = (input, longest) {
+                list.truncate(longest);
+            }
+        }
+    }
+
     /// Returns what is other than in `before`; empty where nothing that was kept differs.
     pub fn changes<'a>(&'a self, before: &'a Self) -> Vec<Change<'a>> {
-        let old = |name: &str| before.fields.iter().find(|(found, _)| found == name).map(|(_, input)| input);
-        let change = |(name, now): &'a (String, Input)| match (old(name)?, now) {
+        let change = |(name, now): &'a (String, Input)| match (before.get(name)?, now) {
             (before, now) if before == now => None,
             (Input::Text(before), Input::Text(now)) => Some(Change::Value { name, before, now }),
             (before, now) => {

@@ -34,6 +34,11 @@ impl CacheKey {
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
+
+    /// Returns the same, to be kept.
+    pub(crate) fn shared_inputs(&self) -> Arc<Inputs> {
+        Arc::clone(&self.inputs)
+    }
 }
 
 impl PartialEq for CacheKey {

@@ -6,11 +6,14 @@
 //! whatever its size.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use oci::{Descriptor, DiffId, Digest};
 
+use super::Inputs;
 use super::StepRecord;
 use super::artifact::{CacheArtifact, LayerEntry, StepEntry, Usage};
+use super::carried::{self, MountEntry, UsedMount};
 
 /// How much a cache keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub struct Used {
     pub steps: BTreeMap<Digest, StepRecord>,
     /// Layers of base images.
     pub bases: BTreeMap<DiffId, Descriptor>,
+    /// Cache mounts, by what they go by, where they are to be kept.
+    pub mounts: BTreeMap<Digest, UsedMount>,
+    /// What the steps were made of, by their place in the Dockerfile.
+    pub inputs: BTreeMap<String, Arc<Inputs>>,
 }
 
 impl Used {
@@ -41,6 +48,17 @@ impl Used {
     pub fn add(&mut self, other: Self) {
         self.steps.extend(other.steps);
         self.bases.extend(other.bases);
+        self.inputs.extend(other.inputs);
+        for (key, mount) in other.mounts {
+            self.add_mount(key, mount);
+        }
+    }
+
+    /// Adds a cache mount; one that a step wrote to stays so.
+    pub(crate) fn add_mount(&mut self, key: Digest, mount: UsedMount) {
+        let known = self.mounts.entry(key).or_insert_with(|| mount.clone());
+        // Of several folders of a private cache the first is kept.
+        known.folder = [known.folder.take(), mount.folder].into_iter().flatten().min();
     }
 
     /// Leaves out steps whose layers are not among `layers`.
@@ -68,14 +86,21 @@ impl Used {
     }
 }
 
-/// Returns what a cache that holds `before` is to hold after builds used `now`; `None` where nothing is new.
+/// Returns what a cache that holds `before` is to hold after builds used `now`; `None` where nothing is new. What steps
+/// were made of is not news by itself.
 pub fn merge(before: &CacheArtifact, now: CacheArtifact, limits: Limits) -> Option<CacheArtifact> {
     let is_known = |layer: &LayerEntry| {
         before.layers.get(&layer.blob.digest).is_some_and(|old| old.index.is_some() || layer.index.is_none())
     };
     let step_known =
         |(key, step): (&Digest, &StepEntry)| before.steps.get(key).is_some_and(|old| old.layer == step.layer);
-    if now.layers.values().all(is_known) && now.steps.iter().all(step_known) {
+    let mount_known = |(key, mount): (&Digest, &MountEntry)| {
+        before.mounts.get(key).is_some_and(|old| old.content == mount.content)
+    };
+    if now.layers.values().all(is_known)
+        && now.steps.iter().all(step_known)
+        && now.mounts.iter().all(mount_known)
+    {
         return None;
     }
     let scopes: BTreeSet<String> = now.steps.values().map(|step| step.usage.scope.clone()).collect();
@@ -110,6 +135,7 @@ pub fn merge(before: &CacheArtifact, now: CacheArtifact, limits: Limits) -> Opti
         }
     }
     fit(&mut merged, limits.bytes);
+    carried::keep(before, &mut merged, age, limits);
     Some(merged)
 }
 
@@ -138,7 +164,7 @@ mod tests {
             let record = StepRecord::new(DiffId(Digest::of(name.as_bytes())), blob, name, 1);
             (Digest::of(format!("key {name}").as_bytes()), record)
         };
-        Used { steps: names.iter().map(record).collect(), bases: BTreeMap::new() }
+        Used { steps: names.iter().map(record).collect(), ..Used::default() }
     }
 
     fn artifact(scope: &str, names: &[&str]) -> CacheArtifact {

@@ -15,10 +15,12 @@
 
 mod artifact;
 mod budget;
+mod carried;
 mod inputs;
 mod key;
 mod merge;
 mod record;
+mod shared_inputs;
 mod tier;
 
 pub(crate) use artifact::MAX_INDEX_BYTES;
@@ -26,9 +28,12 @@ pub use artifact::{
     CACHE_TYPE, CacheArtifact, INDEX_TYPE, InvalidArtifact, LayerEntry, MAX_CONFIG_BYTES, StepEntry, Usage,
 };
 pub use budget::{Budget, CachedLayer, GRACE, PrunePlan};
+pub(crate) use carried::MAX_INPUTS_BYTES;
+pub use carried::{INPUTS_TYPE, InputsEntry, MOUNT_TYPE, MountEntry, UsedMount};
 pub use inputs::{Change, Input, Inputs, Places};
 pub use key::{CacheKey, KeyBuilder};
 pub use merge::{Limits, Used, merge};
 pub use record::{KeptRecord, Records, StepRecord};
+pub(crate) use shared_inputs::{SharedInputs, is_hidden};
 pub(crate) use tier::Answer;
 pub use tier::{Found, OnCacheError, Tier, TierName, Tiers};

@@ -12,6 +12,7 @@ use oci::{
 use store::{Blob, ImageStore};
 
 use super::contexts::Contexts;
+use super::explain::InputsElsewhere;
 use super::machine;
 use super::schedule::Schedule;
 use super::scope::{Globals, proxy_environment};
@@ -51,6 +52,7 @@ pub(crate) struct Build<'a> {
     bases: &'a dyn Bases,
     used_bases: Mutex<BTreeMap<String, (Digest, Option<BaseReference>)>>,
     used: Mutex<Used>,
+    inputs_elsewhere: OnceLock<InputsElsewhere>,
     context: OnceLock<Context>,
     opening: Mutex<()>,
     total: u32,
@@ -99,6 +101,7 @@ impl<'a> Build<'a> {
             bases,
             used_bases: Mutex::default(),
             used: Mutex::default(),
+            inputs_elsewhere: OnceLock::new(),
             context: OnceLock::new(),
             opening: Mutex::default(),
             total,
@@ -158,6 +161,11 @@ impl<'a> Build<'a> {
             bases: self.used().iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect(),
             used: self.used_records().clone(),
         })
+    }
+
+    /// Returns what caches elsewhere say that steps were made of, fetched at the first call.
+    pub(super) fn inputs_elsewhere(&self) -> &InputsElsewhere {
+        self.inputs_elsewhere.get_or_init(|| self.fetch_inputs())
     }
 
     /// Returns the records that were used until now.

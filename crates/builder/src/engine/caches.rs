@@ -20,15 +20,15 @@ use std::path::{Path, PathBuf};
 
 use layer::{Entry, Kind, LayerPath};
 
+use super::build::Build;
 use super::fill::{Sources, unfold};
 use super::items::Group;
+use super::kept_mounts::DATA;
 use super::place::{Attributes, Placed, place};
-use super::workspace::{Workspace, io_error};
+use super::workspace::io_error;
 use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::{Access, Sharing};
-
-const DATA: &str = "data";
 
 /// A cache as a step asks for it.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Cache<'a> {
 pub(crate) struct HeldCache {
     /// What the step sees.
     pub data: PathBuf,
+    /// The folder that it lies in.
+    pub folder: PathBuf,
     _lock: File,
 }
 
@@ -58,15 +60,15 @@ impl Cache<'_> {
             .finish()
     }
 
-    /// Waits for the folder and makes it where it is not there.
-    pub fn hold(&self, workspace: &Workspace, sources: Sources<'_>) -> Result<HeldCache, BuildError> {
-        let parent = workspace.folder_of_kind("caches")?;
+    /// Waits for the folder and makes it where it is not there, of what a cache elsewhere has or of what it begins with.
+    pub fn hold(&self, build: &Build<'_>, sources: Sources<'_>) -> Result<HeldCache, BuildError> {
+        let parent = build.workspace.folder_of_kind("caches")?;
         let name = self.key().hex();
         for number in 0.. {
             let name = if number == 0 { name.clone() } else { format!("{name}-{number}") };
             let folder = parent.join(name);
             if let Some(lock) = self.lock(&folder)? {
-                return self.fill(workspace, sources, &folder, lock);
+                return self.fill(build, sources, folder, lock);
             }
         }
         unreachable!("there are more numbers than caches in use")
@@ -95,25 +97,31 @@ impl Cache<'_> {
     /// Makes the folder's content where there is none; the lock is then held alone.
     fn fill(
         &self,
-        workspace: &Workspace,
+        build: &Build<'_>,
         sources: Sources<'_>,
-        folder: &Path,
+        folder: PathBuf,
         lock: File,
     ) -> Result<HeldCache, BuildError> {
         let data = folder.join(DATA);
         if !data.is_dir() {
-            let work = workspace.work_folder()?;
-            let made = work.create("made")?;
-            unfold(workspace, &self.entries(), sources, &made)?;
+            let work = build.workspace.work_folder()?;
+            let made = match build.take_mount(&self.key(), &self.id, &work)? {
+                Some(taken) => taken,
+                None => {
+                    let made = work.create("made")?;
+                    unfold(build.workspace, &self.entries(), sources, &made)?;
+                    made.join(DATA)
+                }
+            };
             let id = folder.join("id");
             fs::write(&id, &self.id).map_err(|error| io_error("write", &id, error))?;
-            fs::rename(made.join(DATA), &data).map_err(|error| io_error("write", &data, error))?;
+            fs::rename(made, &data).map_err(|error| io_error("write", &data, error))?;
         }
         if self.sharing == Sharing::Shared {
             // It may have been held alone to make it.
-            lock.lock_shared().map_err(|error| io_error("lock", folder, error))?;
+            lock.lock_shared().map_err(|error| io_error("lock", &folder, error))?;
         }
-        Ok(HeldCache { data, _lock: lock })
+        Ok(HeldCache { data, folder, _lock: lock })
     }
 
     /// The folder `data` with its owner and mode, and what it is filled with.

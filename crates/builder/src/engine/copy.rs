@@ -79,10 +79,10 @@ pub(crate) fn transfer(
         }
     };
     let asked = asked.finish();
+    let _ = step.asked.set(asked.clone());
     if let Some(known) = stage.known(&asked)? {
         return Ok(Outcome::known(known));
     }
-    let _ = step.asked.set(asked.clone());
     let groups = match groups {
         Some(groups) => groups,
         None => from.select(stage, &expanded.sources, &expanded.choice)?.map_err(refuse)?,

@@ -4,21 +4,21 @@
 //! Whoever writes last wins: the name leads to one whole cache or to another. Who finds that somebody wrote in the
 //! meantime takes that in and writes again, as long as it is not for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use oci::{Descriptor, DiffId, Digest, Document, MediaType};
 use store::{Blob, LayoutStore, Put, StoreError};
 
 use super::Workspace;
 use super::elsewhere::Elsewhere;
+use super::kept_mounts::{MountWriter, Outgoing};
 use crate::cache::{
-    CACHE_TYPE, CacheArtifact, Found, INDEX_TYPE, Limits, MAX_CONFIG_BYTES, MAX_INDEX_BYTES, Tier, TierName,
-    Used, merge,
+    CACHE_TYPE, CacheArtifact, Found, INDEX_TYPE, INPUTS_TYPE, InputsEntry, Limits, MAX_CONFIG_BYTES,
+    MAX_INDEX_BYTES, SharedInputs, Tier, TierName, Usage, Used, merge,
 };
 
 /// How many blobs are sent at the same time.
@@ -32,13 +32,20 @@ pub struct Exporter {
     store: LayoutStore,
     indexes: PathBuf,
     elsewhere: Arc<Elsewhere>,
+    mounts: Arc<MountWriter>,
 }
 
 /// What was written to a cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// Records that the cache has now.
+    /// Whether there was anything to write.
+    pub is_new: bool,
+    /// Records that the cache has now; 0 where nothing was written.
     pub steps: usize,
+    /// Ids of the cache mounts that were written.
+    pub mounts: Vec<String>,
+    /// Why cache mounts were not written, for people.
+    pub problems: Vec<String>,
     /// Blobs that were sent.
     pub blobs_moved: usize,
     /// Sum of their sizes.
@@ -52,13 +59,32 @@ impl Workspace {
             store: self.store.clone(),
             indexes: self.root().join("indexes"),
             elsewhere: Arc::clone(&self.elsewhere),
+            mounts: Arc::new(MountWriter::new(self.lazy_sandbox(), self.root().to_owned())),
         }
+    }
+}
+
+impl Exported {
+    /// Says what was written to the cache of this name, a sentence each.
+    pub fn told(&self, label: &str) -> Vec<String> {
+        let megabytes = self.bytes_moved as f64 / 1e6;
+        let (steps, blobs) = (self.steps, self.blobs_moved);
+        let all = format!("the cache {label} has {steps} steps now; {blobs} blobs sent ({megabytes:.1} MB)");
+        let mounts = self.mounts.iter().map(|id| format!("the cache {label} has the cache mount {id} anew"));
+        self.is_new.then_some(all).into_iter().chain(mounts).collect()
+    }
+
+    fn add(&mut self, more: Self) {
+        self.is_new |= more.is_new;
+        self.steps = self.steps.max(more.steps);
+        self.blobs_moved += more.blobs_moved;
+        self.bytes_moved += more.bytes_moved;
     }
 }
 
 impl Exporter {
     /// Writes what builds used, each with the name of its scope, to `tier`. A tier that is attached to an image gets
-    /// `subject` as that image. `None` where the tier has all of it.
+    /// `subject` as that image, and no cache mounts. These come when the layers are there, which others wait for.
     ///
     /// # Errors
     /// What the store says. The cache is then what it was.
@@ -68,24 +94,85 @@ impl Exporter {
         used: &[(String, Used)],
         subject: Option<&Descriptor>,
         limits: Limits,
-    ) -> Result<Option<Exported>, StoreError> {
-        let indexes = Mutex::default();
+    ) -> Result<Exported, StoreError> {
+        let outgoing = Mutex::default();
         let mut now = CacheArtifact::default();
         for (scope, used) in used {
-            let part = used.artifact(scope, |diff_id| self.index(diff_id, &indexes));
+            let part = used.artifact(scope, |diff_id| self.index(diff_id, &outgoing));
             now.layers.extend(part.layers);
             now.steps.extend(part.steps);
+            now.inputs.extend(inputs(scope, used, &outgoing).map(|inputs| (scope.clone(), inputs)));
         }
         self.drop_unavailable(&mut now);
-        let indexes = indexes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let outgoing = outgoing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let refresh = |before: &CacheArtifact| {
+            let mut now = now.clone();
+            for (scope, used) in used {
+                let known =
+                    used.mounts.keys().filter_map(|key| Some((*key, before.mounts.get(key)?.used_by(scope))));
+                now.mounts.extend(known);
+            }
+            now
+        };
+        let mut exported = self.write_merged(tier, refresh, &outgoing, subject, limits)?;
+        if matches!(tier.name, TierName::Tag(_)) {
+            self.write_mounts(tier, used, limits, &mut exported)?;
+        }
+        Ok(exported)
+    }
+
+    /// Writes the cache mounts whose content is another one than the tier has.
+    fn write_mounts(
+        &self,
+        tier: &Tier,
+        used: &[(String, Used)],
+        limits: Limits,
+        exported: &mut Exported,
+    ) -> Result<(), StoreError> {
+        let is_written = |used: &Used| used.mounts.values().any(|mount| mount.folder.is_some());
+        if !used.iter().any(|(_, used)| is_written(used)) {
+            return Ok(());
+        }
+        let before = tier.read().or_else(unreadable_is_none)?.artifact;
+        let (mut outgoing, mut now) = (Outgoing::default(), CacheArtifact::default());
+        for (scope, used) in used {
+            for (key, mount) in &used.mounts {
+                match self.mounts.news((key, mount), before.mounts.get(key), scope, &mut outgoing) {
+                    Ok(news) => now.mounts.extend(news.map(|news| (*key, news))),
+                    Err(reason) => exported.problems.push(format!("the cache mount {}: {reason}", mount.id)),
+                }
+            }
+        }
+        exported.problems.sort();
+        exported.problems.dedup();
+        if now.mounts.is_empty() {
+            return Ok(());
+        }
+        let written = self.write_merged(tier, |_| now.clone(), &outgoing, None, limits)?;
+        exported.mounts = now.mounts.values().map(|mount| mount.id.clone()).collect();
+        exported.add(written);
+        Ok(())
+    }
+
+    /// Writes what is there and what comes new, as `now` says over what is there.
+    fn write_merged(
+        &self,
+        tier: &Tier,
+        now: impl Fn(&CacheArtifact) -> CacheArtifact,
+        outgoing: &Outgoing,
+        subject: Option<&Descriptor>,
+        limits: Limits,
+    ) -> Result<Exported, StoreError> {
         let mut tries = 0;
         loop {
             let before = match &tier.name {
                 TierName::Tag(_) => tier.read().or_else(unreadable_is_none)?,
                 TierName::Attached(_) => Found::default(),
             };
-            let Some(merged) = merge(&before.artifact, now.clone(), limits) else { return Ok(None) };
-            let (document, exported) = self.send(tier, &before.artifact, &merged, &indexes, subject)?;
+            let Some(merged) = merge(&before.artifact, now(&before.artifact), limits) else {
+                return Ok(Exported::default());
+            };
+            let (document, exported) = self.send(tier, &before.artifact, &merged, outgoing, subject)?;
             tries += 1;
             let is_first = || -> Result<bool, StoreError> {
                 let found = tier.document()?.map(|document| document.digest());
@@ -96,7 +183,7 @@ impl Exporter {
                 TierName::Tag(_) if tries < TRIES && !is_first()? => continue,
                 TierName::Tag(tag) => tier.store.tag(tag, &document)?,
             }
-            return Ok(Some(exported));
+            return Ok(exported);
         }
     }
 
@@ -106,7 +193,7 @@ impl Exporter {
         tier: &Tier,
         before: &CacheArtifact,
         merged: &CacheArtifact,
-        indexes: &BTreeMap<Digest, Bytes>,
+        outgoing: &Outgoing,
         subject: Option<&Descriptor>,
     ) -> Result<(Document, Exported), StoreError> {
         let config = merged.to_bytes();
@@ -121,8 +208,9 @@ impl Exporter {
         let there: BTreeSet<Digest> = there.layers.iter().map(|blob| blob.digest).collect();
         let missing: Vec<&Descriptor> =
             manifest.layers.iter().filter(|blob| !there.contains(&blob.digest)).collect();
-        let mut exported = self.send_blobs(tier, &missing, indexes)?;
+        let mut exported = self.send_blobs(tier, &missing, outgoing)?;
         exported.steps = merged.steps.len();
+        exported.is_new = true;
         tier.store.put_blob(&descriptor, Blob::from_bytes(config))?;
         Ok((Document::from_manifest(manifest), exported))
     }
@@ -131,7 +219,7 @@ impl Exporter {
         &self,
         tier: &Tier,
         blobs: &[&Descriptor],
-        indexes: &BTreeMap<Digest, Bytes>,
+        outgoing: &Outgoing,
     ) -> Result<Exported, StoreError> {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let outcome: Mutex<(Exported, Option<StoreError>)> = Mutex::default();
@@ -140,7 +228,7 @@ impl Exporter {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let sent = self.send_blob(tier, blob, indexes);
+                let sent = self.send_blob(tier, blob, outgoing);
                 let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
                 match sent {
                     Ok(Put::Written) => {
@@ -167,18 +255,17 @@ impl Exporter {
         }
     }
 
-    fn send_blob(
-        &self,
-        tier: &Tier,
-        blob: &Descriptor,
-        indexes: &BTreeMap<Digest, Bytes>,
-    ) -> Result<Put, StoreError> {
+    fn send_blob(&self, tier: &Tier, blob: &Descriptor, outgoing: &Outgoing) -> Result<Put, StoreError> {
         let digest = &blob.digest;
         if tier.store.blob_size(digest)? == Some(blob.size) {
             return Ok(Put::Present);
         }
-        if let Some(bytes) = indexes.get(digest) {
-            return tier.store.put_blob(blob, Blob::from_bytes(bytes.clone()));
+        if let Some(opened) = outgoing.open(digest) {
+            let unreadable = |source: std::io::Error| {
+                let what = format!("blob {digest}");
+                StoreError::Unreachable { action: "read", what, transient: false, source: source.into() }
+            };
+            return tier.store.put_blob(blob, opened.map_err(unreadable)?);
         }
         let content = match self.store.open_blob(digest) {
             Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => self.open_elsewhere(digest)?,
@@ -196,14 +283,14 @@ impl Exporter {
     }
 
     /// Returns the blob with the index of a layer, and keeps its bytes where they are here.
-    fn index(&self, diff_id: DiffId, kept: &Mutex<BTreeMap<Digest, Bytes>>) -> Option<Descriptor> {
+    fn index(&self, diff_id: DiffId, kept: &Mutex<Outgoing>) -> Option<Descriptor> {
         let path = self.indexes.join(diff_id.0.hex());
         let is_fit = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= MAX_INDEX_BYTES);
         match is_fit.then(|| fs::read(&path)) {
             Some(Ok(bytes)) => {
                 let descriptor = Descriptor::of(MediaType::from(INDEX_TYPE), &bytes);
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.insert(descriptor.digest, bytes.into());
+                kept.add(&descriptor, bytes);
                 Some(descriptor)
             }
             _ => self.elsewhere.index(diff_id).map(|(descriptor, _)| descriptor),
@@ -216,9 +303,20 @@ impl Exporter {
         artifact.layers.retain(|digest, layer| {
             layer.base.is_some() || is_here(digest) || self.elsewhere.origin(digest).is_some()
         });
-        let CacheArtifact { layers, steps } = artifact;
+        let CacheArtifact { layers, steps, .. } = artifact;
         steps.retain(|_, step| layers.contains_key(&step.layer));
     }
+}
+
+/// Returns the blob with what the steps of a scope were made of, and keeps its bytes.
+fn inputs(scope: &str, used: &Used, kept: &Mutex<Outgoing>) -> Option<InputsEntry> {
+    if used.inputs.is_empty() {
+        return None;
+    }
+    let bytes = SharedInputs::new(&used.inputs).to_bytes()?;
+    let blob = Descriptor::of(INPUTS_TYPE.into(), &bytes);
+    kept.lock().unwrap_or_else(PoisonError::into_inner).add(&blob, bytes);
+    Some(InputsEntry { blob, usage: Usage::now(scope) })
 }
 
 /// A cache that cannot be read any more is written anew.

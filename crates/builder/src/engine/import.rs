@@ -1,23 +1,26 @@
 //! Steps that caches outside this machine know: asked for in the order of the tiers, the first time that the local
 //! store does not know something, and used without their bytes.
 
+use std::path::Path;
+
 use oci::{Descriptor, DiffId, ImageManifest};
 use store::ImageStore;
 
 use super::build::Build;
+use super::caches::{Cache, HeldCache};
 use super::compression::KnownLayer;
 use super::elsewhere::{Origin, with_causes};
 use super::state::State;
 use super::workspace::{Holder, LayerRef};
 use crate::BuildError;
-use crate::cache::{Answer, CacheArtifact, CacheKey, Found, OnCacheError, StepRecord, Tier};
+use crate::cache::{Answer, CacheArtifact, CacheKey, Found, OnCacheError, StepRecord, Tier, UsedMount};
 use crate::request::{BuildEvent, Settle};
 
 impl Build<'_> {
     /// Returns the first thing that `find` finds at a tier.
-    fn ask_tiers<T>(
+    pub(super) fn ask_tiers<T>(
         &self,
-        mut find: impl FnMut(&Found) -> Result<Option<T>, BuildError>,
+        mut find: impl FnMut(&Tier, &Found) -> Result<Option<T>, BuildError>,
     ) -> Result<Option<T>, BuildError> {
         let Some(tiers) = &self.request.options.tiers else { return Ok(None) };
         for Answer { tier, found, is_news } in tiers.answers() {
@@ -26,7 +29,7 @@ impl Build<'_> {
                     if is_news {
                         self.take_note(tier, &found.artifact);
                     }
-                    if let Some(thing) = find(found)? {
+                    if let Some(thing) = find(tier, found)? {
                         return Ok(Some(thing));
                     }
                 }
@@ -67,7 +70,7 @@ impl Build<'_> {
     /// Returns the layer that a tier's record of `key` names, and keeps the record here.
     pub fn known_elsewhere(&self, key: &CacheKey) -> Result<Option<KnownLayer>, BuildError> {
         let workspace = self.workspace;
-        self.ask_tiers(|found| {
+        self.ask_tiers(|_, found| {
             let Some(record) = found.artifact.record(&key.digest()) else { return Ok(None) };
             let Some(known) = workspace.recorded_layer(record)? else { return Ok(None) };
             let kept = workspace.records.put(key, &known.record);
@@ -95,7 +98,7 @@ impl Build<'_> {
         for (diff_id, layer) in missing {
             workspace.elsewhere.note(layer, &origin);
             let has_index = || workspace.has_index(*diff_id).then_some(());
-            if has_index().is_none() && self.ask_tiers(|_| Ok(has_index()))?.is_none() {
+            if has_index().is_none() && self.ask_tiers(|_, _| Ok(has_index()))?.is_none() {
                 unknown.push(layer);
             }
         }
@@ -108,6 +111,26 @@ impl Build<'_> {
     /// Takes note of a step's record, for caches that are written.
     pub fn note_used(&self, key: &CacheKey, record: StepRecord) {
         self.used_records().steps.insert(key.digest(), record);
+    }
+
+    /// Takes note of a cache mount, for caches that are written, where that was asked for; `held` where a step that
+    /// runs has it.
+    pub fn note_mount(&self, cache: &Cache<'_>, held: Option<&HeldCache>) {
+        let Some(limit) = self.request.options.kept_mounts else { return };
+        let folder = held.map(|held| held.folder.clone());
+        let mount = UsedMount { id: cache.id.clone(), folder, limit };
+        self.used_records().add_mount(cache.key().digest(), mount);
+    }
+
+    /// Takes note of what a step was made of, for caches that are written.
+    pub fn note_inputs(&self, place: String, key: &CacheKey) {
+        self.used_records().inputs.insert(place, key.shared_inputs());
+    }
+
+    /// Returns what a step is called in caches elsewhere, which know no folders of this machine.
+    pub fn shared_place(&self, stage: &str, number: u32) -> String {
+        let file = Path::new(&self.request.dockerfile_name).file_name().unwrap_or_default().to_string_lossy();
+        format!("{file} {} {stage} {number}", self.request.platform)
     }
 
     /// Brings the layers of the image here, as far as the request wants them.

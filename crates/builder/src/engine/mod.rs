@@ -6,6 +6,7 @@
 //! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
 //! | `run` | RUN |
 //! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
+//! | `kept_mounts` | folders of `RUN --mount=type=cache` in caches outside this machine |
 //! | `kept_root` | the merged layers of the last step, where there is no overlayfs |
 //! | `machine` | what steps are lent of this machine and may use of it |
 //! | `contexts` | named contexts |
@@ -45,6 +46,7 @@ mod git;
 mod import;
 mod indexes;
 mod items;
+mod kept_mounts;
 mod kept_root;
 mod leak;
 mod machine;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use layer::FollowLast;
 
 use super::agent::AgentSocket;
+use super::build::Build;
 use super::caches::{Cache, HeldCache};
 use super::contents::View;
 use super::fill::{Sources, unfold};
@@ -85,9 +86,10 @@ impl<'a> Mounts<'a> {
     }
 
     /// Makes everything ready that a step mounts.
-    pub fn prepare(&self, workspace: &Workspace, work: &WorkFolder<'_>) -> Result<Prepared, BuildError> {
+    pub fn prepare(&self, build: &Build<'_>, work: &WorkFolder<'_>) -> Result<Prepared, BuildError> {
+        let workspace = build.workspace;
         let mut prepared = Prepared::default();
-        let caches = self.hold_caches(workspace)?;
+        let caches = self.hold_caches(build)?;
         for (number, planned) in self.0.iter().enumerate() {
             let target = PathBuf::from(&planned.target);
             match &planned.kind {
@@ -133,12 +135,18 @@ impl<'a> Mounts<'a> {
         Ok(prepared)
     }
 
+    /// Notes the caches, for those elsewhere that keep them: they are of use whether the step runs or not.
+    pub fn note_caches(&self, build: &Build<'_>) {
+        for planned in &self.0 {
+            if let Kind::Cache { cache, .. } = &planned.kind {
+                build.note_mount(cache, None);
+            }
+        }
+    }
+
     /// Takes hold of each cache once, in the order of their keys, so that two steps that need the same ones do
     /// not wait for each other.
-    fn hold_caches(
-        &self,
-        workspace: &Workspace,
-    ) -> Result<Vec<(crate::cache::CacheKey, HeldCache)>, BuildError> {
+    fn hold_caches(&self, build: &Build<'_>) -> Result<Vec<(crate::cache::CacheKey, HeldCache)>, BuildError> {
         let caches = self.0.iter().filter_map(|planned| match &planned.kind {
             Kind::Cache { from, cache, .. } => Some((cache.key(), cache, from.as_ref())),
             _ => None,
@@ -148,7 +156,9 @@ impl<'a> Mounts<'a> {
         caches.dedup_by_key(|(key, ..)| key.clone());
         let hold = |(key, cache, from): (_, &Cache<'_>, Option<&From<'_>>)| {
             let sources = from.map(sources_of).unwrap_or_default();
-            Ok((key, cache.hold(workspace, sources)?))
+            let held = cache.hold(build, sources)?;
+            build.note_mount(cache, Some(&held));
+            Ok((key, held))
         };
         caches.into_iter().map(hold).collect()
     }

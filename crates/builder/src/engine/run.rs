@@ -9,6 +9,7 @@ use layer::diff::Times;
 use layer::observe::Tap;
 use oci::Platform;
 
+use super::build::Build;
 use super::kept_root;
 use super::leak::SecretSearch;
 use super::machine::{self, Lent};
@@ -97,12 +98,13 @@ impl RunStep<'_> {
     /// `Step` where the command fails; `Sandbox` where it cannot be started.
     pub fn execute(
         &self,
-        workspace: &Workspace,
+        build: &Build<'_>,
         below: &[LayerRef],
         location: &Location,
         output: &mut dyn FnMut(&[u8]),
         warn: &dyn Fn(String),
     ) -> Result<LayerRef, BuildError> {
+        let workspace = build.workspace;
         let work = workspace.work_folder()?;
         let rootfs = RootFs {
             lowers: workspace.tree_stack(below)?,
@@ -111,7 +113,7 @@ impl RunStep<'_> {
             read_only: false,
             merged: kept_root::take(workspace, &work, below)?,
         };
-        let prepared = self.mounts.prepare(workspace, &work)?;
+        let prepared = self.mounts.prepare(build, &work)?;
         let refused = |source| BuildError::Sandbox { location: location.clone(), source };
         let sandbox = workspace.sandbox().map_err(refused)?;
         let emulator = sandbox.emulator(&self.platform).map_err(refused)?;

@@ -187,11 +187,11 @@ fn field(item: &Item) -> Vec<u8> {
     [lengths.as_bytes(), &item.relative, &what, mode.as_bytes()].concat()
 }
 
-/// Returns the path in what [`fields`] gave for an item, for people.
-pub(crate) fn path_of_field(field: &str) -> String {
+/// Returns the path in what [`fields`] gave for an item, for people; `None` for what was named itself.
+pub(crate) fn path_of_field(field: &str) -> Option<String> {
     let parts = field.split_once(' ').and_then(|(length, rest)| Some((length, rest.split_once(' ')?.1)));
     let path = parts.and_then(|(length, rest)| rest.get(..length.parse().ok()?));
-    path.filter(|path| !path.is_empty()).unwrap_or("the folder itself").to_owned()
+    path.filter(|path| !path.is_empty()).map(str::to_owned)
 }
 
 /// Makes sure that what was written is what was selected: a file of the context may have changed

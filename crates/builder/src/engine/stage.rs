@@ -13,7 +13,7 @@ use super::place::{self, Attributes};
 use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
-use super::{add, ahead, copy, explain, fill, from};
+use super::{add, ahead, copy, fill, from};
 use crate::cache::{CacheKey, KeyBuilder, StepRecord};
 use crate::dockerfile::{
     Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Span, Stage,
@@ -146,6 +146,7 @@ impl<'a> StageRun<'a> {
         key: &CacheKey,
         make: impl FnOnce() -> Result<LayerRef, BuildError>,
     ) -> Result<Outcome, BuildError> {
+        step.asked.get_or_init(|| key.clone());
         if let Some(known) = self.known(key)? {
             if !self.build.take_made_ahead(key) {
                 return Ok(Outcome::known(known));
@@ -166,27 +167,6 @@ impl<'a> StageRun<'a> {
         let milliseconds = started.elapsed().as_millis() as u64;
         self.remember(key, &layer, &step.location.instruction, milliseconds)?;
         Ok(Outcome { layer, source: StepSource::Ran })
-    }
-
-    /// Says why the step runs, where that was asked for, and keeps what it depends on for the next time.
-    fn explain(&self, step: &Step, key: &CacheKey) {
-        let request = self.build.request;
-        let [context, dockerfile] =
-            [&request.context, &request.dockerfile].map(|path| path.to_string_lossy());
-        let stage = self.build.dockerfile.stage_label(self.stage.index);
-        let number = step.number.saturating_sub(self.build.first_steps[self.stage.index]).to_string();
-        let platform = request.platform.to_string();
-        let place = [&*context, &*dockerfile, &platform, &stage, &number];
-        let places = &self.build.workspace.places;
-        if request.explain {
-            let reason = match request.no_cache {
-                true => "the cache is not to be used".to_owned(),
-                false => explain::reason(key.inputs(), places.get(&place).as_ref()),
-            };
-            (self.build.observer)(BuildEvent::StepExplained { number: step.number, reason });
-        }
-        // Nothing but the next explanation depends on it.
-        let _ = places.put(&place, key.inputs());
     }
 
     /// Notes that `key` gives `layer`.
@@ -250,6 +230,10 @@ impl<'a> StageRun<'a> {
             let reason = format!("known in {cache}");
             (self.build.observer)(BuildEvent::StepExplained { number: step.number, reason });
         }
+        if let Some(key) = step.asked.get() {
+            let stage = self.build.dockerfile.stage_label(self.stage.index);
+            self.build.note_inputs(self.shared_place(&stage, number), key);
+        }
         self.build.count(outcome.source.is_known());
         (self.build.observer)(BuildEvent::StepFinished {
             number: step.number,
@@ -294,6 +278,7 @@ impl<'a> StageRun<'a> {
             share: Limits::default(),
             host: &options.host,
         };
+        step.mounts.note_caches(self.build);
         let created_by = self.run_history(&step, &environment);
         self.layer_step(instruction, created_by, |stage, at| {
             let key = step.key(&stage.state.layers);
@@ -308,7 +293,7 @@ impl<'a> StageRun<'a> {
                 let step = RunStep { share: stage.build.step_limits(), ..step };
                 let warn = |message| (stage.build.observer)(BuildEvent::Warning(message));
                 let below = &stage.state.layers;
-                let execute = || step.execute(stage.build.workspace, below, &at.location, &mut output, &warn);
+                let execute = || step.execute(stage.build, below, &at.location, &mut output, &warn);
                 ahead::beside(stage, instruction, execute)
             })
         })

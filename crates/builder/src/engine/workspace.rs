@@ -101,6 +101,11 @@ impl Workspace {
         self.sandbox.get()
     }
 
+    /// Returns what makes the sandbox, to outlive the workspace.
+    pub(super) fn lazy_sandbox(&self) -> Arc<LazySandbox> {
+        Arc::clone(&self.sandbox)
+    }
+
     /// Returns the sandbox for work on layers, where its absence is an error of the layer.
     fn layer_sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {
         self.sandbox().map_err(|error| BuildError::layer("unpack layers", error))

@@ -80,6 +80,9 @@ impl<'a> Watch<'a> {
             BuildEvent::BaseStarted { name } => {
                 tell(Progress::Note { message: format!("{}: fetching the base image {name}", self.service) });
             }
+            BuildEvent::Note(message) => {
+                tell(Progress::Note { message: format!("{}: {message}", self.service) });
+            }
             BuildEvent::Warning(message) => tell(Progress::Warning { message, place: None }),
         }
     }

@@ -118,14 +118,14 @@ pub fn report(written: &[WrittenCache], on_error: OnError, tools: &Tools<'_>) ->
     let mut errors = Vec::new();
     for WrittenCache { label, written } in written {
         let message = match written {
-            Written::Done(None) => continue,
-            Written::Done(Some(exported)) => {
-                let megabytes = exported.bytes_moved as f64 / 1e6;
-                let message = format!(
-                    "the cache {label} has {} steps now; {} blobs sent ({megabytes:.1} MB)",
-                    exported.steps, exported.blobs_moved
-                );
-                (tools.observer)(Progress::Note { message });
+            Written::Done(exported) => {
+                for message in exported.told(label) {
+                    (tools.observer)(Progress::Note { message });
+                }
+                // Of what a step may have just as well empty, nothing is an error.
+                for problem in &exported.problems {
+                    warn(tools, format!("the cache {label} is without {problem}"));
+                }
                 continue;
             }
             Written::Failed(error) => with_causes(label, error),

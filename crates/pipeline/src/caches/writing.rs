@@ -23,8 +23,8 @@ pub struct CacheWrite {
 /// How writing to a cache ended.
 #[derive(Debug)]
 pub enum Written {
-    /// The cache has it; `None` where nothing was new.
-    Done(Option<Exported>),
+    /// The cache has it.
+    Done(Exported),
     /// It failed, and the cache is what it was.
     Failed(StoreError),
     /// There is no such place, or it cannot be reached.
@@ -36,7 +36,7 @@ pub enum Written {
 /// Caches that are being written.
 pub struct CacheWriting {
     labels: Vec<String>,
-    outcomes: Receiver<(usize, Result<Option<Exported>, StoreError>)>,
+    outcomes: Receiver<(usize, Result<Exported, StoreError>)>,
 }
 
 /// Starts to write, each cache on a thread of its own; the threads go with the process.

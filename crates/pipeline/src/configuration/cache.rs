@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::Timespan;
+use super::values::{ByteSize, Timespan};
 use crate::identity::template::Template;
 
 /// Build caches outside this machine, in the order they are asked.
@@ -22,12 +22,33 @@ pub struct Cache {
     pub on_error: OnError,
     /// How long the end of a run waits for caches to be written.
     pub wait: Timespan,
+    /// Whether folders of `RUN --mount=type=cache` are kept in these caches as well.
+    pub mounts: bool,
+    /// Of these folders, those that are larger are not kept.
+    pub mount_limit: ByteSize,
 }
+
+/// The default of `mount-limit`.
+pub const MOUNT_LIMIT: ByteSize = ByteSize(2 << 30);
 
 impl Default for Cache {
     fn default() -> Self {
         let wait = Timespan(Duration::from_mins(2));
-        Self { read: Vec::new(), write: Vec::new(), on_error: OnError::Warn, wait }
+        Self {
+            read: Vec::new(),
+            write: Vec::new(),
+            on_error: OnError::Warn,
+            wait,
+            mounts: false,
+            mount_limit: MOUNT_LIMIT,
+        }
+    }
+}
+
+impl Cache {
+    /// Returns the size up to which folders of cache mounts are kept, in bytes; `None` where none is.
+    pub fn kept_mounts(&self) -> Option<u64> {
+        self.mounts.then_some(self.mount_limit.0)
     }
 }
 

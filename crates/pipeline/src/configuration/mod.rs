@@ -27,7 +27,7 @@ use std::path::Path;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-pub use cache::{Cache, CacheKind, CachePlace, InvalidCachePlace, OnError};
+pub use cache::{Cache, CacheKind, CachePlace, InvalidCachePlace, MOUNT_LIMIT, OnError};
 pub use destination::{ImageRepository, Prefix};
 pub use error::{ConfigurationError, Place, Problem};
 pub use gate::{

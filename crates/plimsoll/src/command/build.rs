@@ -7,18 +7,18 @@ mod context;
 mod destination;
 mod elsewhere;
 mod limits;
-pub mod machine;
+mod machine;
 mod one;
 mod options;
 mod output;
 mod publish;
+pub mod steps;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use builder::BuildOptions;
-use layer::Settings;
 use oci::{Digest, Platform, Reference};
 use pipeline::build::{self, BuildChoices, OnFailure};
 use pipeline::configuration::{Defaults, Name};
@@ -32,7 +32,7 @@ use crate::error::{Code, Error};
 use crate::project::Project;
 use crate::session::Session;
 use crate::ui::Verbosity;
-use crate::workbench::{self, Workbench};
+use crate::workbench;
 
 /// Builds images and leaves them in the local store
 #[derive(Debug, clap::Args)]
@@ -76,35 +76,20 @@ pub struct Arguments {
     /// Asks the registries of base images even where the local store has them
     #[arg(long)]
     pull: bool,
-    /// Runs every step even where its result is known
-    #[arg(long)]
-    no_cache: bool,
     /// check: builds twice, running every step again, and fails where the images differ, naming the first difference
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     reproducible: Option<Reproducible>,
-    /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:3]
-    #[arg(long, value_name = "FORMAT[:LEVEL]")]
-    compression: Option<Settings>,
-    /// Says of every step that runs what changed since it ran last
-    #[arg(long)]
-    explain: bool,
-    /// Writes what took how long to this file, in Chrome's trace format
-    #[arg(long, value_name = "FILE")]
-    timings: Option<PathBuf>,
-    /// Longest time one step may take, such as 30m
-    #[arg(long, value_name = "TIME")]
-    step_timeout: Option<pipeline::configuration::Timespan>,
     /// Says what the build checks find, and builds nothing; exit code 8 where they find something
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    steps: steps::Steps,
     #[command(flatten)]
     options: options::Options,
     #[command(flatten)]
     caches: caches::Caches,
     #[command(flatten)]
     publish: publish::Publish,
-    #[command(flatten)]
-    machine: machine::Machine,
     #[command(flatten)]
     results: output::Results,
     #[command(flatten)]
@@ -169,8 +154,7 @@ impl Arguments {
         if session.global.dry_run {
             return session.ui.document(&super::plan::Shown(plan));
         }
-        let asked = self.compression.or_else(|| project.compression());
-        let workbench = Workbench::open_with(session, asked)?;
+        let workbench = self.steps.open(session, project.compression())?;
         let observer = |progress: Progress| workbench.tell(progress);
         let tools = workbench.tools(None, &observer);
         let defaults = &project.configuration.defaults;
@@ -178,7 +162,7 @@ impl Arguments {
         let outcomes = build::build(&plan, &tools, self.choices(session, defaults)?);
         let written = pipeline::caches::start(&plan, &outcomes, false, &tools).wait(wait);
         let not_cached = pipeline::caches::report(&written, on_error, &tools);
-        workbench.tell_timings(session, self.timings.as_deref())?;
+        self.steps.tell_timings(session, &workbench)?;
         let mut codes = Vec::new();
         for (name, outcome) in &outcomes {
             if let Some(error) = &outcome.error {
@@ -217,7 +201,7 @@ impl Arguments {
         let options = self.options.read(&session.environment)?;
         let git = Some(workbench::git_fetcher(session, &options.secrets));
         let options = BuildOptions { fetch: Some(workbench::fetcher(session)?), git, ..options };
-        self.machine.lend(session, defaults, options)
+        self.steps.lend(session, defaults, options)
     }
 
     fn build_args(&self, session: &Session) -> Result<BTreeMap<String, String>, Error> {
@@ -235,9 +219,9 @@ impl Arguments {
     fn choices(&self, session: &Session, defaults: &Defaults) -> Result<BuildChoices, Error> {
         Ok(BuildChoices {
             on_failure: OnFailure::Continue,
-            no_cache: self.no_cache,
-            explain: self.explain,
-            step_timeout: self.step_timeout.map(|timeout| timeout.0),
+            no_cache: self.steps.no_cache,
+            explain: self.steps.explain,
+            step_timeout: self.steps.timeout(),
             source_date_epoch: session.source_date_epoch()?,
             options: self.build_options(session, Some(defaults))?,
             cache: defaults.cache.clone(),

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use layer::Settings;
 use pipeline::build::{BuildChoices, Keep, OnFailure};
 use pipeline::configuration::{Defaults, Name};
 use pipeline::forge::{Annotation, Forge, Level, Outputs};
@@ -15,7 +13,7 @@ use pipeline::progress::Progress;
 use pipeline::run::{self, RunChoices, RunReport};
 use serde::Serialize;
 
-use super::build::machine::Machine;
+use super::build::steps::Steps;
 use super::plan::Shown;
 use crate::error::{Code, Error};
 use crate::project::{self, Project};
@@ -42,26 +40,11 @@ pub struct Arguments {
     /// Starts nothing new after the first failure
     #[arg(long)]
     fail_fast: bool,
-    /// Runs every step even where its result is known
-    #[arg(long)]
-    no_cache: bool,
-    /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:3]
-    #[arg(long, value_name = "FORMAT[:LEVEL]")]
-    compression: Option<Settings>,
-    /// Says of every step that runs what changed since it ran last
-    #[arg(long)]
-    explain: bool,
-    /// Writes what took how long to this file, in Chrome's trace format
-    #[arg(long, value_name = "FILE")]
-    timings: Option<PathBuf>,
-    /// Longest time one build step may take, such as 30m
-    #[arg(long, value_name = "TIME")]
-    step_timeout: Option<pipeline::configuration::Timespan>,
     /// Builds and pushes, and runs no suite
     #[arg(long)]
     no_suites: bool,
     #[command(flatten)]
-    machine: Machine,
+    steps: Steps,
 }
 
 /// What a run came to; as JSON it is the ledger.
@@ -84,8 +67,7 @@ impl Arguments {
         if session.global.dry_run {
             return session.ui.document(&Shown(plan));
         }
-        let asked = self.compression.or_else(|| project.compression());
-        let workbench = Workbench::open_with(session, asked)?;
+        let workbench = self.steps.open(session, project.compression())?;
         let needs_registry = plan.push == PushPlan::Registry || !plan.suites.is_empty();
         let is_local = plan.services.values().any(|service| service.image.registry().is_local());
         let served = if needs_registry && is_local { Some(Served::start(session)?) } else { None };
@@ -94,7 +76,7 @@ impl Arguments {
         if let Some(served) = served {
             served.stop();
         }
-        workbench.tell_timings(session, self.timings.as_deref())?;
+        self.steps.tell_timings(session, &workbench)?;
         let ledger = project::ledger_path(session);
         report.ledger.write(&ledger)?;
         session.ui.document(&summary(session, &workbench, &report, served_text(&plan)))?;
@@ -134,11 +116,11 @@ impl Arguments {
         let options = builder::BuildOptions { fetch, git, ..builder::BuildOptions::default() };
         Ok(BuildChoices {
             on_failure: if self.fail_fast { OnFailure::Stop } else { OnFailure::Continue },
-            no_cache: self.no_cache,
-            explain: self.explain,
-            step_timeout: self.step_timeout.map(|timeout| timeout.0),
+            no_cache: self.steps.no_cache,
+            explain: self.steps.explain,
+            step_timeout: self.steps.timeout(),
             source_date_epoch: session.source_date_epoch()?,
-            options: self.machine.lend(session, Some(defaults), options)?,
+            options: self.steps.lend(session, Some(defaults), options)?,
             cache: defaults.cache.clone(),
             pull: false,
             keep: Keep::default(),

@@ -15,11 +15,11 @@ COPY late /work/late
 
 /// What a registry was asked for, as `METHOD /path`.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<String>>>);
+pub struct Asked(Arc<Mutex<Vec<String>>>);
 
 impl Asked {
     /// Notes the requests from now on.
-    fn of(registry: &Unreliable) -> Self {
+    pub fn of(registry: &Unreliable) -> Self {
         let asked = Self::default();
         let lines = asked.0.clone();
         registry.does(move |line| {
@@ -30,7 +30,7 @@ impl Asked {
     }
 
     /// Returns the digests of blobs that were fetched.
-    fn blobs(&self) -> BTreeSet<String> {
+    pub fn blobs(&self) -> BTreeSet<String> {
         let lines = self.0.lock().unwrap();
         let fetched = lines.iter().filter_map(|line| line.strip_prefix("GET ")?.split_once("/blobs/"));
         fetched.map(|(_, digest)| digest.to_owned()).collect()
@@ -47,9 +47,12 @@ impl Asked {
     }
 }
 
-struct Machines {
-    shop: Shop,
-    registry: Unreliable,
+/// Machines with a project and a registry in common, one after the other.
+pub struct Machines {
+    /// The one of now.
+    pub shop: Shop,
+    /// The registry.
+    pub registry: Unreliable,
     _folder: tempfile::TempDir,
 }
 
@@ -58,10 +61,16 @@ impl Machines {
         Self::with(Shop::without_base(files))
     }
 
-    fn with(shop: Shop) -> Self {
+    /// Starts with a machine.
+    pub fn with(shop: Shop) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let registry = Unreliable::start(folder.path());
         Self { shop, registry, _folder: folder }
+    }
+
+    /// The same project on a machine that knows the base image and nothing else.
+    pub fn another_with_base(self) -> Self {
+        Self { shop: self.shop.with_other_root(), ..self }
     }
 
     /// The same project on a machine that knows nothing.
@@ -72,7 +81,7 @@ impl Machines {
 
     /// Builds with the cache of a tag, pushes, and returns the digest and what was said.
     #[track_caller]
-    fn build(&self, more: &str) -> (String, crate::seen::Seen) {
+    pub fn build(&self, more: &str) -> (String, crate::seen::Seen) {
         let registry = &self.registry.address;
         let line = format!(
             "build -f Dockerfile -t {registry}/acme/app:1 --push --progress plain --format json {more} ."
@@ -103,7 +112,8 @@ fn files() -> [(&'static str, &'static str); 3] {
 }
 
 const ONCE: &str = "--set defaults.push.retry.attempts=1";
-const BOTH: &str = "--cache-from type=registry,CACHE:cache --cache-to type=registry,CACHE:cache,mode=max";
+/// Reads and writes the registry's cache.
+pub const BOTH: &str = "--cache-from type=registry,CACHE:cache --cache-to type=registry,CACHE:cache,mode=max";
 
 #[test]
 fn a_copied_file_changes_and_nothing_of_the_rest_is_fetched() {
@@ -119,8 +129,9 @@ fn a_copied_file_changes_and_nothing_of_the_rest_is_fetched() {
     for layer in &parents {
         assert!(!asked.blobs().contains(layer), "{layer} was fetched\n{seen}");
     }
-    // The new layer, the image's configuration, the index of the layer's files and the cache's configuration.
-    assert_eq!(asked.uploads(), 4, "{:?}", asked.0.lock().unwrap());
+    // The new layer, the image's configuration, the index of the layer's files, what the steps were made of and the
+    // cache's configuration.
+    assert_eq!(asked.uploads(), 5, "{:?}", asked.0.lock().unwrap());
     assert_eq!(second.layers("acme/app:1")[..2], parents[..2]);
     second.shop.check_root();
     let asked = Asked::of(&second.registry);
@@ -175,7 +186,7 @@ fn a_step_that_runs_gets_what_is_below_it() {
 }
 
 /// What the blobs with these digests come to.
-fn lose(registry: &Unreliable, layers: Vec<String>, fault: fn() -> Fault) {
+pub fn lose(registry: &Unreliable, layers: Vec<String>, fault: fn() -> Fault) {
     registry.does(move |line| {
         let is_read = line.starts_with("GET ") && layers.iter().any(|layer| line.contains(layer));
         if is_read { fault() } else { Fault::None }
@@ -263,6 +274,45 @@ fn records_are_attached_to_an_image() {
     let (again, seen) = third.build(both);
     assert_eq!(again, changed);
     assert!(seen.json()["services"]["acme/app"]["status"] == "cached", "{seen}");
+}
+
+#[test]
+fn why_a_step_runs_is_told_by_what_another_machine_built() {
+    let dockerfile = "FROM scratch\nARG TOKEN\nCOPY big late /\nWORKDIR /work\n";
+    let first = Machines::new(&[("Dockerfile", dockerfile), ("big", "large"), ("late", "one")]);
+    first.build(BOTH).1.says_not("compared with");
+    let second = first.another();
+    second.shop.write("late", "two");
+    let (_, seen) = second.build(&format!("{BOTH} --explain"));
+    seen.says("files changed: late (compared with registry:");
+    // What this machine knows is nearer.
+    second.shop.write("big", "larger");
+    second.build(&format!("{BOTH} --explain")).1.says("files changed: big").says_not("compared with");
+    let third = second.another();
+    third.shop.write("Dockerfile", dockerfile.replace("/work", "/home"));
+    third
+        .build(&format!("{BOTH} --explain"))
+        .1
+        .says("folder changed from \"/work\" to \"/home\" (compared with");
+    let asked = Asked::of(&third.registry);
+    third.build(BOTH);
+    let before = asked.blobs().len();
+    let fourth = third.another();
+    fourth.shop.write("late", "four");
+    let asked = Asked::of(&fourth.registry);
+    fourth.build(BOTH).1.says_not("compared with");
+    assert!(asked.blobs().len() <= before + 2, "inputs are read for explanations only: {:?}", asked.blobs());
+}
+
+#[test]
+fn values_of_variables_stay_on_their_machine() {
+    let dockerfile = "FROM local/base:1\nARG TOKEN\nRUN test -n $TOKEN && echo 1 >/one\n";
+    let Some(shop) = Shop::open(&[("Dockerfile", dockerfile)]) else { return };
+    let first = Machines::with(shop);
+    first.build(&format!("{BOTH} --build-arg TOKEN=first"));
+    let second = first.another_with_base();
+    let (_, seen) = second.build(&format!("{BOTH} --build-arg TOKEN=second --explain"));
+    seen.says("variables changed: TOKEN (compared with registry:").says_not("first");
 }
 
 const CONFIGURATION: &str = "\

@@ -20,6 +20,7 @@ mod build_kinds;
 mod build_machine;
 mod build_prune;
 mod build_ways;
+mod cache_mounts;
 mod cache_tiers;
 mod contexts_elsewhere;
 mod daemon_load;

@@ -65,7 +65,18 @@ fn cache_artifact() -> Vec<u8> {
         "usage": { "scope": "api", "unused": 0 },
     });
     let layers = [serde_json::json!({ "diff_id": digest, "blob": blob })];
-    let artifact = serde_json::json!({ "schema": "plimsoll.cache/1", "layers": layers, "steps": [step] });
+    let usage = serde_json::json!({ "scope": "api", "unused": 2 });
+    let typed = |kind: &str| serde_json::json!({ "mediaType": kind, "digest": digest, "size": 3 });
+    let mount = serde_json::json!({
+        "key": digest, "id": "/root/.cache", "content": digest, "bytes": 1024, "usage": usage,
+        "pieces": [typed("application/vnd.plimsoll.cache-mount.v1.tar+zstd")],
+    });
+    let inputs = serde_json::json!({
+        "blob": typed("application/vnd.plimsoll.step-inputs.v1+zstd"), "usage": usage,
+    });
+    let artifact = serde_json::json!({
+        "schema": "plimsoll.cache/1", "layers": layers, "steps": [step], "mounts": [mount], "inputs": [inputs],
+    });
     artifact.to_string().into_bytes()
 }
 

@@ -15,7 +15,6 @@ use pipeline::place::Places;
 use super::output::Made;
 use crate::error::{Code, Error};
 use crate::session::Session;
-use crate::ui::quantity;
 
 /// How long the end of a build waits for caches to be written.
 const BUDGET: Duration = Duration::from_mins(10);
@@ -282,12 +281,15 @@ fn not_written(label: &str) -> String {
 /// Says how writing to a cache ended.
 pub fn tell(session: &Session, label: &str, written: Written, on_error: OnCacheError) -> Result<(), Error> {
     match written {
-        Written::Done(None) => session.ui.note(format_args!("the cache {label} has everything")),
-        Written::Done(Some(exported)) => session.ui.note(format_args!(
-            "the cache {label} has {} steps now; {} sent",
-            exported.steps,
-            quantity::size(exported.bytes_moved)
-        )),
+        Written::Done(exported) => {
+            match exported.is_new {
+                true => exported.told(label).iter().for_each(|message| session.ui.note(message)),
+                false => session.ui.note(format_args!("the cache {label} has everything")),
+            }
+            for problem in &exported.problems {
+                session.ui.warn(format_args!("the cache {label} is without {problem}"));
+            }
+        }
         Written::Failed(error) => complain(session, on_error, &not_written(label), &error)?,
         Written::NotOpened(error) => complain(session, on_error, &not_written(label), error.as_ref())?,
         Written::GivenUp => {

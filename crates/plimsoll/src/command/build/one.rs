@@ -38,7 +38,7 @@ impl Arguments {
         let platforms = self.platforms();
         let annotations = Annotated::read(&self.annotation, &platforms)?;
         self.results.refuse_impossible(&platforms)?;
-        let workbench = Workbench::open_with(session, self.compression)?;
+        let workbench = self.steps.open(session, None)?;
         let mut options = self.build_options(session, None)?;
         let context = GivenContext::open(session, context, self.file.as_deref(), &options)?;
         options.transient_context = context.is_transient();
@@ -57,7 +57,7 @@ impl Arguments {
         }
         request.options.tiers = self.caches.tiers(session, workbench.places())?;
         let built = self.build_each(&workbench, &request, &platforms, &annotations);
-        workbench.tell_timings(session, self.timings.as_deref())?;
+        self.steps.tell_timings(session, &workbench)?;
         let children =
             built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
         let made =
@@ -189,9 +189,9 @@ impl Arguments {
             base_note: BaseNote::Nowhere,
             created: created.to_string(),
             source_date_epoch: epoch,
-            step_timeout: self.step_timeout.map(|timeout| timeout.0),
-            no_cache: self.no_cache,
-            explain: self.explain,
+            step_timeout: self.steps.timeout(),
+            no_cache: self.steps.no_cache,
+            explain: self.steps.explain,
             options,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use builder::cache::{CacheArtifact, StepEntry, TierName};
+use builder::cache::{CacheArtifact, MountEntry, StepEntry, TierName};
 use oci::Digest;
 use pipeline::caches::{CacheAccess, CacheName};
 use serde::Serialize;
@@ -18,8 +18,24 @@ struct Listing {
     cache: String,
     digest: Option<Digest>,
     steps: Vec<Step>,
+    mounts: Vec<Mount>,
     layers: usize,
     total_bytes: u64,
+}
+
+/// The folder of a cache mount.
+#[derive(Debug, Serialize)]
+struct Mount {
+    id: String,
+    content: Digest,
+    /// Of its files.
+    unpacked_bytes: u64,
+    /// As it lies there.
+    bytes: u64,
+    pieces: Vec<Digest>,
+    scope: String,
+    /// Exports of the scope since one that used it.
+    unused: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,8 +66,9 @@ pub fn list(session: &Session, cache: &CacheName) -> Result<(), Error> {
         cache: cache.to_string(),
         digest: found.document.map(|document| document.digest()),
         steps,
+        mounts: found.artifact.mounts.values().map(Mount::of).collect(),
         layers: found.artifact.layers.len(),
-        total_bytes: found.artifact.bytes(),
+        total_bytes: found.artifact.bytes().saturating_add(found.artifact.mount_bytes()),
     };
     session.ui.answer("cache-elsewhere", &listing)
 }
@@ -84,6 +101,20 @@ impl Step {
     }
 }
 
+impl Mount {
+    fn of(mount: &MountEntry) -> Self {
+        Self {
+            id: mount.id.clone(),
+            content: mount.content,
+            unpacked_bytes: mount.bytes,
+            bytes: mount.stored_bytes(),
+            pieces: mount.pieces.iter().map(|piece| piece.digest).collect(),
+            scope: mount.usage.scope.clone(),
+            unused: mount.usage.unused,
+        }
+    }
+}
+
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.digest.is_none() {
@@ -107,6 +138,21 @@ impl fmt::Display for Listing {
             ]);
         }
         write!(f, "{table}")?;
+        if !self.mounts.is_empty() {
+            let mut table = Table::new(&[
+                ("SIZE", Align::Right),
+                ("UNPACKED", Align::Right),
+                ("UNUSED", Align::Right),
+                ("SCOPE", Align::Left),
+                ("CACHE MOUNT", Align::Left),
+            ]);
+            for mount in &self.mounts {
+                let (stored, unpacked) = (quantity::size(mount.bytes), quantity::size(mount.unpacked_bytes));
+                let unused = mount.unused.to_string();
+                table.row(vec![stored, unpacked, unused, mount.scope.clone(), mount.id.clone()]);
+            }
+            write!(f, "{table}")?;
+        }
         writeln!(f, "{} layers, {}", self.layers, quantity::size(self.total_bytes))
     }
 }
