@@ -6,6 +6,7 @@
 //! | `oci:DIR[:TAG]`, `oci:DIR@sha256:...` | image layout in a folder |
 //! | `oci-archive:FILE[:REF]` | image layout in a tar |
 //! | `docker-archive:FILE[:REF]` | what `docker save` writes |
+//! | `dir:DIR` | one image in a folder of its own, a file for each blob |
 //! | `docker-daemon:REF` | the image store of a Docker daemon |
 //!
 //! The prefixes are skopeo's. As there, the path ends at the first colon.
@@ -36,6 +37,8 @@ pub enum Place {
         /// Which image of it; `None` is the only one.
         image: Option<Selector>,
     },
+    /// One image in a folder of its own.
+    Folder(PathBuf),
     /// Images in a tar.
     Archive {
         /// How it is laid out.
@@ -76,6 +79,8 @@ impl FromStr for Place {
         let (prefix, rest) = text.split_once(':').unwrap_or(("", text));
         match prefix {
             "oci" => layout(rest).map_err(invalid),
+            "dir" if rest.is_empty() => Err(invalid("the folder is missing; write dir:DIR".to_owned())),
+            "dir" => Ok(Self::Folder(rest.into())),
             "oci-archive" => archive(ArchiveFormat::OciArchive, rest).map_err(invalid),
             "docker-archive" => archive(ArchiveFormat::DockerArchive, rest).map_err(invalid),
             "docker-daemon" => rest.parse().map(Self::Daemon).map_err(|error| invalid(of_reference(error))),
@@ -151,6 +156,7 @@ impl fmt::Display for Place {
             Self::Layout { folder, image: Some(Selector::Digest(digest)) } => {
                 write!(f, "oci:{}@{digest}", folder.display())
             }
+            Self::Folder(folder) => write!(f, "dir:{}", folder.display()),
             Self::Archive { format, file, image } => {
                 write!(f, "{}:{}", prefix(*format), file.display())?;
                 image.as_ref().map_or(Ok(()), |image| write!(f, ":{image}"))
@@ -193,6 +199,8 @@ mod tests {
         check_refused("oci:", "folder is missing");
         check_refused("oci:a:b:c", "tag");
         check_refused("oci:a@sha256:1", "digest");
+        check("dir:/a/b:c", "dir:/a/b:c");
+        check_refused("dir:", "folder is missing");
     }
 
     #[test]

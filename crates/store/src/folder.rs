@@ -6,40 +6,27 @@
 //!
 //! Source: image-spec v1.1, image-layout.md.
 
-use std::collections::{HashMap, HashSet};
+pub(crate) mod files;
+
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use oci::annotations::{CONTAINERD_IMAGE_NAME, REF_NAME};
-use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Descriptor, Digest, Document, ImageIndex, Tag};
 use rustix::fs::{FlockOperation, flock};
 
+use self::files::Files;
 use crate::archive::layout::{MAX_LIST_BYTES, images, platforms};
 use crate::archive::{ArchivedImage, ArchivedName};
-use crate::children::children;
-use crate::layout::{Stamp, TemporaryFile, copy_in_kernel, sweep};
-use crate::{Blob, BlobStore, CheckedReader, ImageStore, Put, Source, StoreError, referrer};
+use crate::layout::sweep;
+use crate::{Blob, BlobStore, ImageStore, Put, StoreError, referrer};
 
 const INDEX: &str = "index.json";
 const LAYOUT: (&str, &[u8]) = ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
-/// Size of the buffer with which content is hashed.
-const BUFFER: usize = 256 << 10;
-
 /// An image layout in a folder.
 pub struct OciFolder {
-    root: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Blobs whose content was found to have their digest, as they were then.
-    verified: HashMap<Digest, Stamp>,
-    /// Blobs written and not synced yet.
-    written: HashSet<Digest>,
+    files: Files,
 }
 
 impl OciFolder {
@@ -48,7 +35,7 @@ impl OciFolder {
     /// # Errors
     /// `NotFound` where there is no such folder; `Corrupt` where it is no image layout.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let folder = Self { root: root.to_owned(), state: Mutex::default() };
+        let folder = Self { files: Files::new(root, "image layout", place) };
         if !root.is_dir() {
             return Err(StoreError::NotFound { what: format!("the image layout {}", root.display()) });
         }
@@ -64,7 +51,7 @@ impl OciFolder {
     pub fn create(root: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::io("make the image layout", root.display().to_string(), source);
         fs::create_dir_all(root).map_err(failed)?;
-        let folder = Self { root: root.to_owned(), state: Mutex::default() };
+        let folder = Self { files: Files::new(root, "image layout", place) };
         sweep(root)?;
         if !is_begun(root).map_err(failed)? {
             folder.index()?;
@@ -72,7 +59,7 @@ impl OciFolder {
         }
         // The list comes last: who is killed before it leaves a folder that the next one makes whole.
         fs::create_dir_all(root.join("blobs/sha256")).map_err(failed)?;
-        folder.write_file(LAYOUT.0, LAYOUT.1)?;
+        folder.files.write_file(LAYOUT.0, LAYOUT.1)?;
         folder.write_index(&ImageIndex::new(Vec::new()))?;
         Ok(folder)
     }
@@ -111,30 +98,23 @@ impl OciFolder {
     }
 
     fn index(&self) -> Result<ImageIndex, StoreError> {
-        let path = self.root.join(INDEX);
-        let corrupt = |reason| StoreError::Corrupt { what: path.display().to_string(), reason };
-        let file = File::open(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => {
-                corrupt("it is not there, so the folder is no image layout".to_owned())
-            }
-            _ => StoreError::io("read", path.display().to_string(), source),
-        })?;
-        let mut raw = Vec::new();
-        let read = file.take(MAX_LIST_BYTES + 1).read_to_end(&mut raw);
-        read.map_err(|source| StoreError::io("read", path.display().to_string(), source))?;
-        if raw.len() as u64 > MAX_LIST_BYTES {
-            return Err(corrupt(format!("it has more than the {MAX_LIST_BYTES} bytes allowed")));
+        let corrupt =
+            |reason| StoreError::Corrupt { what: self.root().join(INDEX).display().to_string(), reason };
+        match self.files.read_file(INDEX, MAX_LIST_BYTES)? {
+            None => Err(corrupt("it is not there, so the folder is no image layout".to_owned())),
+            Some(raw) => serde_json::from_slice(&raw)
+                .map_err(|error| corrupt(format!("it is not an image index: {error}"))),
         }
-        serde_json::from_slice(&raw).map_err(|error| corrupt(format!("it is not an image index: {error}")))
     }
 
     /// Changes the list while nobody else does.
     fn change<T>(&self, edit: impl FnOnce(&mut Vec<Descriptor>) -> T) -> Result<T, StoreError> {
-        let lock = File::open(&self.root).and_then(|folder| {
+        let lock = File::open(self.root()).and_then(|folder| {
             flock(&folder, FlockOperation::LockExclusive)?;
             Ok(folder)
         });
-        let _lock = lock.map_err(|source| StoreError::io("lock", self.root.display().to_string(), source))?;
+        let _lock =
+            lock.map_err(|source| StoreError::io("lock", self.root().display().to_string(), source))?;
         let before = self.index()?;
         let mut index = before.clone();
         let result = edit(&mut index.manifests);
@@ -145,144 +125,29 @@ impl OciFolder {
     }
 
     fn write_index(&self, index: &ImageIndex) -> Result<(), StoreError> {
-        self.write_file(INDEX, &serde_json::to_vec(index).expect("an index has only string keys"))
+        self.files.write_file(INDEX, &serde_json::to_vec(index).expect("an index has only string keys"))
     }
 
-    fn write_file(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
-        let path = self.root.join(name);
-        let write = || -> io::Result<()> {
-            let temporary = TemporaryFile::create(&self.root)?;
-            temporary.file().write_all(content)?;
-            temporary.file().sync_data()?;
-            temporary.persist(&path, 0o644)?;
-            File::open(&self.root)?.sync_all()
-        };
-        write().map_err(|source| StoreError::io("write", path.display().to_string(), source))
-    }
-
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
-    }
-
-    fn what(&self, digest: &Digest) -> String {
-        format!("blob {digest} in the image layout {}", self.root.display())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the file carries the local store's stamp or was hashed before.
-    fn is_verified(&self, digest: &Digest, file: &File) -> io::Result<bool> {
-        let stamp = Stamp::of(file)?;
-        Ok(self.state().verified.get(digest) == Some(&stamp) || stamp.is_on(file))
-    }
-
-    /// Whether the blob is there, with this size and its own content.
-    fn has_intact(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        let present = match self.open_blob(digest) {
-            Ok(blob) if blob.size() == size => blob,
-            Ok(_) | Err(StoreError::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let Source::Stream(mut present) = present.into_source() else { return Ok(true) };
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match present.read(&mut buffer) {
-                Ok(0) => return Ok(true),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(false),
-                Err(error) => return Err(self.failed("read", digest, error)),
-            }
-        }
-    }
-
-    fn write_blob(&self, descriptor: &Descriptor, content: Blob) -> io::Result<Stamp> {
-        let Descriptor { digest, size, .. } = descriptor;
-        let known = content.verified_as() == Some(*digest) && content.size() == *size;
-        let temporary = TemporaryFile::create(&self.root)?;
-        let content_size = content.size();
-        match content.into_source() {
-            Source::File(mut file) if known => {
-                let offset = file.stream_position()?;
-                copy_in_kernel(&file, offset, *size, temporary.file())?;
-            }
-            source => {
-                let blob = Blob::new(content_size, source);
-                io::copy(&mut CheckedReader::new(blob, *digest, *size), &mut temporary.file())?;
-            }
-        }
-        let path = self.blob_path(digest);
-        fs::create_dir_all(path.parent().expect("blobs lie in a folder"))?;
-        Stamp::of(&*temporary.persist(&path, 0o644)?)
-    }
-
-    /// Makes what was written survive a crash.
-    fn sync(&self) -> Result<(), StoreError> {
-        let written = std::mem::take(&mut self.state().written);
-        for digest in &written {
-            let path = self.blob_path(digest);
-            let folder = path.parent().expect("blobs lie in a folder");
-            File::open(&path)
-                .and_then(|file| file.sync_data())
-                .and_then(|()| File::open(folder)?.sync_all())
-                .map_err(|source| StoreError::io("sync", path.display().to_string(), source))?;
-        }
-        Ok(())
-    }
-
-    fn failed(&self, action: &'static str, digest: &Digest, error: io::Error) -> StoreError {
-        let error = match error.downcast::<StoreError>() {
-            // The other store failed while it was read.
-            Ok(of_source) => return of_source,
-            Err(error) => error,
-        };
-        match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                StoreError::Corrupt { what: self.what(digest), reason: error.to_string() }
-            }
-            _ => StoreError::io(action, self.what(digest), error),
-        }
+    fn root(&self) -> &Path {
+        self.files.root()
     }
 
     fn no_tag(&self, tag: &Tag) -> StoreError {
-        StoreError::NotFound { what: format!("tag {tag} in the image layout {}", self.root.display()) }
+        StoreError::NotFound { what: format!("tag {tag} in the image layout {}", self.root().display()) }
     }
 }
 
 impl BlobStore for OciFolder {
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        match fs::metadata(self.blob_path(digest)) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::io("read", self.what(digest), source)),
-        }
+        self.files.blob_size(digest)
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
-        let file = File::open(self.blob_path(digest)).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => StoreError::NotFound { what: self.what(digest) },
-            _ => StoreError::io("read", self.what(digest), source),
-        })?;
-        let unreadable = |source| StoreError::io("read", self.what(digest), source);
-        let size = file.metadata().map_err(unreadable)?.len();
-        if self.is_verified(digest, &file).map_err(unreadable)? {
-            return Ok(Blob::verified(*digest, size, Source::File(file)));
-        }
-        Ok(Blob::unverified(*digest, size, file))
+        self.files.open_blob(digest)
     }
 
     fn put_blob(&self, descriptor: &Descriptor, content: Blob) -> Result<Put, StoreError> {
-        let digest = &descriptor.digest;
-        if self.has_intact(digest, descriptor.size)? {
-            return Ok(Put::Present);
-        }
-        let stamp =
-            self.write_blob(descriptor, content).map_err(|error| self.failed("write", digest, error))?;
-        let mut state = self.state();
-        state.verified.insert(*digest, stamp);
-        state.written.insert(*digest);
-        Ok(Put::Written)
+        self.files.put_blob(descriptor, content)
     }
 }
 
@@ -301,35 +166,22 @@ impl ImageStore for OciFolder {
             (Some(image), None) => Ok(image.descriptor.clone()),
             (None, _) => Err(self.no_tag(tag)),
             (Some(_), Some(_)) => Err(StoreError::Denied {
-                what: format!("tag {tag} in the image layout {}", self.root.display()),
+                what: format!("tag {tag} in the image layout {}", self.root().display()),
                 reason: "several images have it; say which by digest".to_owned(),
             }),
         }
     }
 
     fn document(&self, digest: &Digest) -> Result<Document, StoreError> {
-        let blob = self.open_blob(digest)?;
-        let corrupt = |reason| StoreError::Corrupt { what: self.what(digest), reason };
-        if blob.size() > MAX_DOCUMENT_BYTES {
-            return Err(corrupt(format!("it has {} bytes, too many for a manifest", blob.size())));
-        }
-        let mut raw = Vec::new();
-        let mut blob = blob;
-        blob.read_to_end(&mut raw).map_err(|error| self.failed("read", digest, error))?;
-        Document::parse(raw.into(), None).map_err(|error| corrupt(error.to_string()))
+        self.files.document(digest)
     }
 
     fn put_document(&self, document: &Document) -> Result<(), StoreError> {
-        for child in children(document).iter().filter(|child| !child.optional) {
-            let digest = &child.descriptor.digest;
-            if self.blob_size(digest)? != Some(child.descriptor.size) {
-                let what = format!("{}, part of manifest {},", self.what(digest), document.digest());
-                return Err(StoreError::NotFound { what });
-            }
-        }
-        self.sync()?;
-        self.put_blob(document.descriptor(), Blob::from_bytes(document.raw().clone()))?;
-        self.sync()?;
+        let files = &self.files;
+        files.check_children(document, |child| Ok(files.blob_size(&child.digest)? == Some(child.size)))?;
+        files.sync()?;
+        files.put_blob(document.descriptor(), Blob::from_bytes(document.raw().clone()))?;
+        files.sync()?;
         // Nothing leads to a referrer but the list.
         if document.subject().is_some() { self.list(document) } else { Ok(()) }
     }
@@ -380,7 +232,7 @@ impl ImageStore for OciFolder {
             entries.retain(|entry| entry.digest != *digest);
             entries.len() < before
         })?;
-        if removed { Ok(()) } else { Err(StoreError::NotFound { what: self.what(digest) }) }
+        if removed { Ok(()) } else { Err(StoreError::NotFound { what: self.files.what(digest) }) }
     }
 }
 
@@ -394,8 +246,12 @@ fn is_unnamed(entry: &Descriptor) -> bool {
 
 impl std::fmt::Debug for OciFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "OciFolder({})", self.root.display())
+        write!(f, "OciFolder({})", self.root().display())
     }
+}
+
+fn place(digest: &Digest) -> PathBuf {
+    Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex())
 }
 
 /// Whether a folder is empty, or what a process left of it that was killed while it made a layout.

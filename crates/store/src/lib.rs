@@ -19,6 +19,7 @@ pub mod check;
 pub mod children;
 pub mod copy;
 pub mod fallback;
+pub mod flat;
 pub mod folder;
 mod graph;
 pub mod layout;
@@ -35,6 +36,7 @@ pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
 pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image, missing_parts};
 pub use fallback::Fallback;
+pub use flat::FlatFolder;
 pub use folder::OciFolder;
 pub use graph::image_for_platform;
 pub use layout::{

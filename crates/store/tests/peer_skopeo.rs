@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use oci::{Compression, Descriptor, Document, ImageConfig, ImageManifest, MediaType, Repository};
 use store::archive::{ArchiveOptions, save_to_path};
 use store::{
-    ArchiveFormat, ArchiveImage, ArchiveStore, ArchivedName, Blob, BlobStore, CopyOptions, ImageStore,
-    LayoutRepository, LayoutStore, OciFolder, copy_image,
+    ArchiveFormat, ArchiveImage, ArchiveStore, ArchivedName, Blob, BlobStore, CopyOptions, FlatFolder,
+    ImageStore, LayoutRepository, LayoutStore, OciFolder, copy_image,
 };
 use testkit::image::TinyImage;
 
@@ -187,4 +187,29 @@ fn folders_go_both_ways() {
     assert_eq!(digest_of(&image), place.document.digest().to_string());
     skopeo(&["copy", &place.source(), &format!("oci:{}:v3", place.path("ours").display())]);
     assert_eq!(ours.tags().unwrap().len(), 2);
+}
+
+#[test]
+fn folders_of_one_image_go_both_ways() {
+    let Some(place) = Place::new() else { return };
+    let theirs = place.path("theirs");
+    let as_dir = |folder: &Path| format!("dir:{}", folder.display());
+    skopeo(&["copy", &place.source(), &as_dir(&theirs)]);
+    let source = FlatFolder::open(&theirs).unwrap();
+    assert_eq!(source.image().unwrap(), place.document);
+
+    let ours = place.path("ours");
+    let folder = FlatFolder::create(&ours).unwrap();
+    copy_image(&source, &folder, place.document.descriptor(), &CopyOptions::default(), &|_| {}).unwrap();
+    folder.set(&place.document).unwrap();
+    let list = |folder: &Path| {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(list(&ours), list(&theirs));
+    assert_eq!(std::fs::read(ours.join("version")).unwrap(), std::fs::read(theirs.join("version")).unwrap());
+    assert_eq!(digest_of(&as_dir(&ours)), place.document.digest().to_string());
+    skopeo(&["copy", &as_dir(&ours), &format!("oci:{}:x", place.path("from-dir").display())]);
+    // skopeo takes a folder of ours for one of its own.
+    skopeo(&["copy", &place.source(), &as_dir(&ours)]);
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use oci::{Digest, Document, Platform, Reference, Tag};
 use registry::client::RemoteRepository;
 use store::copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image};
-use store::{Children, ImageStore, OciFolder, RepositoryOptions, StoreError};
+use store::{Children, FlatFolder, ImageStore, OciFolder, RepositoryOptions, StoreError};
 
 use crate::daemon::{DaemonError, Loaded};
 use crate::image::{Image, ImageError};
@@ -136,6 +136,25 @@ pub fn copy_to_layout(
     if tag.is_none() {
         layout.add(&document)?;
     }
+    Ok((document.digest(), copied))
+}
+
+/// Copies `image` into a folder of its own, which is made where it is not there; what only another image
+/// had there before is removed.
+///
+/// # Errors
+/// What the places say; `Corrupt` where the folder is something else.
+pub fn copy_to_folder(
+    image: &Located,
+    folder: &Path,
+    choice: &Choice,
+    observe: CopyObserver<'_>,
+) -> Result<(Digest, Copied), CopyError> {
+    let document = of_platform(image, choice.platform.as_ref())?;
+    let folder = FlatFolder::create(folder)?;
+    let options = CopyOptions { top: Top::LeftToTag, ..choice.options() };
+    let copied = copy_image(&*image.store, &folder, document.descriptor(), &options, observe)?;
+    folder.set(&document)?;
     Ok((document.digest(), copied))
 }
 

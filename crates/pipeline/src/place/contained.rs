@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use oci::Digest;
-use store::{ArchiveStore, ArchivedImage, ArchivedName, ImageStore, OciFolder, StoreError};
+use store::{ArchiveStore, ArchivedImage, ArchivedName, FlatFolder, ImageStore, OciFolder, StoreError};
 
 use super::open::{ImageName, Located, PlaceError};
 use super::{Place, Selector};
@@ -33,6 +33,13 @@ pub(super) fn in_layout(
     };
     let document = layout.document(&digest)?;
     Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(layout), document, local: None })
+}
+
+/// Finds the image of a folder of its own.
+pub(super) fn in_folder(place: &Place, folder: &Path) -> Result<Located, PlaceError> {
+    let folder = FlatFolder::open(folder)?;
+    let document = folder.image()?;
+    Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(folder), document, local: None })
 }
 
 /// Returns the only image that fits.

@@ -243,6 +243,7 @@ impl Places {
                 contained::in_archive(place, self.archive(file)?, image.as_ref())
             }
             Place::Layout { folder, image } => contained::in_layout(place, folder, image.as_ref()),
+            Place::Folder(folder) => contained::in_folder(place, folder),
             Place::Daemon(name) => contained::in_archive(place, self.daemon()?.export(name)?, None),
         }
     }

@@ -66,6 +66,7 @@ impl Target {
                 };
                 Ok((Self::Folder(OciFolder::open(folder)?), selector))
             }
+            Place::Folder(_) => unsupported("the folder is the image; remove it with rm -r"),
             Place::Archive { .. } => {
                 unsupported("an archive is written once; save the images that are to stay into a new one")
             }

@@ -24,6 +24,7 @@ use crate::ui::transfer::Transfer;
   $ plimsoll copy debian:12 localhost:5000/debian:12 --platform linux/arm64
   $ plimsoll copy local/api:main docker-archive:api.tar:api:local
   $ plimsoll copy local/api:main oci:images:api
+  $ plimsoll copy local/api:main dir:api
   $ plimsoll copy local/api:main docker-daemon:api:local
   $ plimsoll copy ghcr.io/acme/api:1.2 registry.example.com/api:1.2 --referrers
   $ plimsoll copy --all-tags ghcr.io/acme/api registry.example.com/api
@@ -79,6 +80,7 @@ impl Arguments {
             Place::Layout { folder, image: selector } => {
                 self.to_layout(session, &image, folder, selector.as_ref())
             }
+            Place::Folder(folder) => self.to_folder(session, &image, folder),
             Place::Daemon(name) => self.to_daemon(session, &places, &image, name),
         }
     }
@@ -165,6 +167,18 @@ impl Arguments {
         let transfer = Transfer::new(&session.ui, self.destination.to_string());
         let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
         let (digest, copied) = copy::copy_to_layout(image, folder, tag, &self.choice(), &observe)?;
+        drop(transfer);
+        session.ui.answer("copy", &planned.done(digest, &copied))
+    }
+
+    fn to_folder(&self, session: &Session, image: &Located, folder: &Path) -> Result<(), Error> {
+        let planned = Answer::planned(image, self.destination.to_string());
+        if session.global.dry_run {
+            return session.ui.answer("copy", &planned);
+        }
+        let transfer = Transfer::new(&session.ui, self.destination.to_string());
+        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
+        let (digest, copied) = copy::copy_to_folder(image, folder, &self.choice(), &observe)?;
         drop(transfer);
         session.ui.answer("copy", &planned.done(digest, &copied))
     }

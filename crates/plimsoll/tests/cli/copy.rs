@@ -170,6 +170,27 @@ fn all_tags_of_a_repository_go_and_the_second_time_nothing_does() {
 }
 
 #[test]
+fn a_folder_holds_one_image_and_hands_it_on() {
+    let scene = repository();
+    scene.see_raw("copy -q local/base:release-2 dir:out");
+    scene.see_raw("copy -q local/base:1 dir:out");
+    assert_eq!(std::fs::read_dir(scene.path("out")).unwrap().count(), 4, "version, manifest, config, layer");
+    assert_eq!(scene.see_raw("digest dir:out"), scene.see_raw("digest local/base:1"));
+    scene.see_raw("copy -q dir:out local/again:1");
+    assert_eq!(scene.see_raw("digest local/again:1"), scene.see_raw("digest local/base:1"));
+    assert_snapshot!(scene.see("copy -q --all-tags local/base dir:all"), @"
+    exit code: 2
+    --- stderr
+    error: dir:all is no repository: name a repository of a registry or of the local store, or oci:DIR
+    ");
+    assert_snapshot!(scene.see("digest dir:none"), @"
+    exit code: 1
+    --- stderr
+    error: the image folder none does not exist
+    ");
+}
+
+#[test]
 fn a_migration_is_planned_and_gives_tags_new_names() {
     let scene = repository();
     let line = "migrate -q local/base local/new --retag release-*=v* --only release-*";
