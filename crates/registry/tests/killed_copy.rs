@@ -75,8 +75,11 @@ fn put(server: &TestServer, seed: u64) -> Document {
     let repository = server.store.repository(&"local/app".parse().unwrap());
     let children: Vec<Descriptor> = (0..2)
         .map(|number| {
-            let layers: Vec<Vec<u8>> =
-                (0..3).map(|place| layer(seed + 10 * number + place, 700_000)).collect();
+            let layers: Vec<Vec<u8>> = (0..3)
+                .map(|place| {
+                    layer(seed + 10 * number + place, 500_000 + 500_000 * usize::try_from(place).unwrap())
+                })
+                .collect();
             put_image(&repository, &layers).descriptor().clone()
         })
         .collect();

@@ -8,13 +8,12 @@
 //!
 //! Source: image-spec v1.1, image-layout.md; distribution-spec v1.1 for the shape of the names.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
-use bytes::Bytes;
 use oci::{Descriptor, Digest, Document, Tag};
 
 pub mod archive;
+mod blob;
 pub mod check;
 pub mod children;
 pub mod copy;
@@ -31,7 +30,7 @@ pub use archive::{
     ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ArchivedImage, ArchivedName, save_to_path,
     write_archive,
 };
-use check::Check;
+pub use blob::{Blob, Resumable, Source};
 pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
 pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image, missing_parts};
@@ -117,117 +116,6 @@ pub enum Put {
     /// The content was linked from another repository, or from a store on the same file system,
     /// without moving bytes.
     Mounted,
-}
-
-/// Open content of known size.
-pub struct Blob {
-    size: u64,
-    /// Bytes of a file that were not read yet; the file may go on behind the blob.
-    left: u64,
-    verified_as: Option<Digest>,
-    /// Checks what is read of a file that nobody has verified.
-    check: Option<Box<Check>>,
-    source: Source,
-}
-
-/// What a blob's bytes come from; a receiver that can copy a file inside the kernel asks for it.
-pub enum Source {
-    /// A file whose content from the current position on, for the blob's size, is the blob, and
-    /// which was verified.
-    File(File),
-    /// Bytes in memory, verified.
-    Bytes(Bytes),
-    /// A stream that checks itself while it is read.
-    Stream(Box<dyn Read + Send>),
-}
-
-impl Blob {
-    /// Returns a blob of `size` bytes from `source`. A store that takes it computes the digest itself.
-    pub fn new(size: u64, source: Source) -> Self {
-        Self { size, left: size, verified_as: None, check: None, source }
-    }
-
-    /// Returns a blob whose bytes were checked against `digest`, or check themselves while they are
-    /// read; a store that takes it does not hash them again.
-    pub fn verified(digest: Digest, size: u64, source: Source) -> Self {
-        Self { size, left: size, verified_as: Some(digest), check: None, source }
-    }
-
-    /// Returns a blob of a file that nobody has verified yet: reading checks it. A receiver whose
-    /// other end computes the digest anyway takes the file with [`Blob::into_file`].
-    pub fn unverified(digest: Digest, size: u64, file: File) -> Self {
-        let check = Some(Box::new(Check::new(digest, size)));
-        Self { size, left: size, verified_as: Some(digest), check, source: Source::File(file) }
-    }
-
-    /// Returns a blob that checks `reader` against digest and size while it is read.
-    pub fn checked(digest: Digest, size: u64, reader: impl Read + Send + 'static) -> Self {
-        let reader = CheckedReader::new(reader, digest, size);
-        Self::verified(digest, size, Source::Stream(Box::new(reader)))
-    }
-
-    /// Returns a blob of bytes in memory.
-    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self::new(bytes.len() as u64, Source::Bytes(bytes))
-    }
-
-    /// Returns the size in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Returns the digest the bytes are known to have, or to be checked against while they are read.
-    pub fn verified_as(&self) -> Option<Digest> {
-        self.verified_as
-    }
-
-    /// Returns where the bytes come from. A file that was not verified comes as a stream that
-    /// checks itself.
-    pub fn into_source(self) -> Source {
-        if self.check.is_some() { Source::Stream(Box::new(self)) } else { self.source }
-    }
-
-    /// Returns the file that the blob lies in, from its current position on, verified or not;
-    /// the blob itself where there is none.
-    ///
-    /// # Errors
-    /// The blob, where its bytes do not come from a file.
-    pub fn into_file(self) -> Result<File, Self> {
-        match self.source {
-            Source::File(file) => Ok(file),
-            source => Err(Self { source, ..self }),
-        }
-    }
-}
-
-impl Read for Blob {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.source {
-            Source::File(file) => {
-                let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                let count = file.read(&mut buffer[..wanted])?;
-                self.left -= count as u64;
-                match &mut self.check {
-                    Some(check) if wanted > 0 => check.update(&buffer[..count])?,
-                    _ => {}
-                }
-                Ok(count)
-            }
-            Source::Bytes(bytes) => {
-                let count = bytes.len().min(buffer.len());
-                buffer[..count].copy_from_slice(&bytes.split_to(count));
-                Ok(count)
-            }
-            Source::Stream(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl std::fmt::Debug for Blob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Blob({} bytes)", self.size)
-    }
 }
 
 /// Why a store could not do what it was asked for. `what` always names the thing and the store,

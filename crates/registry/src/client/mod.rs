@@ -64,6 +64,7 @@ pub use clock::Clock;
 pub use cloud::CloudSettings;
 pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
+pub use download::Ranges;
 pub(crate) use failure::with_sources;
 pub use failure::{Failure, Limit};
 pub use outside::{Ask, Told};
@@ -77,6 +78,7 @@ pub use secret::Secret;
 
 use crate::protocol::Endpoint;
 use connector::{Authorities, Connector};
+use download::Teams;
 use gate::Gates;
 use host::{Call, Host};
 use payload::Payload;
@@ -115,6 +117,8 @@ pub struct ClientOptions {
     pub scratch: PathBuf,
     /// How many uploads one host gets at once, and half of how many other requests.
     pub requests_per_host: usize,
+    /// How a large blob comes over several connections.
+    pub ranges: Ranges,
 }
 
 impl ClientOptions {
@@ -134,6 +138,7 @@ impl ClientOptions {
             clock,
             scratch: scratch.into(),
             requests_per_host: 6,
+            ranges: Ranges::default(),
         }
     }
 }
@@ -161,6 +166,7 @@ pub(crate) struct Shared {
     transport: Transport,
     authenticator: auth::Authenticator,
     gates: Gates,
+    teams: Teams,
     routes: Routes,
     clouds: cloud::Clouds,
     /// Mirrors that failed in another way than by not having something: they are not asked again.
@@ -198,8 +204,18 @@ impl Client {
         let routes = Routes::read(&options.routes)?;
         let (failed_mirrors, fallback) = (Mutex::default(), Mutex::default());
         let clouds = cloud::Clouds::default();
-        let shared =
-            Shared { options, transport, authenticator, gates, routes, clouds, failed_mirrors, fallback };
+        let teams = Teams::default();
+        let shared = Shared {
+            options,
+            transport,
+            authenticator,
+            gates,
+            teams,
+            routes,
+            clouds,
+            failed_mirrors,
+            fallback,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

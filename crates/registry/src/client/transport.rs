@@ -82,11 +82,12 @@ impl Transport {
         patience: Patience,
     ) -> Result<Reply, Failure> {
         let host = host_of(request.uri());
+        let address = request.uri().clone();
         let small = payload.small().map_err(unreadable)?;
         let response = match small.as_ref().unwrap_or(payload) {
             Payload::File(part) if self.connector.is_direct(request.uri()) => {
                 let answer = direct::send(&request, part, &host, patience)?;
-                return Ok(self.reply(answer, host, patience));
+                return Ok(self.reply(answer, address, host, patience));
             }
             Payload::Bytes(bytes) if bytes.len() <= CHUNK_BYTES => {
                 let answer = self.request(request.map(|()| Outgoing::Whole(Some(bytes.clone()))), &host)?;
@@ -102,15 +103,15 @@ impl Transport {
             incoming: Some(incoming),
             pending: None,
         };
-        Ok(Reply { status: head.status, headers: head.headers, body })
+        Ok(Reply { status: head.status, headers: head.headers, address, body })
     }
 
-    fn reply(&self, answer: Answer, host: String, patience: Patience) -> Reply {
+    fn reply(&self, answer: Answer, address: Uri, host: String, patience: Patience) -> Reply {
         let Answer { status, headers, body } = answer;
         let pending = Some(body).filter(|body| !body.is_empty());
         let handle = self.handle().clone();
         let body = ReplyBody { handle, host, deadline: patience.deadline, incoming: None, pending };
-        Reply { status, headers, body }
+        Reply { status, headers, address, body }
     }
 
     fn send_chunks(
@@ -274,6 +275,8 @@ fn host_of(address: &Uri) -> String {
 pub(crate) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// What was asked for, behind all redirects.
+    pub address: Uri,
     pub body: ReplyBody,
 }
 

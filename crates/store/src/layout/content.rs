@@ -8,6 +8,7 @@ use std::sync::Arc;
 use oci::{Descriptor, Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, linkat};
 
+use super::partial::MIN_PARTIAL_BYTES;
 use super::stamp::Stamp;
 use super::{LayoutStore, durable};
 use crate::{Blob, Put, Source, StoreError};
@@ -67,6 +68,9 @@ impl LayoutStore {
         }
         let known = content.verified_as() == Some(*digest);
         let size = content.size();
+        if known && content.is_resumable() && size >= MIN_PARTIAL_BYTES {
+            return self.take_remote(descriptor, content);
+        }
         match content.into_source() {
             Source::File(file) if known && size == descriptor.size => self.take_file(digest, size, file),
             source => {
@@ -205,7 +209,7 @@ impl LayoutStore {
 }
 
 /// Like [`io::copy`], with a buffer that suits hashing.
-fn copy(from: &mut impl io::Read, to: &mut impl io::Write) -> io::Result<()> {
+pub(super) fn copy(from: &mut impl io::Read, to: &mut impl io::Write) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match from.read(&mut buffer) {

@@ -17,7 +17,7 @@ use crate::{Blob, Put, Source, StoreError};
 const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// A blob being written. Nothing of it is visible before [`Ingest::commit`], and nothing of it is
-/// left when it is dropped.
+/// left when it is dropped, unless it comes from elsewhere and may go on (`partial`).
 pub struct Ingest {
     store: LayoutStore,
     temporary: TemporaryFile,
@@ -53,6 +53,25 @@ impl LayoutStore {
 }
 
 impl Ingest {
+    /// Returns what writes behind the first `written` bytes of a file, at whose end its position is.
+    pub(super) fn behind(store: &LayoutStore, temporary: TemporaryFile, written: u64) -> Self {
+        Self { store: store.clone(), temporary, follower: None, written, handed_over: written }
+    }
+
+    /// Takes back what was written.
+    pub(super) fn restart(&mut self) -> io::Result<()> {
+        let mut file = self.temporary.file();
+        file.set_len(0)?;
+        file.rewind()?;
+        (self.written, self.handed_over) = (0, 0);
+        Ok(())
+    }
+
+    /// Says whether what was written stays without a commit.
+    pub(super) fn keep(&mut self, keep: bool) {
+        self.temporary.keep(keep);
+    }
+
     /// Has the content hashed, for [`Ingest::commit_checked`]: while it is written, or by a
     /// [`Follower`] in another thread. To be called before the first byte.
     pub fn hashing(self, algorithm: Algorithm) -> Self {

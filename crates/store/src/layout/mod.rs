@@ -13,6 +13,7 @@
 //! | `repositories/REGISTRY/PATH/_manifests/ALGORITHM-HEX` | descriptor of a manifest the repository has |
 //! | `repositories/REGISTRY/PATH/_blobs/ALGORITHM-HEX` | empty: the blob was put into this repository |
 //! | `temporary/` | files being written; locked by their writer (`temporary`) |
+//! | `partial/ALGORITHM-HEX` | what arrived so far of a blob from elsewhere; locked by its writer (`partial`) |
 //! | `quarantine/` | blobs that were found corrupt |
 //! | `locks/` | advisory locks |
 //!
@@ -32,6 +33,7 @@ mod inventory;
 mod kernel_copy;
 mod lock;
 mod names;
+mod partial;
 mod repository;
 mod stamp;
 mod temporary;
@@ -102,11 +104,12 @@ impl LayoutStore {
             written: Mutex::default(),
             synced: Mutex::default(),
         }));
-        for folder in ["blobs/sha256", "repositories", "temporary", "locks"] {
+        for folder in ["blobs/sha256", "repositories", "temporary", "partial", "locks"] {
             durable::make_folder(&store.path(folder))?;
         }
         store.check_format()?;
         sweep(&store.path("temporary"))?;
+        store.forget_old_parts()?;
         store.ensure_file("oci-layout", LAYOUT_VERSION)?;
         index::repair(&store)?;
         Ok(store)

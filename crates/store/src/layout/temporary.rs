@@ -6,11 +6,12 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tempfile::TempPath;
 
 use crate::StoreError;
@@ -18,7 +19,7 @@ use crate::StoreError;
 /// What the names of temporary files begin with, so that nothing else is ever cleared away.
 const PREFIX: &str = ".plimsoll-";
 
-/// A new file under a random name, removed when it is dropped before it was given its real name.
+/// A file that nobody else writes, removed when it is dropped before it was given its real name.
 pub(crate) struct TemporaryFile {
     file: Arc<File>,
     path: TempPath,
@@ -39,6 +40,35 @@ impl TemporaryFile {
                 return Ok(Self { file: Arc::new(file), path });
             }
         }
+    }
+
+    /// Opens the file at `path`, which stays when it is dropped, or makes it there. `None` where somebody
+    /// else is writing it.
+    pub fn lasting(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = options.open(path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            }
+            // Who had it before may have given it its real name, or removed it: then it must not be written to.
+            let named = fs::symlink_metadata(path).is_ok_and(|named| {
+                file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (named.dev(), named.ino()))
+            });
+            if named {
+                let mut path = TempPath::try_from_path(path)?;
+                path.disable_cleanup(true);
+                return Ok(Some(Self { file: Arc::new(file), path }));
+            }
+        }
+    }
+
+    /// Says whether the file stays when it is dropped.
+    pub fn keep(&mut self, keep: bool) {
+        self.path.disable_cleanup(keep);
     }
 
     pub fn file(&self) -> &File {
@@ -94,6 +124,20 @@ mod tests {
         assert!(!folder.path().join(".plimsoll-left").exists());
         assert!(folder.path().join("foreign").exists());
         assert!(running.path().exists());
+    }
+
+    #[test]
+    fn lasting_files_stay_and_have_one_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        let mut first = TemporaryFile::lasting(&path).unwrap().unwrap();
+        assert!(TemporaryFile::lasting(&path).unwrap().is_none());
+        drop(first);
+        assert!(path.exists());
+        first = TemporaryFile::lasting(&path).unwrap().unwrap();
+        let kept = first.persist(&folder.path().join("target"), 0o444).unwrap();
+        let second = TemporaryFile::lasting(&path).unwrap().unwrap();
+        assert!(kept.metadata().unwrap().ino() != second.file().metadata().unwrap().ino());
     }
 
     #[test]

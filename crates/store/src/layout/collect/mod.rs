@@ -5,6 +5,7 @@
 //! | a manifest in a repository, tagged or not | always; taking manifests away is a matter of retention |
 //! | what such a manifest is made of | always |
 //! | a blob that was put or mounted into a repository, or asked for there | for the grace time |
+//! | what arrived so far of a blob from elsewhere | for the grace time |
 //! | any other blob | for the grace time, and as long as the caller wants to keep it |
 //!
 //! A plan is made without a lock. It is carried out in short turns under the store's exclusive lock;
@@ -45,6 +46,8 @@ pub struct CollectOptions {
 pub struct CollectionPlan {
     /// Blobs that nothing needs, with their sizes in bytes, ascending by digest.
     pub blobs: Vec<(Digest, u64)>,
+    /// What arrived of blobs whose rest nobody fetched, with the sizes in bytes.
+    parts: Vec<(PathBuf, u64)>,
     /// Notes that a blob belongs to a repository whose manifests do not need it.
     notes: Vec<(PathBuf, Digest)>,
     /// Manifests of repositories whose content is not there; they need what nobody knows.
@@ -58,16 +61,17 @@ pub struct CollectionPlan {
 pub struct Collected {
     /// How many blobs.
     pub blobs: u64,
-    /// The sum of their sizes.
+    /// The sum of their sizes, with that of parts of blobs that never became whole.
     pub bytes: u64,
     /// Whether it ended early because somebody else held the store all the time.
     pub interrupted: bool,
 }
 
 impl CollectionPlan {
-    /// Returns the sum of the sizes of the blobs, in bytes.
+    /// Returns the sum of the sizes of the blobs and of parts of some, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|(_, size)| size).sum()
+        let parts = self.parts.iter().map(|(_, size)| size).sum::<u64>();
+        self.blobs.iter().map(|(_, size)| size).sum::<u64>() + parts
     }
 }
 
@@ -103,6 +107,7 @@ impl LayoutStore {
             }
         }
         plan.blobs.sort();
+        plan.parts = self.old_parts(before)?;
         Ok(plan)
     }
 
@@ -117,6 +122,10 @@ impl LayoutStore {
     ) -> Result<Collected, StoreError> {
         let mut collected = Collected::default();
         let before = self.now()? - i64::try_from(options.grace.as_secs()).unwrap_or(i64::MAX / 2);
+        // Each has a lock of its own.
+        for (path, size) in std::mem::take(&mut plan.parts) {
+            collected.bytes += if self.remove_part(&path)? { size } else { 0 };
+        }
         let (notes, blobs) = (std::mem::take(&mut plan.notes), std::mem::take(&mut plan.blobs));
         for turn in notes.chunks(TURN) {
             let Some(_lock) = self.patient_lock(options.patience)? else {
