@@ -77,6 +77,24 @@ impl<T: Tap> Tap for Vec<T> {
     }
 }
 
+/// Two taps, one after the other.
+impl<A: Tap, B: Tap> Tap for (A, B) {
+    fn entry(&mut self, entry: &Entry) {
+        self.0.entry(entry);
+        self.1.entry(entry);
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.0.data(bytes);
+        self.1.data(bytes);
+    }
+
+    fn end_entry(&mut self, entry: &Entry) {
+        self.0.end_entry(entry);
+        self.1.end_entry(entry);
+    }
+}
+
 /// What was learnt about a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -100,7 +118,8 @@ pub struct Observer<T: Tap = ()> {
     decoder: Decoder,
     block: [u8; BLOCK],
     state: State,
-    entries: Vec<Entry>,
+    /// The entries so far, where they are kept.
+    entries: Option<Vec<Entry>>,
     failure: Option<LayerError>,
 }
 
@@ -141,12 +160,18 @@ impl<T: Tap> Observer<T> {
             decoder: Decoder::default(),
             block: [0; BLOCK],
             state: State::Header { filled: 0 },
-            entries: Vec::new(),
+            entries: Some(Vec::new()),
             failure: None,
         }
     }
 
-    /// Returns what was learnt.
+    /// Returns the observer without a list of entries of its own: the tap has them.
+    #[must_use]
+    pub fn without_index(self) -> Self {
+        Self { entries: None, ..self }
+    }
+
+    /// Returns what was learnt; the index is empty where none was kept.
     ///
     /// # Errors
     /// `Damaged`, `Entry` or `TooLarge`: what a write failed for, or that the tar breaks off.
@@ -162,9 +187,10 @@ impl<T: Tap> Observer<T> {
                 return Err(LayerError::Damaged { position: self.position, reason });
             }
         }
-        self.entries.shrink_to_fit();
+        let mut entries = self.entries.take().unwrap_or_default();
+        entries.shrink_to_fit();
         let diff_id = DiffId(self.whole.finish());
-        let index = LayerIndex { diff_id, size: self.position, entries: self.entries };
+        let index = LayerIndex { diff_id, size: self.position, entries };
         Ok(Observed { diff_id, size: self.position, index })
     }
 
@@ -282,7 +308,9 @@ impl<T: Tap> Observer<T> {
 
     fn end(&mut self, entry: Entry) {
         self.tap.end_entry(&entry);
-        self.entries.push(entry);
+        if let Some(entries) = &mut self.entries {
+            entries.push(entry);
+        }
     }
 
     fn skip(&mut self, left: u64) {

@@ -22,7 +22,7 @@ pub struct Written {
     pub diff_id: DiffId,
     /// The size of the uncompressed tar in bytes.
     pub uncompressed_size: u64,
-    /// All entries in the order of the tar.
+    /// All entries in the order of the tar; none where the writer was to keep none.
     pub index: LayerIndex,
 }
 
@@ -54,6 +54,13 @@ impl<W: Write, T: Tap> LayerWriter<W, T> {
         let hasher = (settings.format() != oci::Compression::None).then(Hasher::default);
         let output = compressor(settings, Counted { sink, hasher, size: 0 }).map_err(LayerError::write)?;
         Ok(Self { observer: Observer::with_tap(tap), output, settings })
+    }
+
+    /// Returns the writer without a list of entries in memory: the index of what was written is then empty,
+    /// and the tap, such as an [`crate::index::IndexWriter`], has the entries.
+    #[must_use]
+    pub fn without_index(self) -> Self {
+        Self { observer: self.observer.without_index(), ..self }
     }
 
     /// Writes the end of the blob and returns the sink, not flushed, with what was written.

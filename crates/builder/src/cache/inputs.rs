@@ -15,7 +15,7 @@ use super::KeyBuilder;
 const SCHEMA: &str = "plimsoll.step-inputs/1";
 /// Values longer than this are kept as their digest.
 const LONGEST_VALUE: usize = 400;
-/// Lists are kept up to this many values; of longer ones only the first are compared.
+/// Lists are kept up to this many values, and as many inputs of a key; of more only the first are compared.
 const LONGEST_LIST: usize = 5_000;
 /// Files of this size at most are read back.
 const LARGEST_FILE: u64 = 16 << 20;
@@ -87,7 +87,9 @@ impl Inputs {
     }
 
     pub(super) fn add(&mut self, name: &str, input: Input) {
-        self.fields.push((name.to_owned(), input));
+        if self.fields.len() < LONGEST_LIST {
+            self.fields.push((name.to_owned(), input));
+        }
     }
 
     pub(super) fn fields(&self) -> &[(String, Input)] {

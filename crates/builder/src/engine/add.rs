@@ -179,11 +179,13 @@ impl<'a> Remote<'a, '_> {
         let below = expanded.below(stage)?;
         let owner = stage.owner(at, &below, &expanded.chown)?;
         let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
-        let placed = place(&below.tree, &expanded.destination, &groups, &stage.attributes(owner, chmod))
-            .map_err(|reason| stage.refuse(at, reason))?;
-        stage.known_or(step, &content_key(&placed), || {
+        let (workspace, attributes) = (stage.build.workspace, stage.attributes(owner, chmod));
+        let placed = place(&below.tree, &expanded.destination, &groups, &attributes, workspace.root())
+            .map_err(|error| error.or(|reason| stage.refuse(at, reason)))?;
+        stage.known_or(step, &content_key(&placed)?, || {
             let sources = Sources { context, layers: &[] };
-            write_layer(stage.build.workspace, &placed, sources, &step.location.instruction)
+            write_layer(workspace, &placed, sources, &step.location.instruction)?
+                .map_err(|reason| stage.refuse(at, reason))
         })
     }
 }
@@ -206,8 +208,9 @@ fn unpack_archives(
         let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
         let attributes = stage.attributes(owner, chmod);
         let plain = with_documents(plain, &expanded.documents);
-        let placed = place(&below.tree, &expanded.destination, &plain, &attributes)
-            .map_err(|reason| stage.refuse(at, reason))?;
+        let folder = stage.build.workspace.root();
+        let placed = place(&below.tree, &expanded.destination, &plain, &attributes, folder)
+            .map_err(|error| error.or(|reason| stage.refuse(at, reason)))?;
         // What an archive brings keeps its modes, and so do the folders it goes to.
         let attributes = stage.attributes(owner, None);
         let unpacking = unpack::Unpacking {

@@ -89,11 +89,13 @@ fn make(stage: &StageRun<'_>, at: &Instruction, copy: &Copy) -> Result<Option<La
     let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
     let groups = with_documents(groups, &expanded.documents);
     let attributes = stage.attributes(owner, chmod);
-    let placed = place(&below.tree, &expanded.destination, &groups, &attributes).map_err(refuse)?;
+    let folder = stage.build.workspace.root();
+    let placed = place(&below.tree, &expanded.destination, &groups, &attributes, folder)
+        .map_err(|error| error.or(refuse))?;
     let sources = Sources { context: Some(context), layers: &[] };
     let (layer, is_new) = stage.known_or_copied(&placed, sources, &stage.location(at))?.map_err(refuse)?;
     if is_new {
-        stage.build.made_ahead(&content_key(&placed));
+        stage.build.made_ahead(&content_key(&placed)?);
     }
     Ok(Some(layer))
 }

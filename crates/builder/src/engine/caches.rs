@@ -24,8 +24,9 @@ use super::build::Build;
 use super::fill::{Sources, unfold};
 use super::items::Group;
 use super::kept_mounts::DATA;
-use super::place::{Attributes, Placed, place};
-use super::workspace::io_error;
+use super::place::{Attributes, place};
+use super::placed::{Placed, PlacedList};
+use super::workspace::{Workspace, io_error};
 use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::{Access, Sharing};
@@ -109,7 +110,7 @@ impl Cache<'_> {
                 Some(taken) => taken,
                 None => {
                     let made = work.create("made")?;
-                    unfold(build.workspace, &self.entries(), sources, &made)?;
+                    unfold(build.workspace, &self.entries(build.workspace)?, sources, &made)?;
                     made.join(DATA)
                 }
             };
@@ -125,11 +126,11 @@ impl Cache<'_> {
     }
 
     /// The folder `data` with its owner and mode, and what it is filled with.
-    fn entries(&self) -> Vec<Placed> {
-        let below = layer::Tree::new(&[]);
-        let placed = place(&below, "/data", &self.first, &Attributes::default());
-        let mut placed = placed.unwrap_or_default();
-        placed.retain(|placed| placed.entry.path != DATA.as_bytes());
+    fn entries(&self, workspace: &Workspace) -> Result<PlacedList, BuildError> {
+        let (below, attributes) = (layer::Tree::new(&[]), Attributes::default());
+        let failed = |error| BuildError::layer("fill a cache mount", error);
+        let first = place(&below, "/data", &self.first, &attributes, workspace.root())
+            .map_err(|error| error.or(|reason| failed(std::io::Error::other(reason))))?;
         let entry = Entry {
             path: LayerPath::from(DATA),
             kind: Kind::Directory,
@@ -139,8 +140,12 @@ impl Cache<'_> {
             mtime: super::run::LAYER_TIME,
             xattrs: std::collections::BTreeMap::new(),
         };
-        placed.insert(0, Placed { entry, content: None });
-        placed
+        let data = std::iter::once(Ok(Placed { entry, content: None }));
+        let first = first.iter().map(|placed| placed.map(std::borrow::Cow::into_owned));
+        let first =
+            first.filter(|placed| !placed.as_ref().is_ok_and(|placed| placed.entry.path == DATA.as_bytes()));
+        let all = data.chain(first).collect::<Result<_, std::io::Error>>();
+        all.map(PlacedList::Few).map_err(failed)
     }
 }
 

@@ -12,7 +12,8 @@ use super::contents::View;
 use super::fill::{Sources, write_layer};
 use super::from::From;
 use super::items::{Content, Group, Item, ItemKind, Items};
-use super::place::{Placed, content_key, place};
+use super::place::{content_key, place};
+use super::placed::PlacedList;
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
 use super::workspace::{LayerRef, chain};
@@ -91,14 +92,13 @@ pub(crate) fn transfer(
     let owner = stage.owner(at, &below, &expanded.chown)?;
     let chmod = expanded.chmod.as_ref().map(|(_, chmod)| chmod.clone());
     let groups = with_documents(groups, &expanded.documents);
-    let placed = place(&below.tree, &expanded.destination, &groups, &stage.attributes(owner, chmod))
-        .map_err(|reason| stage.refuse(at, reason))?;
-    let outcome = stage.known_or(step, &content_key(&placed), || {
+    let (workspace, attributes) = (stage.build.workspace, stage.attributes(owner, chmod));
+    let placed = place(&below.tree, &expanded.destination, &groups, &attributes, workspace.root())
+        .map_err(|error| error.or(|reason| stage.refuse(at, reason)))?;
+    let outcome = stage.known_or(step, &content_key(&placed)?, || {
         let sources = Sources { context: from.context(), layers: from.layers() };
-        let layer = write_layer(stage.build.workspace, &placed, sources, &step.location.instruction)?;
-        source::check_unchanged(stage.build.workspace, &layer, &placed)?
-            .map_err(|reason| stage.refuse(at, reason))?;
-        Ok(layer)
+        write_layer(workspace, &placed, sources, &step.location.instruction)?
+            .map_err(|reason| stage.refuse(at, reason))
     })?;
     stage.remember(&asked, &outcome.layer, &step.location.instruction, 0)?;
     Ok(outcome)
@@ -109,11 +109,11 @@ impl StageRun<'_> {
     /// inner error is the user's: a file changed meanwhile.
     pub fn known_or_copied(
         &self,
-        placed: &[Placed],
+        placed: &PlacedList,
         sources: Sources<'_>,
         location: &Location,
     ) -> Result<Result<(LayerRef, bool), String>, BuildError> {
-        let key = content_key(placed);
+        let key = content_key(placed)?;
         let workspace = self.build.workspace;
         let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
         let _guard = workspace.records.lock(&key).map_err(lock_failed)?;
@@ -121,10 +121,10 @@ impl StageRun<'_> {
             return Ok(Ok((known.layer, false)));
         }
         let started = Instant::now();
-        let layer = write_layer(workspace, placed, sources, &location.instruction)?;
-        if let Err(reason) = source::check_unchanged(workspace, &layer, placed)? {
-            return Ok(Err(reason));
-        }
+        let layer = match write_layer(workspace, placed, sources, &location.instruction)? {
+            Ok(layer) => layer,
+            Err(reason) => return Ok(Err(reason)),
+        };
         self.remember(&key, &layer, &location.instruction, started.elapsed().as_millis() as u64)?;
         Ok(Ok((layer, true)))
     }

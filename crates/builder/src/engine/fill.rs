@@ -1,13 +1,14 @@
 //! Entries and their bytes to a layer.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use layer::{Kind, TarWriter};
+use layer::{Entry, Kind, LayerPath, Tap, TarWriter};
 
 use super::contents::LayerContents;
 use super::items::Content;
-use super::place::Placed;
+use super::placed::{Placed, PlacedList};
 use super::workspace::{LayerRef, Workspace};
 use crate::BuildError;
 use crate::context::Context;
@@ -35,11 +36,12 @@ impl<'a> Fill<'a> {
     pub fn append(
         &mut self,
         tar: &mut TarWriter<&mut dyn Write>,
-        placed: &[Placed],
+        placed: &PlacedList,
     ) -> Result<(), BuildError> {
-        for placed in placed {
+        for placed in placed.iter() {
+            let placed = placed.map_err(list_failed)?;
             let name = || format!("/{}", String::from_utf8_lossy(&placed.entry.path));
-            self.append_one(tar, placed)
+            self.append_one(tar, &placed)
                 .map_err(|error| BuildError::layer(format!("copy to {}", name()), error))?;
         }
         Ok(())
@@ -86,25 +88,64 @@ impl<'a> Fill<'a> {
     }
 }
 
-/// Makes a layer of entries whose bytes lie in `sources`.
+/// Makes a layer of entries whose bytes lie in `sources`. The inner error is the user's: a file of the context
+/// changed since it was hashed, and the layer would stand under a key that it does not belong to.
 pub(crate) fn write_layer(
     workspace: &Workspace,
-    placed: &[Placed],
+    placed: &PlacedList,
     sources: Sources<'_>,
     what: &str,
-) -> Result<LayerRef, BuildError> {
-    workspace.write_layer(what, |output| {
+) -> Result<Result<LayerRef, String>, BuildError> {
+    let mut unchanged = Unchanged { expected: placed.iter(), changed: None };
+    let layer = workspace.write_tapped_layer(what, &mut unchanged, |output| {
         let mut tar = TarWriter::new(output);
         Fill::new(workspace, sources).append(&mut tar, placed)?;
         tar.finish().map_err(|error| BuildError::layer("end the tar", error))?;
         Ok::<(), BuildError>(())
+    })?;
+    Ok(match unchanged.changed {
+        None => Ok(layer),
+        Some(path) => {
+            let path = String::from_utf8_lossy(&path).into_owned();
+            Err(format!("the source of /{path} changed while it was copied; run again"))
+        }
     })
+}
+
+/// Holds what is written against what was to be written.
+struct Unchanged<'a> {
+    expected: Box<dyn Iterator<Item = io::Result<Cow<'a, Placed>>> + 'a>,
+    /// The first path of which something else was written.
+    changed: Option<LayerPath>,
+}
+
+impl Tap for Unchanged<'_> {
+    fn end_entry(&mut self, entry: &Entry) {
+        let digest = |kind: &Kind| match kind {
+            Kind::File { digest, .. } => *digest,
+            _ => None,
+        };
+        let expected = self.expected.next();
+        let is_expected = expected.is_some_and(|expected| {
+            let expected = expected.map(|placed| {
+                placed.entry.path == entry.path && digest(&placed.entry.kind) == digest(&entry.kind)
+            });
+            expected.unwrap_or(false)
+        });
+        if !is_expected && self.changed.is_none() {
+            self.changed = Some(entry.path.clone());
+        }
+    }
+}
+
+fn list_failed(error: io::Error) -> BuildError {
+    BuildError::layer("read the list of what is copied", error)
 }
 
 /// Writes entries with their bytes into the existing folder `target`, with the owners they have.
 pub(crate) fn unfold(
     workspace: &Workspace,
-    placed: &[Placed],
+    placed: &PlacedList,
     sources: Sources<'_>,
     target: &Path,
 ) -> Result<(), BuildError> {

@@ -28,7 +28,9 @@ pub(crate) fn folder_base(stage: &mut StageRun<'_>) -> Result<(), BuildError> {
     let refused = |reason| BuildError::Instruction { location: location.clone(), reason };
     let everything = ["/".to_owned()];
     let groups = source::from_context(context, &everything, &Choice::literal()).map_err(refused)?;
-    let placed = place(&Tree::new(&[]), "/", &groups, &stage.attributes(None, None)).map_err(refused)?;
+    let (nothing, attributes) = (Tree::new(&[]), stage.attributes(None, None));
+    let placed = place(&nothing, "/", &groups, &attributes, build.workspace.root())
+        .map_err(|error| error.or(refused))?;
     let sources = Sources { context: Some(context), layers: &[] };
     let (layer, _) = stage.known_or_copied(&placed, sources, &location)?.map_err(refused)?;
     stage.state.push_layer(layer, format!("FROM {name}"));

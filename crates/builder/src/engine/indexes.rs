@@ -2,17 +2,22 @@
 //! the layer itself, in this order.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use layer::index::IndexWriter;
 use layer::{LayerIndex, Observer as LayerObserver};
 use oci::DiffId;
+use tempfile::SpooledTempFile;
 
 use super::workspace::{LayerRef, Workspace, io_error};
 use crate::BuildError;
 use crate::cache::MAX_INDEX_BYTES;
+
+/// Indexes of layers that are being made are in memory up to here.
+const INDEX_BYTES_IN_MEMORY: usize = 1 << 20;
 
 impl Workspace {
     /// Returns what is in a layer, reading its blob only where that was never done before.
@@ -100,6 +105,31 @@ impl Workspace {
                 None
             }
         }
+    }
+
+    /// Returns a writer for the index of a layer that is being made: in memory while it is small.
+    pub(super) fn new_index(&self) -> Result<IndexWriter<SpooledTempFile>, BuildError> {
+        let folder = self.root().join("indexes");
+        let body = tempfile::spooled_tempfile_in(INDEX_BYTES_IN_MEMORY, &folder);
+        IndexWriter::new(body).map_err(|source| io_error("create a file in", &folder, source))
+    }
+
+    /// Keeps the index of a layer that was made.
+    pub(super) fn keep_index(
+        &self,
+        index: IndexWriter<SpooledTempFile>,
+        diff_id: DiffId,
+        size: u64,
+    ) -> Result<(), BuildError> {
+        let (path, folder) = (self.index_path(diff_id), self.root().join("indexes"));
+        let failed = |error| BuildError::layer("write a layer index", error);
+        let (mut body, entries) = index.finish().map_err(failed)?;
+        body.rewind().map_err(|source| io_error("read a file in", &folder, source))?;
+        let mut file = tempfile::NamedTempFile::new_in(&folder)
+            .map_err(|source| io_error("create a file in", &folder, source))?;
+        LayerIndex::write_whole(&mut file, diff_id, size, entries, body).map_err(failed)?;
+        file.persist(&path).map_err(|error| io_error("write", &path, error.error))?;
+        Ok(())
     }
 
     pub(super) fn save_index(&self, index: &LayerIndex) -> Result<(), BuildError> {

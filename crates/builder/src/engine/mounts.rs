@@ -325,8 +325,9 @@ impl Bind<'_> {
     fn copied(&self, from: &From<'_>, target: PathBuf) -> Result<Mount, BuildError> {
         let folder = self.create("bind")?;
         let below = layer::Tree::new(&[]);
-        let placed = place(&below, "/", self.groups, &Attributes::default())
-            .map_err(|reason| BuildError::layer("make a mount ready", std::io::Error::other(reason)))?;
+        let failed = |reason| BuildError::layer("make a mount ready", std::io::Error::other(reason));
+        let placed = place(&below, "/", self.groups, &Attributes::default(), self.workspace.root())
+            .map_err(|error| error.or(failed))?;
         unfold(self.workspace, &placed, sources_of(from), &folder)?;
         let source = match self.groups.first() {
             Some(group) if !group.is_folder => folder.join(super::contents::os_path(&group.name)),

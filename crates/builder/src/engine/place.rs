@@ -14,20 +14,18 @@
 //! Source: Dockerfile reference, "COPY"; behaviour of BuildKit's file operations.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
 
 use layer::{Entry, FollowLast, Kind, LayerPath, Tree};
 
 use super::items::{Content, Group, Item, ItemKind};
+use super::placed::{Placed, PlacedList};
 use super::run::LAYER_TIME;
+use super::sorted::{Merged, Sorter};
+use crate::BuildError;
 use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::Chmod;
-
-/// An entry of the new layer and where its bytes come from.
-#[derive(Clone, Debug)]
-pub(crate) struct Placed {
-    pub entry: Entry,
-    pub content: Option<Content>,
-}
 
 /// Owner and mode that an instruction gives.
 #[derive(Clone, Debug, Default)]
@@ -44,25 +42,57 @@ impl Attributes {
     }
 }
 
+/// Why entries cannot be placed.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// What stands in the way, for people.
+    Refused(String),
+    /// The list does not fit into memory, and cannot be kept on disk.
+    List(io::Error),
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(error: io::Error) -> Self {
+        Self::List(error)
+    }
+}
+
+impl From<String> for PlaceError {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl PlaceError {
+    /// Returns it as an error of the build; `refuse` says where what stands in the way does.
+    pub fn or(self, refuse: impl FnOnce(String) -> BuildError) -> BuildError {
+        match self {
+            Self::Refused(reason) => refuse(reason),
+            Self::List(error) => BuildError::layer("keep the list of what is copied", error),
+        }
+    }
+}
+
 /// Returns the entries of the layer that puts `groups` at `destination`, in an order that a tar can
-/// have: folders before what is in them, links after what they name.
+/// have: folders before what is in them, links after what they name. Very many are kept in a file without a
+/// name in `folder`.
 ///
 /// # Errors
-/// What stands in the way, for people.
+/// What stands in the way.
 pub(crate) fn place(
     below: &Tree,
     destination: &str,
     groups: &[Group<'_>],
     attributes: &Attributes,
-) -> Result<Vec<Placed>, String> {
-    let mut placing = Placing { below, attributes, placed: BTreeMap::new(), first_names: HashMap::new() };
-    let target = placing.resolve(destination)?;
+    folder: &Path,
+) -> Result<PlacedList, PlaceError> {
+    let mut placing = Placing::new(below, destination, attributes, folder)?;
     for group in groups {
         // Asked for each source: what an earlier one made counts as well.
-        let is_folder = destination.ends_with('/') || placing.is_folder(&target);
+        let is_folder = destination.ends_with('/') || placing.is_target_folder;
         let root = match (group.is_folder, is_folder) {
-            (false, true) => join(&target, &group.name),
-            _ => target.clone(),
+            (false, true) => join(&placing.target, &group.name),
+            _ => placing.target.clone(),
         };
         if group.is_folder {
             placing.make_folder(&root)?;
@@ -71,7 +101,7 @@ pub(crate) fn place(
             placing.put(&root, &item)?;
         }
     }
-    Ok(placing.finish())
+    placing.finish()
 }
 
 /// Returns the folders that have to be made so that `path` is one; empty where it is there.
@@ -79,81 +109,91 @@ pub(crate) fn place(
 /// # Errors
 /// What stands in the way, for people.
 pub(crate) fn folder(below: &Tree, path: &str, attributes: &Attributes) -> Result<Vec<Placed>, String> {
-    let mut placing = Placing { below, attributes, placed: BTreeMap::new(), first_names: HashMap::new() };
-    let target = placing.resolve(path)?;
-    if placing.is_folder(&target) {
+    let resolved = resolve(below, path)?;
+    if is_folder(below, &resolved) {
         return Ok(Vec::new());
     }
-    placing.make_folder(&target)?;
-    Ok(placing.finish())
+    let mut folders = Vec::new();
+    for folder in folders_of(&resolved) {
+        folders.extend(Resolving { below, attributes }.folder(folder, None)?);
+    }
+    Ok(folders)
 }
 
 /// Returns the key of a layer with these entries: what is equal here is equal to the byte.
-pub(crate) fn content_key(placed: &[Placed]) -> CacheKey {
-    placed
-        .iter()
-        .fold(KeyBuilder::new("entries"), |key, Placed { entry, .. }| {
-            let (kind, detail) = match &entry.kind {
-                Kind::File { size, digest, .. } => ("file", format!("{size} {digest:?}").into_bytes()),
-                Kind::Directory => ("folder", Vec::new()),
-                Kind::Symlink(target) => ("symlink", target.clone()),
-                Kind::Hardlink(target) => ("link", target.clone()),
-                other => ("special", format!("{other:?}").into_bytes()),
-            };
-            let numbers = format!("{:o} {} {} {}", entry.mode, entry.uid, entry.gid, entry.mtime);
-            let xattrs = entry.xattrs.iter().flat_map(|(name, value)| [name, value]);
-            key.field("path", &entry.path)
-                .field(kind, detail)
-                .field("numbers", numbers)
-                .list("xattrs", xattrs)
-        })
-        .finish()
+pub(crate) fn content_key(placed: &PlacedList) -> Result<CacheKey, BuildError> {
+    let mut key = KeyBuilder::new("entries");
+    for placed in placed.iter() {
+        let placed = placed.map_err(|error| BuildError::layer("read the list of what is copied", error))?;
+        let entry = &placed.entry;
+        let (kind, detail) = match &entry.kind {
+            Kind::File { size, digest, .. } => ("file", format!("{size} {digest:?}").into_bytes()),
+            Kind::Directory => ("folder", Vec::new()),
+            Kind::Symlink(target) => ("symlink", target.clone()),
+            Kind::Hardlink(target) => ("link", target.clone()),
+            other => ("special", format!("{other:?}").into_bytes()),
+        };
+        let numbers = format!("{:o} {} {} {}", entry.mode, entry.uid, entry.gid, entry.mtime);
+        let xattrs = entry.xattrs.iter().flat_map(|(name, value)| [name, value]);
+        key = key
+            .field("path", &entry.path)
+            .field(kind, detail)
+            .field("numbers", numbers)
+            .list("xattrs", xattrs);
+    }
+    Ok(key.finish())
 }
 
+/// Tells what is wanted, path by path and in the order of wishes; what comes of the wishes for one path is
+/// found when all are known.
 struct Placing<'a> {
-    below: &'a Tree,
     attributes: &'a Attributes,
-    placed: BTreeMap<LayerPath, Placed>,
+    below: &'a Tree,
+    folder: &'a Path,
+    wishes: Sorter<'a>,
+    target: LayerPath,
+    is_target_folder: bool,
+    /// The folder that was wanted last, with all above it.
+    last_folder: LayerPath,
     /// The first name of each file of a source layer, for hard links.
     first_names: HashMap<(usize, u64), LayerPath>,
+    bytes: Vec<u8>,
 }
 
-impl Placing<'_> {
-    fn resolve(&self, path: &str) -> Result<LayerPath, String> {
-        let resolved = self.below.resolve(path.as_bytes(), FollowLast::Yes);
-        resolved.map(|resolved| resolved.path).map_err(|error| error.to_string())
+impl<'a> Placing<'a> {
+    fn new(
+        below: &'a Tree,
+        destination: &str,
+        attributes: &'a Attributes,
+        folder: &'a Path,
+    ) -> Result<Self, PlaceError> {
+        let target = resolve(below, destination)?;
+        Ok(Self {
+            attributes,
+            below,
+            folder,
+            wishes: Sorter::new(folder),
+            is_target_folder: is_folder(below, &target),
+            target,
+            last_folder: LayerPath::new(),
+            first_names: HashMap::new(),
+            bytes: Vec::new(),
+        })
     }
 
-    fn is_folder(&self, path: &[u8]) -> bool {
-        match self.placed.get(path) {
-            Some(placed) => placed.entry.kind == Kind::Directory,
-            None => path.is_empty() || self.kind_below(path).is_some_and(|kind| *kind == Kind::Directory),
-        }
-    }
-
-    fn kind_below(&self, path: &[u8]) -> Option<&Kind> {
-        self.below.get(path).map(|node| &node.entry.kind)
-    }
-
-    fn put(&mut self, root: &[u8], item: &Item) -> Result<(), String> {
+    fn put(&mut self, root: &[u8], item: &Item) -> io::Result<()> {
         let path = join(root, &item.relative);
-        if path.is_empty() || matches!(item.kind, ItemKind::Directory) && item.relative.is_empty() {
+        let is_folder = matches!(item.kind, ItemKind::Directory);
+        if path.is_empty() || is_folder && item.relative.is_empty() {
             return self.make_folder(&path);
         }
         let parent = path.iter().rposition(|byte| *byte == b'/').map_or(&path[..0], |at| &path[..at]);
         self.make_folder(parent)?;
-        let is_folder = matches!(item.kind, ItemKind::Directory);
-        let known =
-            self.placed.get(&path).map(|placed| &placed.entry.kind).or_else(|| self.kind_below(&path));
-        match known {
-            Some(Kind::Directory) if !is_folder => Err(conflict(&path, "a folder", "a file")),
-            Some(Kind::Directory) | None => Ok(()),
-            Some(_) if is_folder => Err(conflict(&path, "not a folder", "a folder")),
-            Some(_) => Ok(()),
-        }?;
-        let placed = self.placed_item(path.clone(), item);
-        self.placed.insert(path, placed);
-        Ok(())
+        self.is_target_folder |= is_folder && path == self.target;
+        self.bytes.clear();
+        let placed = self.placed_item(path, item);
+        placed.put(&mut self.bytes);
+        self.wishes.push(&placed.entry.path, &self.bytes)
     }
 
     fn placed_item(&mut self, path: LayerPath, item: &Item) -> Placed {
@@ -187,44 +227,29 @@ impl Placing<'_> {
     }
 
     /// Makes a folder and those above it, where they are not there.
-    fn make_folder(&mut self, path: &[u8]) -> Result<(), String> {
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        for end in ends.chain([path.len()]).filter(|end| *end > 0) {
-            let folder = &path[..end];
-            if self.is_folder(folder) {
-                self.name_folder(folder);
-                continue;
+    fn make_folder(&mut self, path: &[u8]) -> io::Result<()> {
+        for folder in folders_of(path) {
+            let is_wanted = self.last_folder == folder || is_in(&self.last_folder, folder);
+            if !is_wanted {
+                self.wishes.push(folder, b"")?;
             }
-            if self.placed.contains_key(folder) || self.kind_below(folder).is_some() {
-                return Err(conflict(folder, "not a folder", "a folder"));
-            }
-            let (uid, gid) = self.attributes.owner.unwrap_or((0, 0));
-            let entry = Entry {
-                path: folder.to_vec(),
-                kind: Kind::Directory,
-                mode: self.attributes.chmod.as_ref().and_then(Chmod::exact).unwrap_or(0o755),
-                uid,
-                gid,
-                mtime: self.attributes.time(),
-                xattrs: BTreeMap::new(),
-            };
-            self.placed.insert(folder.to_vec(), Placed { entry, content: None });
+            self.is_target_folder |= self.target == folder;
+        }
+        if self.last_folder != path && !is_in(&self.last_folder, path) {
+            self.last_folder = path.to_vec();
         }
         Ok(())
     }
 
-    /// Repeats a folder of the layers below, so that the new layer says everything about the folders
-    /// it uses and can be unpacked alone.
-    fn name_folder(&mut self, folder: &[u8]) {
-        let Some(node) = self.below.get(folder).filter(|_| !self.placed.contains_key(folder)) else { return };
-        if !node.entry.path.is_empty() {
-            let entry = Entry { path: folder.to_vec(), ..node.entry.clone() };
-            self.placed.insert(folder.to_vec(), Placed { entry, content: None });
+    fn finish(self) -> Result<PlacedList, PlaceError> {
+        let has_layers = !self.first_names.is_empty();
+        let is_small = self.wishes.is_small();
+        let resolving = Resolving { below: self.below, attributes: self.attributes };
+        let mut placed = Resolved { resolving, wishes: self.wishes.finish()?.peekable() };
+        if !is_small && !has_layers {
+            return PlacedList::in_file(self.folder, placed);
         }
-    }
-
-    fn finish(self) -> Vec<Placed> {
-        let mut list: Vec<Placed> = self.placed.into_values().collect();
+        let mut list: Vec<Placed> = placed.by_ref().collect::<Result<_, _>>()?;
         // Stable: within a rank, paths stay in ascending order; files of layers are in the order in
         // which one pass over the source layer meets them.
         list.sort_by_key(|placed| match (&placed.entry.kind, &placed.content) {
@@ -232,8 +257,120 @@ impl Placing<'_> {
             (_, Some(Content::Layer { layer, offset })) => (1, *layer, *offset),
             _ => (0, 0, 0),
         });
-        list
+        Ok(PlacedList::Few(list))
     }
+}
+
+/// What comes of the wishes, path by path.
+struct Resolved<'a> {
+    resolving: Resolving<'a>,
+    wishes: std::iter::Peekable<Merged>,
+}
+
+impl Iterator for Resolved<'_> {
+    type Item = Result<Placed, PlaceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.path() {
+                Ok(Some(Some(placed))) => return Some(Ok(placed)),
+                // A folder of the layers below that needs no entry.
+                Ok(Some(None)) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl Resolved<'_> {
+    /// Takes the wishes for the next path; `None` where there are none left.
+    fn path(&mut self) -> Result<Option<Option<Placed>>, PlaceError> {
+        let Some(first) = self.wishes.next() else { return Ok(None) };
+        let (path, wish) = first?;
+        let mut placed = self.resolving.wish(&path, &wish, None)?;
+        let is_same = |next: &io::Result<(Vec<u8>, _)>| next.as_ref().map_or(true, |(next, _)| *next == path);
+        while let Some(next) = self.wishes.next_if(is_same) {
+            placed = self.resolving.wish(&path, &next?.1, placed)?;
+        }
+        Ok(Some(placed))
+    }
+}
+
+struct Resolving<'a> {
+    below: &'a Tree,
+    attributes: &'a Attributes,
+}
+
+impl Resolving<'_> {
+    /// Returns what is at a path after one more wish; no bytes stand for a folder.
+    fn wish(&self, path: &[u8], wish: &[u8], before: Option<Placed>) -> Result<Option<Placed>, PlaceError> {
+        if wish.is_empty() {
+            return Ok(self.folder(path, before)?);
+        }
+        let wanted = Placed::take(wish).ok_or_else(|| io::Error::other("the list of entries is damaged"))?;
+        let is_folder = wanted.entry.kind == Kind::Directory;
+        match self.kind(path, before.as_ref()) {
+            Some(Kind::Directory) if !is_folder => Err(conflict(path, "a folder", "a file"))?,
+            Some(Kind::Directory) | None => {}
+            Some(_) if is_folder => Err(conflict(path, "not a folder", "a folder"))?,
+            Some(_) => {}
+        }
+        Ok(Some(wanted))
+    }
+
+    fn folder(&self, path: &[u8], before: Option<Placed>) -> Result<Option<Placed>, String> {
+        match self.kind(path, before.as_ref()) {
+            Some(Kind::Directory) if before.is_some() => Ok(before),
+            // Folders of the layers below are repeated, so that the new layer says everything about the
+            // folders it uses and can be unpacked alone.
+            Some(Kind::Directory) => Ok(self.below.get(path).and_then(|node| {
+                let entry = Entry { path: path.to_vec(), ..node.entry.clone() };
+                (!node.entry.path.is_empty()).then_some(Placed { entry, content: None })
+            })),
+            Some(_) => Err(conflict(path, "not a folder", "a folder")),
+            None => Ok(Some(self.made(path))),
+        }
+    }
+
+    fn kind<'k>(&'k self, path: &[u8], before: Option<&'k Placed>) -> Option<&'k Kind> {
+        let below = || self.below.get(path).map(|node| &node.entry.kind);
+        before.map(|placed| &placed.entry.kind).or_else(below)
+    }
+
+    fn made(&self, path: &[u8]) -> Placed {
+        let (uid, gid) = self.attributes.owner.unwrap_or((0, 0));
+        let entry = Entry {
+            path: path.to_vec(),
+            kind: Kind::Directory,
+            mode: self.attributes.chmod.as_ref().and_then(Chmod::exact).unwrap_or(0o755),
+            uid,
+            gid,
+            mtime: self.attributes.time(),
+            xattrs: BTreeMap::new(),
+        };
+        Placed { entry, content: None }
+    }
+}
+
+fn resolve(below: &Tree, path: &str) -> Result<LayerPath, String> {
+    let resolved = below.resolve(path.as_bytes(), FollowLast::Yes);
+    resolved.map(|resolved| resolved.path).map_err(|error| error.to_string())
+}
+
+fn is_folder(below: &Tree, path: &[u8]) -> bool {
+    path.is_empty() || below.get(path).is_some_and(|node| node.entry.kind == Kind::Directory)
+}
+
+/// Returns the folders on the way to a path and itself, outermost first; none for the root.
+fn folders_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    ends.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])
+}
+
+/// Whether a path lies in a folder.
+fn is_in(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| folder.is_empty() || rest.first() == Some(&b'/'))
 }
 
 fn conflict(path: &[u8], found: &str, wanted: &str) -> String {
@@ -249,118 +386,4 @@ fn join(parent: &[u8], name: &[u8]) -> LayerPath {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use layer::LayerIndex;
-    use oci::{DiffId, Digest};
-
-    use super::*;
-    use crate::engine::items::Items;
-
-    fn entry(path: &str, kind: Kind) -> Entry {
-        let (path, xattrs) = (path.as_bytes().to_vec(), BTreeMap::new());
-        Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs }
-    }
-
-    fn below() -> Tree {
-        let entries = vec![
-            entry("app", Kind::Directory),
-            entry("app/old", Kind::File { size: 0, digest: None, offset: 0 }),
-            entry("link", Kind::Symlink(b"/app".to_vec())),
-        ];
-        let index = LayerIndex { diff_id: DiffId(Digest::of(b"")), size: 0, entries };
-        Tree::new(&[Arc::new(index)])
-    }
-
-    fn item(relative: &str, kind: ItemKind) -> Item {
-        let (relative, xattrs) = (relative.as_bytes().to_vec(), BTreeMap::new());
-        Item { relative, kind, mode: 0o640, uid: 7, gid: 8, mtime: None, xattrs }
-    }
-
-    fn file(offset: u64) -> ItemKind {
-        ItemKind::File { size: 1, digest: Digest::of(b"x"), content: Content::Layer { layer: 0, offset } }
-    }
-
-    fn single(name: &str) -> Group<'static> {
-        Group { name: name.into(), is_folder: false, items: Items::Listed(vec![item("", file(1))]) }
-    }
-
-    #[track_caller]
-    fn check(destination: &str, groups: &[Group<'_>], expected: &[&str]) {
-        let placed = place(&below(), destination, groups, &Attributes::default()).unwrap();
-        let paths: Vec<String> =
-            placed.iter().map(|placed| String::from_utf8_lossy(&placed.entry.path).into_owned()).collect();
-        assert_eq!(paths, expected, "{destination}");
-    }
-
-    #[test]
-    fn a_file_goes_into_a_folder_or_takes_the_name() {
-        check("/new", &[single("f")], &["new"]);
-        check("/new/", &[single("f")], &["new", "new/f"]);
-        check("/app", &[single("f")], &["app", "app/f"]);
-        check("/link", &[single("f")], &["app", "app/f"]);
-        check("/a/b/c", &[single("f")], &["a", "a/b", "a/b/c"]);
-    }
-
-    #[test]
-    fn a_folder_gives_its_content() {
-        let items = vec![item("", ItemKind::Directory), item("s", ItemKind::Directory), item("s/f", file(1))];
-        let group = Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(items) };
-        check("/app", std::slice::from_ref(&group), &["app", "app/s", "app/s/f"]);
-        check("/new/", &[group], &["new", "new/s", "new/s/f"]);
-    }
-
-    #[test]
-    fn conflicts_are_errors() {
-        let nothing = Attributes::default();
-        let folder_over_file = vec![item("old", ItemKind::Directory)];
-        let group = Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(folder_over_file) };
-        let error = place(&below(), "/app", &[group], &nothing).unwrap_err();
-        assert!(error.contains("/app/old is not a folder"), "{error}");
-        assert!(folder(&below(), "/app/old/x", &nothing).is_err());
-    }
-
-    #[test]
-    fn the_second_name_of_a_file_is_a_link() {
-        let items =
-            vec![item("", ItemKind::Directory), item("a", file(5)), item("b", file(5)), item("c", file(2))];
-        let group = Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(items) };
-        let placed = place(&below(), "/app", &[group], &nothing()).unwrap();
-        let kinds: Vec<_> =
-            placed.iter().map(|placed| (&placed.entry.path[..], &placed.entry.kind)).collect();
-        assert_eq!(kinds[1].0, b"app/c");
-        assert_eq!(kinds[2].0, b"app/a");
-        assert_eq!(kinds[3], (&b"app/b"[..], &Kind::Hardlink(b"app/a".to_vec())));
-    }
-
-    fn nothing() -> Attributes {
-        Attributes::default()
-    }
-
-    #[test]
-    fn owner_and_time_are_given_to_what_is_made() {
-        let attributes = Attributes { owner: Some((3, 4)), ..nothing() };
-        let placed = place(&below(), "/n/", &[single("f")], &attributes).unwrap();
-        assert!(placed.iter().all(|placed| (placed.entry.uid, placed.entry.gid) == (3, 4)));
-        assert!(placed.iter().all(|placed| placed.entry.mtime == LAYER_TIME));
-    }
-
-    #[test]
-    fn a_folder_that_is_there_needs_no_entry() {
-        assert!(folder(&below(), "/app", &nothing()).unwrap().is_empty());
-        assert_eq!(folder(&below(), "/app/x/y", &nothing()).unwrap().len(), 3);
-        assert!(folder(&below(), "/", &nothing()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn the_content_key_sees_modes_and_content() {
-        let key = |mode: u32| {
-            let items = Items::Listed(vec![Item { mode, ..item("", file(1)) }]);
-            let group = Group { items, ..single("f") };
-            content_key(&place(&below(), "/x", &[group], &nothing()).unwrap())
-        };
-        assert_eq!(key(0o644), key(0o644));
-        assert_ne!(key(0o644), key(0o600));
-    }
-}
+mod tests;

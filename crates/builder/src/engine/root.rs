@@ -121,9 +121,11 @@ impl EmbeddedEngine {
         let failed = |reason: String| BuildError::layer("read the image", std::io::Error::other(reason));
         let everything = ["/".to_owned()];
         let groups = super::source::from_layers(&view, "the image", &everything, &Choice::literal());
-        let placed = place(&Tree::new(&[]), folder, &groups.map_err(failed)?, &Attributes::default());
+        let (nothing, attributes) = (Tree::new(&[]), Attributes::default());
+        let placed = place(&nothing, folder, &groups.map_err(failed)?, &attributes, workspace.root())
+            .map_err(|error| error.or(failed))?;
         let sources = Sources { context: None, layers: &layers };
-        Fill::new(workspace, sources).append(tar, &placed.map_err(failed)?)
+        Fill::new(workspace, sources).append(tar, &placed)
     }
 
     /// Writes the files of an image into a folder, as files of whoever runs this; what is there already stays

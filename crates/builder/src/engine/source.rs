@@ -7,8 +7,7 @@ use layer::{FollowLast, Kind};
 
 use super::contents::View;
 use super::items::{Content, Group, Item, ItemKind, Items, kind};
-use super::place::Placed;
-use super::workspace::{LayerRef, Workspace, io_error};
+use super::workspace::{Workspace, io_error};
 use crate::BuildError;
 use crate::context::{
     Choice, Context, ContextOptions, LayerTree, NodeKind, Permissions, Selected, SelectedItem, SourceTree,
@@ -192,27 +191,6 @@ pub(crate) fn path_of_field(field: &str) -> Option<String> {
     let parts = field.split_once(' ').and_then(|(length, rest)| Some((length, rest.split_once(' ')?.1)));
     let path = parts.and_then(|(length, rest)| rest.get(..length.parse().ok()?));
     path.filter(|path| !path.is_empty()).map(str::to_owned)
-}
-
-/// Makes sure that what was written is what was selected: a file of the context may have changed
-/// in between, and the layer would then stand under a key that it does not belong to.
-pub(crate) fn check_unchanged(
-    workspace: &Workspace,
-    layer: &LayerRef,
-    placed: &[Placed],
-) -> Result<Result<(), String>, BuildError> {
-    let index = workspace.index(layer)?;
-    let digest = |kind: &Kind| match kind {
-        Kind::File { digest, .. } => *digest,
-        _ => None,
-    };
-    for (written, placed) in index.entries.iter().zip(placed) {
-        if written.path != placed.entry.path || digest(&written.kind) != digest(&placed.entry.kind) {
-            let path = String::from_utf8_lossy(&placed.entry.path);
-            return Ok(Err(format!("the source of /{path} changed while it was copied; run again")));
-        }
-    }
-    Ok(Ok(()))
 }
 
 fn chain_of(error: &dyn std::error::Error) -> String {

@@ -10,6 +10,7 @@ use super::compression::KnownLayer;
 use super::contents::View;
 use super::mounts::Mounts;
 use super::place::{self, Attributes};
+use super::placed::PlacedList;
 use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
@@ -359,7 +360,9 @@ impl<'a> StageRun<'a> {
                 let placed = place::folder(&view.tree, &folder, &attributes)
                     .map_err(|reason| stage.refuse(instruction, reason))?;
                 let what = &step.location.instruction;
-                fill::write_layer(stage.build.workspace, &placed, fill::Sources::default(), what)
+                let placed = PlacedList::Few(placed);
+                fill::write_layer(stage.build.workspace, &placed, fill::Sources::default(), what)?
+                    .map_err(|reason| stage.refuse(instruction, reason))
             })
         })
     }

@@ -3,6 +3,7 @@
 //! What is an archive is told by content, as for BuildKit: plain or compressed tar. Owners and times
 //! are the archive's own, unless `--chown` says otherwise.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
@@ -10,7 +11,8 @@ use layer::{Entry, FollowLast, Kind, LayerPath, TarReader, TarWriter, Tree};
 
 use super::fill::{Fill, Sources};
 use super::items::{Content, Group, ItemKind};
-use super::place::{Attributes, Placed, folder};
+use super::place::{Attributes, folder};
+use super::placed::{Placed, PlacedList};
 use super::workspace::{LayerRef, Workspace};
 use crate::BuildError;
 use crate::context::Context;
@@ -100,7 +102,7 @@ impl Unpacking<'_> {
     /// mend: an archive that cannot be unpacked here.
     pub fn write_layer(
         &self,
-        plain: &[Placed],
+        plain: &PlacedList,
         archives: &[Archive],
         what: &str,
     ) -> Result<Result<LayerRef, String>, BuildError> {
@@ -109,7 +111,9 @@ impl Unpacking<'_> {
             let mut tar = TarWriter::new(output);
             let sources = Sources { context: self.context, layers: &[] };
             Fill::new(self.workspace, sources).append(&mut tar, plain)?;
-            let made: BTreeSet<LayerPath> = plain.iter().map(|placed| placed.entry.path.clone()).collect();
+            let path = |placed: io::Result<Cow<'_, Placed>>| placed.map(|placed| placed.entry.path.clone());
+            let made = plain.iter().map(path).collect::<io::Result<BTreeSet<LayerPath>>>();
+            let made = made.map_err(|error| BuildError::layer("read the list of what is copied", error))?;
             for archive in archives {
                 if let Err(reason) = self.unpack(&mut tar, archive, &made)? {
                     refused = Some(format!("cannot unpack {}: {reason}", archive.name));

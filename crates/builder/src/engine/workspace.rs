@@ -293,12 +293,14 @@ impl Workspace {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let action = || format!("write the layer of {what}");
-        let mut writer = LayerWriter::with_tap(self.store.ingest()?, self.compression, tap)
-            .map_err(|error| BuildError::layer(action(), error))?;
+        let failed = |error| BuildError::layer(action(), error);
+        let mut index = self.new_index()?;
+        let writer = LayerWriter::with_tap(self.store.ingest()?, self.compression, (&mut index, tap));
+        let mut writer = writer.map_err(failed)?.without_index();
         fill(&mut writer).map_err(|error| BuildError::layer(action(), error))?;
-        let (ingest, written) = writer.finish().map_err(|error| BuildError::layer(action(), error))?;
+        let (ingest, written) = writer.finish().map_err(failed)?;
         ingest.commit(&written.descriptor.digest, written.descriptor.size)?;
-        self.save_index(&written.index)?;
+        self.keep_index(index, written.diff_id, written.uncompressed_size)?;
         Ok(LayerRef { diff_id: written.diff_id, descriptor: written.descriptor })
     }
 

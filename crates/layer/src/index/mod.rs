@@ -9,18 +9,22 @@
 //! for the kind, mode, owner, group, time, then what the kind needs and the extended attributes.
 //! Numbers are LEB128, signed ones zigzag; texts are a length and bytes.
 
-use std::collections::{BTreeMap, HashSet};
+mod encoding;
+mod writer;
+
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 
-use oci::{Algorithm, DiffId, Digest};
+use oci::DiffId;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, Kind};
 use crate::error::LayerError;
-use crate::path::{MAX_PATH_BYTES, split};
+use crate::path::split;
+use encoding::Cursor;
+pub use writer::IndexWriter;
 
 const SCHEMA: &str = "plimsoll.layer-index/1";
-const ZSTD_LEVEL: i32 = 1;
 const BUFFER_BYTES: usize = 64 << 10;
 const MAX_FIRST_LINE_BYTES: u64 = 4096;
 /// Larger than any layer that the decoder of tars accepts.
@@ -29,7 +33,6 @@ const MAX_BODY_BYTES: u64 = 2 << 30;
 const TYPICAL_ENTRY_BYTES: u64 = 80;
 /// What is reserved at most because of what a first line says.
 const MAX_EXPECTED_BYTES: u64 = 16 << 20;
-const MAX_TEXT_BYTES: u64 = 2 << 20;
 
 /// All entries of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,30 +73,26 @@ impl LayerIndex {
     /// # Errors
     /// `Stream` where `output` fails.
     pub fn write_to(&self, mut output: impl Write) -> Result<(), LayerError> {
-        let first = FirstLine {
-            schema: SCHEMA.to_owned(),
-            diff_id: self.diff_id,
-            size: self.size,
-            entries: self.entries.len() as u64,
-        };
-        let mut head = serde_json::to_vec(&first).expect("numbers and texts are JSON");
-        head.push(b'\n');
-        output.write_all(&head).map_err(LayerError::write)?;
-        self.write_body(output).map_err(LayerError::write)
+        write_first_line(&mut output, self.diff_id, self.size, self.entries.len() as u64)?;
+        let mut body = IndexWriter::new(output).map_err(LayerError::write)?;
+        self.entries.iter().for_each(|entry| body.push(entry));
+        body.finish().map(drop)
     }
 
-    fn write_body(&self, output: impl Write) -> std::io::Result<()> {
-        let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL)?;
-        encoder.include_checksum(true)?;
-        let mut bytes = Vec::with_capacity(256);
-        let mut before: &[u8] = &[];
-        for entry in &self.entries {
-            bytes.clear();
-            put_entry(&mut bytes, before, entry);
-            encoder.write_all(&bytes)?;
-            before = &entry.path;
-        }
-        encoder.finish()?.flush()
+    /// Writes an index whose body an [`IndexWriter`] wrote.
+    ///
+    /// # Errors
+    /// `Stream` where `body` or `output` fails.
+    pub fn write_whole(
+        mut output: impl Write,
+        diff_id: DiffId,
+        size: u64,
+        entries: u64,
+        mut body: impl Read,
+    ) -> Result<(), LayerError> {
+        write_first_line(&mut output, diff_id, size, entries)?;
+        std::io::copy(&mut body, &mut output).map_err(LayerError::write)?;
+        output.flush().map_err(LayerError::write)
     }
 
     /// Reads the size of the layer's uncompressed tar, in bytes, and nothing else of an index.
@@ -127,6 +126,18 @@ impl LayerIndex {
     }
 }
 
+fn write_first_line(
+    mut output: impl Write,
+    diff_id: DiffId,
+    size: u64,
+    entries: u64,
+) -> Result<(), LayerError> {
+    let first = FirstLine { schema: SCHEMA.to_owned(), diff_id, size, entries };
+    let mut line = serde_json::to_vec(&first).expect("numbers and texts are JSON");
+    line.push(b'\n');
+    output.write_all(&line).map_err(LayerError::write)
+}
+
 fn damaged(reason: &str) -> LayerError {
     LayerError::Index { reason: reason.to_owned() }
 }
@@ -157,166 +168,14 @@ fn read_entries(body: &[u8], count: u64) -> Result<Vec<Entry>, LayerError> {
     Ok(entries)
 }
 
-fn put_entry(bytes: &mut Vec<u8>, before: &[u8], entry: &Entry) {
-    let shared = before.iter().zip(&entry.path).take_while(|(left, right)| left == right).count();
-    put_number(bytes, shared as u64);
-    put_text(bytes, &entry.path[shared..]);
-    put_kind(bytes, &entry.kind);
-    put_number(bytes, u64::from(entry.mode));
-    put_number(bytes, u64::from(entry.uid));
-    put_number(bytes, u64::from(entry.gid));
-    put_number(bytes, ((entry.mtime << 1) ^ (entry.mtime >> 63)).cast_unsigned());
-    put_number(bytes, entry.xattrs.len() as u64);
-    for (name, value) in &entry.xattrs {
-        put_text(bytes, name);
-        put_text(bytes, value);
-    }
-}
-
-fn put_kind(bytes: &mut Vec<u8>, kind: &Kind) {
-    match kind {
-        Kind::File { size, digest, offset } => {
-            bytes.push(match digest.map(|digest| digest.algorithm()) {
-                None => b'f',
-                Some(Algorithm::Sha256) => b'F',
-                Some(Algorithm::Sha512) => b'G',
-            });
-            put_number(bytes, *size);
-            put_number(bytes, *offset);
-            bytes.extend_from_slice(digest.as_ref().map_or(&[], Digest::as_bytes));
-        }
-        Kind::Directory => bytes.push(b'd'),
-        Kind::Symlink(target) => {
-            bytes.push(b'l');
-            put_text(bytes, target);
-        }
-        Kind::Hardlink(target) => {
-            bytes.push(b'h');
-            put_text(bytes, target);
-        }
-        Kind::CharDevice { major, minor } => {
-            bytes.push(b'c');
-            put_number(bytes, u64::from(*major));
-            put_number(bytes, u64::from(*minor));
-        }
-        Kind::BlockDevice { major, minor } => {
-            bytes.push(b'b');
-            put_number(bytes, u64::from(*major));
-            put_number(bytes, u64::from(*minor));
-        }
-        Kind::Fifo => bytes.push(b'p'),
-        Kind::Whiteout => bytes.push(b'w'),
-        Kind::Opaque => bytes.push(b'o'),
-    }
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
-    put_number(bytes, text.len() as u64);
-    bytes.extend_from_slice(text);
-}
-
-fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-/// What is left to read; every method gives `None` where it is broken.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn entry(&mut self, before: &[u8]) -> Option<Entry> {
-        let shared = before.get(..usize::try_from(self.number()?).ok()?)?;
-        let rest = self.text()?;
-        let mut path = Vec::with_capacity(shared.len() + rest.len());
-        path.extend_from_slice(shared);
-        path.extend_from_slice(rest);
-        if path.len() > MAX_PATH_BYTES {
-            return None;
-        }
-        let kind = self.kind()?;
-        let (mode, uid, gid) = (self.small()?, self.small()?, self.small()?);
-        let time = self.number()?;
-        let mtime = (time >> 1).cast_signed() ^ -(time & 1).cast_signed();
-        Some(Entry { path, kind, mode, uid, gid, mtime, xattrs: self.xattrs()? })
-    }
-
-    fn kind(&mut self) -> Option<Kind> {
-        Some(match self.bytes(1)?[0] {
-            b'f' => self.file(None)?,
-            b'F' => self.file(Some(Algorithm::Sha256))?,
-            b'G' => self.file(Some(Algorithm::Sha512))?,
-            b'd' => Kind::Directory,
-            b'l' => Kind::Symlink(self.text()?.to_vec()),
-            b'h' => Kind::Hardlink(self.text()?.to_vec()),
-            b'c' => Kind::CharDevice { major: self.small()?, minor: self.small()? },
-            b'b' => Kind::BlockDevice { major: self.small()?, minor: self.small()? },
-            b'p' => Kind::Fifo,
-            b'w' => Kind::Whiteout,
-            b'o' => Kind::Opaque,
-            _ => return None,
-        })
-    }
-
-    fn file(&mut self, algorithm: Option<Algorithm>) -> Option<Kind> {
-        let (size, offset) = (self.number()?, self.number()?);
-        let digest = match algorithm {
-            None => None,
-            Some(algorithm) => Some(self.digest(algorithm)?),
-        };
-        Some(Kind::File { size, digest, offset })
-    }
-
-    fn digest(&mut self, algorithm: Algorithm) -> Option<Digest> {
-        let count = if algorithm == Algorithm::Sha256 { 32 } else { 64 };
-        Digest::from_bytes(algorithm, self.bytes(count)?)
-    }
-
-    fn xattrs(&mut self) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
-        let mut xattrs = BTreeMap::new();
-        for _ in 0..self.number()? {
-            xattrs.insert(self.text()?.to_vec(), self.text()?.to_vec());
-        }
-        Some(xattrs)
-    }
-
-    fn text(&mut self) -> Option<&'a [u8]> {
-        let count = self.number()?;
-        if count > MAX_TEXT_BYTES {
-            return None;
-        }
-        self.bytes(count as usize)
-    }
-
-    fn small(&mut self) -> Option<u32> {
-        u32::try_from(self.number()?).ok()
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.bytes(1)?[0];
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use oci::Digest;
     use proptest::prelude::*;
 
+    use super::encoding::put_entry;
     use super::*;
 
     fn sample() -> LayerIndex {
@@ -356,6 +215,22 @@ mod tests {
         assert_eq!(written(&index), written(&index));
         let empty = LayerIndex { entries: Vec::new(), ..index };
         assert_eq!(LayerIndex::read_from(&written(&empty)[..]).unwrap(), empty);
+    }
+
+    #[test]
+    fn entries_go_by_one_by_one_as_well() {
+        let index = sample();
+        let mut writer = IndexWriter::new(Vec::new()).unwrap();
+        index.entries.iter().for_each(|entry| writer.push(entry));
+        let (body, count) = writer.finish().unwrap();
+        let mut whole = Vec::new();
+        LayerIndex::write_whole(&mut whole, index.diff_id, index.size, count, &body[..]).unwrap();
+        assert_eq!(whole, written(&index));
+        let mut bytes = Vec::new();
+        index.entries.iter().for_each(|entry| entry.put(&mut bytes));
+        let mut rest = &bytes[..];
+        let taken: Vec<Entry> = std::iter::from_fn(|| Entry::take(&mut rest)).collect();
+        assert_eq!((taken, rest), (index.entries, &b""[..]));
     }
 
     #[test]
