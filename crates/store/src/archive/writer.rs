@@ -16,6 +16,7 @@ use bytes::Bytes;
 use layer::{Entry, Kind, LayerError, TarWriter};
 use oci::annotations::{CONTAINERD_IMAGE_NAME, REF_NAME};
 use oci::{Descriptor, Digest, Document, ImageIndex, ImageManifest, MediaType, Platform, Reference};
+use rustix::fs::{FallocateFlags, fallocate};
 use serde::Serialize;
 
 use super::name::full_name;
@@ -27,6 +28,10 @@ use crate::{Blob, ImageStore, Source, StoreError};
 
 /// Size of the buffer for content that the kernel cannot copy by itself.
 const BUFFER: usize = 256 << 10;
+/// What tar rounds up to.
+const TAR_BLOCK: u64 = 512;
+/// More than an archive's lists and its end take.
+const LISTS_BYTES: u64 = 256 << 10;
 
 /// The form of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +122,14 @@ pub fn write_archive(
     }
     contents.blobs.extend(twins.into_blobs());
 
+    contents.blobs.retain(|digest, _| !options.omit.contains(digest));
+    output.reserve(contents.archived_bytes());
     let mut writer = Writer { tar: TarWriter::new(output), saved: Saved::default() };
     writer.bytes("oci-layout", Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
     writer.bytes("index.json", json(&index(images)))?;
     if format == ArchiveFormat::DockerArchive {
         writer.bytes("manifest.json", json(&list))?;
     }
-    contents.blobs.retain(|digest, _| !options.omit.contains(digest));
     for (digest, size, origin) in contents.small_to_large() {
         writer.blob(&digest, size, origin)?;
     }
@@ -159,6 +165,12 @@ impl<'a> Contents<'a> {
             self.documents.insert(digest, document);
         }
         Ok(())
+    }
+
+    /// Returns how much of an archive the blobs take, each with its header and whole blocks of tar.
+    fn archived_bytes(&self) -> u64 {
+        let member = |(size, _): &(u64, Origin<'_>)| size.saturating_add(2 * TAR_BLOCK);
+        self.blobs.values().map(member).fold(LISTS_BYTES, u64::saturating_add)
     }
 
     fn small_to_large(self) -> Vec<(Digest, u64, Origin<'a>)> {
@@ -307,7 +319,10 @@ impl Writer<'_> {
 
     fn finish(self) -> Result<Saved, StoreError> {
         let mut output = self.tar.finish().map_err(|error| failed("its end", error))?;
-        output.flush().map_err(|source| StoreError::io("write", "the archive", source))?;
+        output
+            .flush()
+            .and_then(|()| output.give_back())
+            .map_err(|source| StoreError::io("write", "the archive", source))?;
         Ok(self.saved)
     }
 }
@@ -359,6 +374,26 @@ fn failed(path: &str, error: LayerError) -> StoreError {
             StoreError::io("write", format!("{path} of the archive"), source)
         }
         error => StoreError::Corrupt { what: path.to_owned(), reason: error.to_string() },
+    }
+}
+
+impl Output<'_> {
+    /// Has the file system find room for `bytes` at once. Replacing a file by one whose room it has still to
+    /// find makes ext4 write all of it to the disk first. A mere wish: where it fails, writing says why.
+    fn reserve(&self, bytes: u64) {
+        let Self::File(file) = self else { return };
+        let Ok(start) = (&mut &**file).stream_position() else { return };
+        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, start, bytes);
+    }
+
+    /// Gives back room that was not needed.
+    fn give_back(&mut self) -> io::Result<()> {
+        let Self::File(file) = self else { return Ok(()) };
+        match file.metadata()? {
+            // Setting the length that it has frees what lies behind.
+            regular if regular.is_file() => file.set_len(regular.len()),
+            _ => Ok(()),
+        }
     }
 }
 

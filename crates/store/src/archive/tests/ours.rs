@@ -205,3 +205,26 @@ fn a_failed_save_leaves_the_older_archive_and_nothing_else() {
     let result = save_to_path(&images, ArchiveFormat::DockerArchive, &ArchiveOptions::default(), &nowhere);
     assert!(matches!(&result, Err(error) if error.to_string().contains("no/such/folder")), "{result:?}");
 }
+
+#[test]
+fn a_saved_archive_takes_no_more_room_than_it_has_bytes() {
+    use std::os::unix::fs::MetadataExt as _;
+    let store = MemoryStore::new();
+    let document = image(&store, "text");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar");
+    for _ in 0..2 {
+        let names = named(&store, &document, &["api:local"]);
+        let image = ArchiveImage { source: &store, descriptor: document.descriptor().clone(), names };
+        save_to_path(&[image], ArchiveFormat::OciArchive, &ArchiveOptions::default(), &path).unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        let whole = metadata.len().next_multiple_of(metadata.blksize());
+        assert!(
+            metadata.blocks() * 512 <= whole,
+            "{} blocks for {} bytes",
+            metadata.blocks(),
+            metadata.len()
+        );
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
