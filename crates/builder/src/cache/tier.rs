@@ -10,11 +10,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use oci::{Descriptor, Document, Repository, Tag};
+use oci::{Descriptor, Document, MediaType, Repository, Tag};
 use store::{ImageStore, StoreError};
 
 use super::artifact::{CACHE_TYPE, CacheArtifact, MAX_CONFIG_BYTES};
 
+/// What the caches have as configuration that BuildKit keeps in registries.
+const BUILDKIT_CACHE: &str = "application/vnd.buildkit.cacheconfig.v0";
 /// How long a build waits for a cache to say what it has: running the steps may be quicker.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -124,8 +126,7 @@ impl Tier {
         let Some(manifest) = document.as_image() else { return Err(corrupt("it is an index".to_owned())) };
         let config = &manifest.config;
         if config.media_type.as_str() != CACHE_TYPE {
-            let reason = format!("its configuration is a {}, expected {CACHE_TYPE}", config.media_type);
-            return Err(corrupt(reason));
+            return Err(corrupt(foreign(config)));
         }
         if config.size > MAX_CONFIG_BYTES {
             return Err(corrupt(format!("its configuration has {} bytes", config.size)));
@@ -136,6 +137,19 @@ impl Tier {
         read.map_err(|error| corrupt(format!("its configuration: {error}")))?;
         CacheArtifact::parse(&bytes).map_err(|error| corrupt(error.to_string()))
     }
+}
+
+/// Says what something is that is no cache of ours.
+fn foreign(config: &Descriptor) -> String {
+    let kind = &config.media_type;
+    let what = match kind.as_str() {
+        BUILDKIT_CACHE => ", so it is BuildKit's, whose keys are other ones",
+        _ if [MediaType::OciConfig, MediaType::DockerConfig].contains(kind) => {
+            ", so it is an image; a cache that is attached to an image is read with type=image,ref=REF"
+        }
+        _ => "",
+    };
+    format!("its configuration is a {kind}, expected {CACHE_TYPE}{what}")
 }
 
 fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {

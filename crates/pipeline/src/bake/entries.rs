@@ -131,6 +131,19 @@ fn typed(mut attributes: BTreeMap<String, String>, what: &str) -> Result<Entry, 
 }
 
 impl Entry {
+    /// Returns the entry as flags have it: `type=KIND,NAME=VALUE`.
+    pub(super) fn words(&self) -> String {
+        let attributes = self.attributes.iter().map(|(name, value)| format!(",{name}={value}"));
+        attributes.fold(format!("type={}", self.kind), |words, attribute| words + &attribute)
+    }
+
+    /// Returns the entry without one of its attributes.
+    pub(super) fn without(&self, name: &str) -> Self {
+        let mut entry = self.clone();
+        entry.attributes.remove(name);
+        entry
+    }
+
     fn value(&self) -> Value {
         let mut entries: BTreeMap<String, Value> =
             self.attributes.iter().map(|(name, value)| (name.clone(), Value::string(value))).collect();

@@ -19,7 +19,7 @@ use crate::place::Place;
 pub struct Job {
     /// The target.
     pub target: String,
-    /// The folder that COPY reads.
+    /// The folder that COPY reads, or its address.
     pub context: String,
     /// The Dockerfile.
     pub dockerfile: Dockerfile,
@@ -61,17 +61,28 @@ pub struct Job {
     pub pull: bool,
     /// Stages of which every step runs.
     pub no_cache_filter: Vec<String>,
+    /// Caches outside this machine to look steps up in, in the words of `--cache-from`.
+    pub cache_from: Vec<String>,
+    /// Caches outside this machine to put steps into, in the words of `--cache-to`.
+    pub cache_to: Vec<String>,
     /// Whether nobody asked for it but another target.
     pub linked: bool,
-    /// What is asked for and has no effect here, a sentence each.
-    pub remarks: Vec<String>,
+}
+
+impl Job {
+    /// Whether its context is fetched from elsewhere.
+    pub fn is_fetched(&self) -> bool {
+        path::is_remote(&self.context)
+    }
 }
 
 /// Where the Dockerfile is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dockerfile {
-    /// In a file.
+    /// In a file of this machine.
     File(String),
+    /// In a context that is fetched, by its name there; `None` for the usual one.
+    Fetched(Option<String>),
     /// In the definition itself.
     Text(String),
 }
@@ -85,17 +96,17 @@ pub enum NamedBase {
     Image(Place),
     /// A folder.
     Folder(String),
+    /// A git repository or an archive at an address.
+    Address(String),
 }
 
 /// Where an image goes besides the local store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
     /// To the registries that its names say.
     Registry,
-    /// Into a file that `docker load` reads.
-    DockerArchive(String),
-    /// Into a file with an image layout.
-    OciArchive(String),
+    /// Anywhere else, in the words of `--output`.
+    Output(String),
 }
 
 /// Returns the builds of all targets, those first that others are linked to.
@@ -126,11 +137,10 @@ type Wrong = (&'static str, String);
 fn job(target: &Target) -> Result<Job, Wrong> {
     refuse(target)?;
     let context = target.context.clone().unwrap_or_else(|| ".".to_owned());
-    if path::is_remote(&context) || context.contains("://") {
-        return Err((
-            "context",
-            format!("{context} is an address; only folders of this machine are built from"),
-        ));
+    if context.contains("://") && !path::is_remote(&context) {
+        let reason =
+            format!("{context} is none that can be fetched: a git repository or an archive at a URL");
+        return Err(("context", reason));
     }
     let (manifest_annotations, index_annotations) = annotations(target)?;
     let tags =
@@ -143,7 +153,7 @@ fn job(target: &Target) -> Result<Job, Wrong> {
     }
     Ok(Job {
         target: target.name.clone(),
-        dockerfile: dockerfile(target, &context),
+        dockerfile: dockerfile(target, &context)?,
         context,
         stage: target.stage.clone(),
         args: target.args.clone(),
@@ -164,8 +174,9 @@ fn job(target: &Target) -> Result<Job, Wrong> {
         limits: limits(target)?,
         pull: target.pull == Some(true),
         no_cache_filter: target.no_cache_filter.clone().unwrap_or_default(),
+        cache_from: target.cache_from.iter().flatten().map(Entry::words).collect(),
+        cache_to: target.cache_to.iter().flatten().map(Entry::words).collect(),
         linked: target.linked,
-        remarks: remarks(target),
     })
 }
 
@@ -210,24 +221,25 @@ fn hosts(target: &Target) -> Result<Vec<(IpAddr, String)>, Wrong> {
     Ok(hosts)
 }
 
-fn remarks(target: &Target) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let name = &target.name;
-    if target.cache_from.as_ref().or(target.cache_to.as_ref()).is_some_and(|caches| !caches.is_empty()) {
-        remarks.push(format!("target {name}: results of steps are kept in the local store; cache-from and cache-to have no effect"));
-    }
-    remarks
-}
-
-fn dockerfile(target: &Target, context: &str) -> Dockerfile {
+fn dockerfile(target: &Target, context: &str) -> Result<Dockerfile, Wrong> {
     if let Some(text) = &target.dockerfile_inline {
-        return Dockerfile::Text(text.clone());
+        return Ok(Dockerfile::Text(text.clone()));
     }
-    let name = target.dockerfile.as_deref().unwrap_or("Dockerfile");
-    Dockerfile::File(match name.strip_prefix("cwd://") {
-        Some(local) => path::clean(local),
-        None if name.starts_with('/') => name.to_owned(),
-        None => path::clean(&format!("{context}/{name}")),
+    let given = target.dockerfile.as_deref();
+    let name = given.unwrap_or("Dockerfile");
+    if let Some(local) = name.strip_prefix("cwd://") {
+        return Ok(Dockerfile::File(path::clean(local)));
+    }
+    if path::is_remote(name) || name.contains("://") {
+        let reason = format!("{name} is an address; a Dockerfile lies in the context, or here (cwd://FILE)");
+        return Err(("dockerfile", reason));
+    }
+    Ok(match name {
+        _ if path::is_remote(context) => {
+            Dockerfile::Fetched(given.filter(|name| *name != "Dockerfile").map(str::to_owned))
+        }
+        name if name.starts_with('/') => Dockerfile::File(name.to_owned()),
+        name => Dockerfile::File(path::clean(&format!("{context}/{name}"))),
     })
 }
 
@@ -247,9 +259,13 @@ fn bases(target: &Target) -> Result<BTreeMap<String, NamedBase>, Wrong> {
         if let Some(layout) = context.strip_prefix("oci-layout://") {
             return image(format!("oci:{layout}"));
         }
-        if path::is_remote(context) || context.contains("://") && !context.starts_with("cwd://") {
+        if path::is_remote(context) {
+            return Ok((name.clone(), NamedBase::Address(context.clone())));
+        }
+        if context.contains("://") && !context.starts_with("cwd://") {
             let reason = format!(
-                "{name} = {context:?} is an address; folders, target:, docker-image:// and oci-layout:// can be used"
+                "{name} = {context:?} is not known; folders, addresses of repositories and archives, target:, \
+                 docker-image:// and oci-layout:// are"
             );
             return Err(("contexts", reason));
         }
@@ -286,34 +302,13 @@ fn annotations(target: &Target) -> Result<(Annotations, Annotations), Wrong> {
 fn destinations(target: &Target, tags: &mut Vec<Reference>) -> Result<Vec<Destination>, Wrong> {
     let mut destinations = Vec::new();
     for output in target.outputs.iter().flatten() {
-        let file = output.attributes.get("dest").filter(|dest| *dest != "-").cloned();
-        let in_folder = output.attributes.get("tar").is_some_and(|tar| tar == "false");
-        let destination = match (output.kind.as_str(), file) {
-            ("cacheonly", _) => continue,
-            ("registry", _) => Destination::Registry,
-            ("image", _) if output.attributes.get("push").is_some_and(|push| push == "true") => {
-                Destination::Registry
-            }
-            ("image", _) => {
-                add_names(output, tags)?;
-                continue;
-            }
-            ("docker", Some(file)) if !in_folder => Destination::DockerArchive(file),
-            ("oci", Some(file)) if !in_folder => Destination::OciArchive(file),
-            ("docker", None) => {
-                return Err(("output", "images are not loaded into a daemon by bake; give it dest=FILE, or load it afterwards: plimsoll save REF -o - | docker load".to_owned()));
-            }
-            (other, _) => {
-                return Err((
-                    "output",
-                    format!(
-                        "type={other} with these attributes is not written by this version; image, registry, docker and oci with dest=FILE, and cacheonly are"
-                    ),
-                ));
-            }
-        };
+        let is_pushed = output.attributes.get("push").is_some_and(|push| push == "true");
+        if output.kind == "registry" || output.kind == "image" && is_pushed {
+            destinations.push(Destination::Registry);
+        }
+        // Also of what needs nothing to be done: what is wrong with it is to be said.
+        destinations.push(Destination::Output(output.without("name").words()));
         add_names(output, tags)?;
-        destinations.push(destination);
     }
     if destinations.contains(&Destination::Registry) {
         if let Some(local) = tags.iter().find(|tag| tag.repository().registry().is_local()) {
@@ -323,6 +318,7 @@ fn destinations(target: &Target, tags: &mut Vec<Reference>) -> Result<Vec<Destin
             return Err(("output", "a tag is needed to push: there is no name to push to".to_owned()));
         }
     }
+    destinations.sort();
     destinations.dedup();
     Ok(destinations)
 }

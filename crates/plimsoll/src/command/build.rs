@@ -1,16 +1,17 @@
 //! `build`: images of services, or of one Dockerfile without any configuration.
 
 mod annotations;
-mod caches;
+mod cache_words;
+pub mod caches;
 mod check;
-mod context;
-mod destination;
+pub mod context;
+pub mod destination;
 mod elsewhere;
 mod limits;
 mod machine;
 mod one;
 mod options;
-mod output;
+pub mod output;
 mod publish;
 pub mod steps;
 

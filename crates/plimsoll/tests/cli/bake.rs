@@ -207,11 +207,13 @@ fn what_the_engine_does_not_do_is_said_at_its_place() {
         ("network = \"overlay\"", "network: overlay is not known"),
         ("extra-hosts = { h = \"x\" }", "extra-hosts: h: \"x\" is not an address"),
         ("attest = [\"type=sbom\"]", "attest: attestations are not made by bake"),
-        ("contexts = { x = \"https://a/b\" }", "contexts: x = \"https://a/b\" is an address"),
-        ("context = \"https://github.com/a/b.git\"", "context: https://github.com/a/b.git is an address"),
-        ("output = [\"type=docker\"]", "output: images are not loaded into a daemon by bake"),
-        ("output = [\"type=local,dest=x\"]", "output: type=local with these attributes is not written"),
+        ("contexts = { x = \"ftp://a/b\" }", "contexts: x = \"ftp://a/b\" is not known"),
+        ("dockerfile = \"https://a/b\"", "dockerfile: https://a/b is an address"),
         ("output = [\"type=registry\"]", "output: a tag is needed to push"),
+        ("output = [\"type=oci,dest=x,compression=zstd\"]", "output: compression is said by --compression"),
+        ("output = [\"type=image,squash=true\"]", "output: squash=true is not known"),
+        ("cache-from = [\"type=inline\"]", "cache-from: type=inline is not done here"),
+        ("cache-to = [{ type = \"gha\", ghtoken = \"x\" }]", "cache-to: ghtoken is not taken here"),
     ];
     for (line, expected) in cases {
         scene.write("docker-bake.hcl", format!("target \"default\" {{\n  {line}\n}}\n"));

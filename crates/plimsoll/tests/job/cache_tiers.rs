@@ -74,7 +74,7 @@ impl Machines {
     }
 
     /// The same project on a machine that knows nothing.
-    fn another(mut self) -> Self {
+    pub fn another(mut self) -> Self {
         self.shop = self.shop.with_empty_root();
         self
     }
@@ -241,7 +241,7 @@ fn a_cache_that_cannot_be_read_is_a_warning_or_an_error() {
     let seen = machines.shop.call(&format!(
         "build -f Dockerfile -t local/app {ONCE} --cache-from type=registry,ref={registry}/acme/app:1 ."
     ));
-    seen.exits(0).says("warning").says("its configuration is a");
+    seen.exits(0).says("warning").says("so it is an image; a cache that is attached");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn serve(folder: PathBuf) -> String {
 }
 
 /// A repository with two commits on `main` and a tag at the first, served read-only.
-fn repository(files: &[(&str, &str)]) -> (GitRepository, tempfile::TempDir, String) {
+pub fn repository(files: &[(&str, &str)]) -> (GitRepository, tempfile::TempDir, String) {
     let repository = GitRepository::with_files(files);
     repository.tag("v1");
     repository.write("later.txt", "later");
@@ -53,7 +53,7 @@ fn shop(dockerfile: &str) -> Option<Shop> {
     Shop::open(&[("plimsoll.toml", "[service.app]\n"), ("a.txt", "a"), ("Dockerfile", dockerfile)])
 }
 
-fn call(shop: &Shop, line: &str) -> Seen {
+pub fn call(shop: &Shop, line: &str) -> Seen {
     shop.call_with(line, &[("PATH", PATH.as_ref())])
 }
 

@@ -13,6 +13,7 @@ mod artifacts;
 mod bad_context;
 mod bad_dockerfile;
 mod bad_project;
+mod bake_builds;
 mod build_cache;
 mod build_damage;
 mod build_killed;

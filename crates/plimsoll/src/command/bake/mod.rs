@@ -1,15 +1,21 @@
 //! `bake`: the targets of a bake or compose file, printed, listed or built.
 
+mod bases;
 mod build;
 pub(super) mod definition;
+mod deliver;
 mod list;
+mod prepare;
 mod presence;
+mod wanted;
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use pipeline::bake::{Bake, Request};
 
+use super::build::caches::Caches;
+use super::build::steps::Steps;
 use crate::cli::Global;
 use crate::error::Error;
 use crate::session::Session;
@@ -48,15 +54,16 @@ pub struct Arguments {
     /// Brings the images into the container daemon
     #[arg(long)]
     load: bool,
-    /// Runs every step even where its result is known
-    #[arg(long)]
-    no_cache: bool,
     /// Looks for base images anew
     #[arg(long)]
     pull: bool,
     /// Writes digests and names of what was built, by target, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    steps: Steps,
+    #[command(flatten)]
+    caches: Caches,
 }
 
 /// What to list.
@@ -93,7 +100,7 @@ impl Arguments {
             overrides: &overrides,
             push: self.push.then_some(true),
             load: self.load,
-            no_cache: self.no_cache,
+            no_cache: self.steps.no_cache,
             pull: self.pull,
         };
         let bake = definition.select(&request, &session.environment.variables)?;
@@ -101,7 +108,7 @@ impl Arguments {
         presence::check(&session, &bake)?;
         match self.print || session.global.dry_run {
             true => print(&session, &bake),
-            false => build::run(&session, &bake, self.metadata_file.as_deref()),
+            false => build::run(&session, &bake, self),
         }
     }
 }

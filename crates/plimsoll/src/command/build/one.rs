@@ -60,8 +60,9 @@ impl Arguments {
         self.steps.tell_timings(session, &workbench)?;
         let children =
             built.map_err(|error| Error::Reported(session.ui.failure("the build failed", &error)))?;
-        let made =
-            Made { image: platforms::assemble(&children, &annotations.index(&platforms)), children, names };
+        let image = platforms::assemble(&children, &annotations.index(&platforms));
+        let is_named = names != [unnamed()];
+        let made = Made { image, children, names, is_named };
         if !pushes || publish::push(session, &workbench, &made)? {
             store(&workbench, &made)?;
         }
@@ -103,7 +104,8 @@ impl Arguments {
             true => made.names.iter().map(|name| name.repository().clone()).collect(),
             false => Vec::new(),
         };
-        self.caches.write(session, workbench.engine(), workbench.places(), &scope, made, &pushed)
+        let uses = self.caches.uses(&scope, made, &pushed);
+        caches::write(session, workbench.engine(), workbench.places(), uses)
     }
 
     /// Returns the platforms to build for, each once.
@@ -203,14 +205,14 @@ impl Made {
         let count = |of: fn(&Built) -> u32| self.children.iter().map(|(_, built)| of(built)).sum();
         let (steps, cached) = (count(|built| built.steps.total), count(|built| built.steps.cached));
         let image = Image {
-            image: self.is_named().then(|| self.names[0].to_string()),
+            image: self.is_named.then(|| self.names[0].to_string()),
             digest: Some(self.image.digest()),
             status: if steps == cached { Status::Cached } else { Status::Built },
             steps,
             cached,
         };
         let name =
-            if self.is_named() { self.names[0].repository().path().to_owned() } else { "image".to_owned() };
+            if self.is_named { self.names[0].repository().path().to_owned() } else { "image".to_owned() };
         BTreeMap::from([(name, image)])
     }
 }

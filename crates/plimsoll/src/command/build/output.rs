@@ -42,14 +42,11 @@ pub struct Made {
     pub children: Vec<Child>,
     /// Its names in the local store; that of an image without names where none was given.
     pub names: Vec<Reference>,
+    /// Whether somebody gave it these names.
+    pub is_named: bool,
 }
 
 impl Made {
-    /// Whether it has names that somebody gave it.
-    pub fn is_named(&self) -> bool {
-        self.names != [unnamed()]
-    }
-
     /// Returns it as it lies in the local store.
     fn located(&self, workbench: &Workbench) -> Result<Located, Error> {
         let name = &self.names[0];
@@ -58,7 +55,7 @@ impl Made {
     }
 
     fn given_names(&self) -> &[Reference] {
-        if self.is_named() { &self.names } else { &[] }
+        if self.is_named { &self.names } else { &[] }
     }
 }
 
@@ -87,10 +84,6 @@ impl Results {
         self.output.iter().any(|output| output.kind == Kind::Registry)
     }
 
-    fn loads(&self) -> bool {
-        self.load || self.output.iter().any(|output| output.kind == Kind::Daemon)
-    }
-
     /// Returns what the image is called: the tags, and the names in outputs.
     pub fn names(&self, tags: &[Reference]) -> Result<Vec<Reference>, Error> {
         let mut names = tags.to_vec();
@@ -105,9 +98,7 @@ impl Results {
 
     /// Writes everything that was asked for.
     pub fn write(&self, session: &Session, workbench: &Workbench, made: &Made) -> Result<(), Error> {
-        for output in &self.output {
-            output.write(session, workbench, made)?;
-        }
+        write(session, workbench, &self.output, made)?;
         let digest = made.image.digest();
         let folder = &session.environment.folder;
         if let Some(path) = &self.iidfile {
@@ -116,10 +107,19 @@ impl Results {
         if let Some(path) = &self.metadata_file {
             put(&folder.join(path), format!("{:#}\n", metadata(made)).as_bytes())?;
         }
-        if self.loads() {
-            load(session, workbench, made)?;
-        }
-        Ok(())
+        let is_loaded = self.output.iter().any(|output| output.kind == Kind::Daemon);
+        if self.load && !is_loaded { load(session, workbench, made) } else { Ok(()) }
+    }
+}
+
+/// Writes what outputs ask for, each of a kind; what is in a registry is not among it.
+pub fn write(session: &Session, workbench: &Workbench, outputs: &[Output], made: &Made) -> Result<(), Error> {
+    for output in outputs {
+        output.write(session, workbench, made)?;
+    }
+    match outputs.iter().any(|output| output.kind == Kind::Daemon) {
+        true => load(session, workbench, made),
+        false => Ok(()),
     }
 }
 
