@@ -182,4 +182,6 @@ impl Dockerfile {
 }
 
 #[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod tests;

@@ -33,8 +33,12 @@ const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
+/// The longest line that BuildKit reads, without its end.
+const MAX_LINE_BYTES: usize = 65_535;
+
 /// Reads a whole file.
 pub(super) fn dockerfile(source: Arc<Source>) -> Result<Dockerfile, DockerfileError> {
+    check_lengths(&source)?;
     let directives = Directives::parse(&source)?;
     let mut lines = Lines::new(&source, directives.escape);
     let mut file = Dockerfile {
@@ -108,6 +112,18 @@ fn read_heredocs(
         let hint = format!("a line that is {} and nothing else ends it", open.name());
         DockerfileError::new(source.clone(), span, message).with_hint(hint)
     })
+}
+
+/// Refuses lines that BuildKit does not read, whatever they hold: the file would build here and nowhere else.
+fn check_lengths(source: &Arc<Source>) -> Result<(), DockerfileError> {
+    let bytes = |line: &usize| source.line(*line).len();
+    let Some(long) = (1..=source.line_count()).find(|line| bytes(line) > MAX_LINE_BYTES) else {
+        return Ok(());
+    };
+    let message =
+        format!("the line has {} bytes, more than the {MAX_LINE_BYTES} of a Dockerfile", bytes(&long));
+    let error = DockerfileError::new(source.clone(), source.span(source.line_range(long)), message);
+    Err(error.with_hint("continue it on the next line, or copy what is long from a file"))
 }
 
 /// Refuses instructions with bytes that were not UTF-8; comments may have them.

@@ -14,6 +14,7 @@ use super::from::From;
 use super::items::{Content, Group, Item, ItemKind, Items};
 use super::place::{content_key, place};
 use super::placed::PlacedList;
+use super::remote::{self, SourceKind};
 use super::source;
 use super::stage::{Outcome, StageRun, Step};
 use super::workspace::{LayerRef, chain};
@@ -56,6 +57,11 @@ pub(crate) fn copy(stage: &mut StageRun<'_>, at: &Instruction, copy: &Copy) -> R
             None => From::Context(stage.build.context()?),
         },
     };
+    let is_elsewhere = |source: &&String| source.starts_with("git@") || source.contains("://");
+    let mut elsewhere = expanded.sources.iter().filter(is_elsewhere);
+    if let Some(source) = elsewhere.find(|source| remote::kind_of(source) != SourceKind::Local) {
+        return Err(stage.refuse(at, format!("COPY takes nothing from other machines: ADD fetches {source}")));
+    }
     let created_by = history("COPY", &expanded);
     stage.layer_step(at, created_by, |stage, step| transfer(stage, step, at, &expanded, &from))
 }

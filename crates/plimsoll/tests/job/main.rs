@@ -35,6 +35,7 @@ mod language_steps;
 mod mirrors;
 mod platforms;
 mod played;
+mod refused;
 mod removal;
 mod run_ci;
 mod run_failures;
