@@ -1,10 +1,12 @@
 //! One live line for each active step, push and suite, with the last line it printed.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle as LineStyle};
+use console::{Term, measure_text_width, truncate_str};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle as LineStyle};
 use pipeline::configuration::Name;
 use pipeline::progress::{Progress, StepId};
 
@@ -30,7 +32,19 @@ enum Key {
 
 struct Line {
     bar: ProgressBar,
+    told: Arc<Told>,
+}
+
+/// What a line tells after its label and time; looked at whenever the line is drawn, so that it fits the terminal
+/// as that is then.
+struct Told {
+    /// What is being done.
     text: String,
+    /// What was printed last.
+    output: Mutex<String>,
+    /// Columns that stand before it.
+    before: usize,
+    style: Style,
 }
 
 impl Lines {
@@ -69,9 +83,20 @@ impl Lines {
     }
 
     fn start(&self, key: Key, label: String, text: &str) {
-        let style = LineStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}");
-        let style = style.expect("the template is a literal");
-        self.add(key, ProgressBar::no_length().with_style(style), label, text);
+        let told = Arc::new(Told {
+            text: printable(&text.replace('\n', " ")),
+            output: Mutex::default(),
+            before: SPINNER_AND_TIME + measure_text_width(&label),
+            style: self.style,
+        });
+        let style = LineStyle::with_template("{spinner} {prefix} {elapsed:>4} {told}");
+        let shown = Arc::clone(&told);
+        let told_now = move |_: &ProgressState, line: &mut dyn fmt::Write| {
+            // A terminal that fails to draw a line has nobody to tell it to.
+            let _ = line.write_str(&shown.in_columns(columns()));
+        };
+        let style = style.expect("the template is a literal").with_key("told", told_now);
+        self.add(key, ProgressBar::no_length().with_style(style), label, told);
     }
 
     fn start_push(&self, service: &Name, target: &str, bytes: u64) {
@@ -79,13 +104,15 @@ impl Lines {
             LineStyle::with_template("{spinner} {prefix} {bar:24} {bytes} of {total_bytes} {wide_msg}");
         let style = style.expect("the template is a literal").progress_chars("=> ");
         let bar = ProgressBar::new(bytes).with_style(style);
-        self.add(Key::Push(service.clone()), bar, format!("{service} push"), &format!("to {target}"));
+        let bar = bar.with_message(format!("to {target}"));
+        let told = Told { text: String::new(), output: Mutex::default(), before: 0, style: self.style };
+        self.add(Key::Push(service.clone()), bar, format!("{service} push"), Arc::new(told));
     }
 
-    fn add(&self, key: Key, bar: ProgressBar, label: String, text: &str) {
-        let bar = self.live.add(bar.with_prefix(label).with_message(text.to_owned()));
+    fn add(&self, key: Key, bar: ProgressBar, label: String, told: Arc<Told>) {
+        let bar = self.live.add(bar.with_prefix(label));
         bar.enable_steady_tick(TICK);
-        let old = self.lock().insert(key, Line { bar, text: text.to_owned() });
+        let old = self.lock().insert(key, Line { bar, told });
         if let Some(old) = old {
             old.bar.finish_and_clear();
         }
@@ -94,8 +121,8 @@ impl Lines {
     fn output(&self, key: &Key, line: &str) {
         let line = printable(line);
         self.with(key, |shown| {
-            let separator = if shown.text.is_empty() { "" } else { " | " };
-            shown.bar.set_message(format!("{}{}", shown.text, self.style.dim(&format!("{separator}{line}"))));
+            *shown.told.output.lock().unwrap_or_else(PoisonError::into_inner) = line;
+            shown.bar.tick();
         });
     }
 
@@ -125,6 +152,37 @@ impl Lines {
     }
 }
 
+/// The spinner, the time and the spaces beside them.
+const SPINNER_AND_TIME: usize = 8;
+const SEPARATOR: &str = " | ";
+const CUT: &str = "\u{2026}";
+
+/// Returns the columns of the terminal as it is now.
+fn columns() -> usize {
+    Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
+}
+
+impl Told {
+    /// Returns what fits into a terminal so wide. The last output is what moves, and is cut only where what is being
+    /// done has no more than a third of the room.
+    fn in_columns(&self, columns: usize) -> String {
+        let room = columns.saturating_sub(self.before + 1);
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        if output.is_empty() {
+            return truncate_str(&self.text, room, CUT).into_owned();
+        }
+        if self.text.is_empty() {
+            return self.style.dim(&truncate_str(&output, room, CUT));
+        }
+        let room = room.saturating_sub(SEPARATOR.len());
+        let of_text = room.saturating_sub(measure_text_width(&output)).max(room / 3);
+        let text = truncate_str(&self.text, of_text, CUT);
+        let left = room - measure_text_width(&text);
+        let output = truncate_str(&output, left, CUT);
+        format!("{text}{}", self.style.dim(&format!("{SEPARATOR}{output}")))
+    }
+}
+
 /// Returns what of a line may be shown within one of ours: nothing that moves the cursor.
 fn printable(line: &str) -> String {
     let last = line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default();
@@ -147,6 +205,34 @@ fn printable(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check(text: &str, output: &str, columns: usize, expected: &str) {
+        let (text, output) = (text.to_owned(), Mutex::new(output.to_owned()));
+        let told = Told { text, output, before: 9, style: Style::new(false) };
+        let shown = told.in_columns(columns);
+        assert_eq!(shown, expected);
+        assert!(measure_text_width(&shown) + 10 <= columns.max(13), "{shown}");
+    }
+
+    #[test]
+    fn the_last_output_is_seen_beside_a_long_instruction() {
+        let long = "RUN apt-get install all of it";
+        check(long, "", 80, long);
+        check(long, "", 20, "RUN apt-g…");
+        check(long, "Get:1 x", 80, "RUN apt-get install all of it | Get:1 x");
+        check(long, "Get:1 x", 40, "RUN apt-get install… | Get:1 x");
+        check(long, "Unpacking a long name", 40, "RUN apt-… | Unpacking a long …");
+        check("RUN x", "Unpacking a long name", 30, "RUN x | Unpacking a…");
+        check("", "Unpacking a long name", 20, "Unpacking…");
+        check(long, "x", 0, " | ");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        check("RUN 世界世界世界", "", 20, "RUN 世界…");
+        check("RUN x", "世界世界世界", 22, "RU… | 世界…");
+    }
 
     #[test]
     fn lines_of_others_do_not_move_our_cursor() {
