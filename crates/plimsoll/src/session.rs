@@ -1,11 +1,13 @@
 //! What one run of the binary works with: the environment, the global flags, the printer, and the
 //! places that follow from them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipeline::configuration::{Configuration, FILE_NAME};
+use oci::Registry;
+use pipeline::configuration::{Configuration, FILE_NAME, Push};
 use pipeline::daemon::DaemonError;
 use pipeline::place::{Places, Reach};
 use registry::client::{
@@ -105,6 +107,8 @@ impl Session {
             routes: if self.global.offline { RouteSettings::default() } else { self.environment.routes() },
             proxy: self.environment.proxies(),
             retry: self.retry_policy()?,
+            chunks: self.chunks()?,
+            sessions: Some(self.root()?.join("uploads")),
             notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
             ..ClientOptions::new(self.environment.clock(), self.scratch()?)
         })
@@ -112,6 +116,26 @@ impl Session {
 
     /// Returns how patiently registries are asked: as the configuration says, where there is one.
     fn retry_policy(&self) -> Result<RetryPolicy, Error> {
+        let retry = self.push_settings()?.retry;
+        Ok(RetryPolicy {
+            attempts: retry.attempts,
+            wait: retry.wait.0,
+            backoff: retry.backoff,
+            timeout: retry.timeout.0,
+            total: retry.total.0,
+            budget: retry.budget,
+            ..RetryPolicy::default()
+        })
+    }
+
+    /// Returns the registries that get blobs in chunks, with their sizes in bytes.
+    fn chunks(&self) -> Result<BTreeMap<Registry, u64>, Error> {
+        let chunks = self.push_settings()?.chunk.into_iter();
+        Ok(chunks.filter_map(|(host, size)| Some((host.parse().ok()?, size.0))).collect())
+    }
+
+    /// Returns what the configuration says of pushing, where there is one.
+    fn push_settings(&self) -> Result<Push, Error> {
         let Global { config, settings, .. } = &self.global;
         let file = config.clone().unwrap_or_else(|| FILE_NAME.into());
         let text = match std::fs::read_to_string(&file) {
@@ -120,14 +144,7 @@ impl Session {
             Err(source) => return Err(Error::file("read", &file, source)),
         };
         let label = file.display().to_string();
-        let retry = Configuration::parse_with(&text, &label, settings)?.defaults.push.retry;
-        Ok(RetryPolicy {
-            attempts: retry.attempts,
-            wait: retry.wait.0,
-            backoff: retry.backoff,
-            timeout: retry.timeout.0,
-            ..RetryPolicy::default()
-        })
+        Ok(Configuration::parse_with(&text, &label, settings)?.defaults.push)
     }
 
     /// Returns the moment, in seconds since 1970, that `SOURCE_DATE_EPOCH` asks for.

@@ -11,6 +11,9 @@ use super::{
 use crate::identity::docker;
 use crate::identity::template::{Field, Template};
 
+/// Smaller chunks cost more in requests than they carry.
+const MIN_CHUNK_BYTES: u64 = 64 << 10;
+
 /// Returns what is wrong, in the order of the sections; `span_at` finds the place of a key.
 pub(super) fn check(
     configuration: &Configuration,
@@ -22,6 +25,7 @@ pub(super) fn check(
     checks.project();
     checks.identity(&configuration.identity);
     checks.retry();
+    checks.chunks();
     checks.services();
     configuration.suite.iter().for_each(|(name, suite)| checks.suite(name.as_str(), suite));
     checks.suites_in_a_circle();
@@ -195,6 +199,22 @@ impl Checks<'_> {
                 "backoff goes from 1.0 to 10.0".to_owned(),
                 None,
             );
+        }
+        if retry.budget > 10_000 {
+            let path = ["defaults", "push", "retry", "budget"];
+            self.report(&path, "the budget goes from 0 to 10000".to_owned(), None);
+        }
+    }
+
+    fn chunks(&mut self) {
+        for (host, size) in &self.configuration.defaults.push.chunk {
+            let path = ["defaults", "push", "chunk", host.as_str()];
+            if let Err(error) = host.parse::<oci::Registry>() {
+                self.report(&path, error.to_string(), None);
+            }
+            if size.0 < MIN_CHUNK_BYTES {
+                self.report(&path, "chunks have at least 64KiB".to_owned(), None);
+            }
         }
     }
 

@@ -134,13 +134,16 @@ pub struct Push {
     pub forks: ForkPush,
     /// How often a request is made again.
     pub retry: Retry,
+    /// Registries, as `host` or `host:port`, that get blobs in chunks of this size; all others get each
+    /// in one request.
+    pub chunk: BTreeMap<String, ByteSize>,
 }
 
 impl Default for Push {
     fn default() -> Self {
         use PushEvent::*;
         let events = vec![PullRequest, Push, Tag, Schedule, Dispatch, MergeGroup];
-        Self { events, forks: ForkPush::Archive, retry: Retry::default() }
+        Self { events, forks: ForkPush::Archive, retry: Retry::default(), chunk: BTreeMap::new() }
     }
 }
 
@@ -186,14 +189,26 @@ pub struct Retry {
     /// Each wait is this many times the one before; at least 1.
     #[schemars(range(min = 1.0, max = 10.0))]
     pub backoff: f64,
-    /// Time for the whole push of one image.
+    /// Time for one attempt.
     pub timeout: Timespan,
+    /// Time after which a host is given up that answered nothing in it.
+    pub total: Timespan,
+    /// How many times all requests to one host are made again together; five answers give one back.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub budget: u32,
 }
 
 impl Default for Retry {
     fn default() -> Self {
         let seconds = |count| Timespan(std::time::Duration::from_secs(count));
-        Self { attempts: 3, wait: seconds(10), backoff: 1.0, timeout: seconds(25 * 60) }
+        Self {
+            attempts: 3,
+            wait: seconds(10),
+            backoff: 1.0,
+            timeout: seconds(25 * 60),
+            total: seconds(15 * 60),
+            budget: 30,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::answer::{self, Answer};
 use super::failure::{Failure, Limit};
 use super::payload::{FilePart, Payload};
-use super::transport::{IDLE_LIMIT, Patience};
+use super::transport::Patience;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// How much the kernel is asked to move at once.
@@ -32,7 +32,8 @@ pub(crate) fn send(
     patience: Patience,
 ) -> Result<Answer, Failure> {
     let stream = connect(request.uri(), host, patience.deadline)?;
-    let mut connection = Connection { stream, host, deadline: patience.deadline };
+    let Patience { silence, deadline, .. } = patience;
+    let mut connection = Connection { stream, host, silence, deadline };
     let head = head(request, part.length);
     // A server that refuses closes the connection while we still send; its answer says why.
     let sent = connection.send_bytes(&head).and_then(|early| match early {
@@ -92,6 +93,7 @@ fn head(request: &Request<()>, length: u64) -> Vec<u8> {
 struct Connection<'a> {
     stream: TcpStream,
     host: &'a str,
+    silence: Duration,
     deadline: Instant,
 }
 
@@ -108,7 +110,7 @@ impl Connection<'_> {
             match self.stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.wait(PollFlags::IN | PollFlags::OUT, IDLE_LIMIT)?.intersects(ANSWERED) {
+                    if self.wait(PollFlags::IN | PollFlags::OUT, self.silence)?.intersects(ANSWERED) {
                         return Ok(Sent::Answered);
                     }
                 }
@@ -127,7 +129,7 @@ impl Connection<'_> {
                 Ok(0) => return Err(unreadable(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    if self.wait(PollFlags::IN | PollFlags::OUT, IDLE_LIMIT)?.intersects(ANSWERED) {
+                    if self.wait(PollFlags::IN | PollFlags::OUT, self.silence)?.intersects(ANSWERED) {
                         return Ok(Sent::Answered);
                     }
                 }
@@ -172,7 +174,7 @@ impl Connection<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.broken(error)),
             };
-            limit = IDLE_LIMIT;
+            limit = self.silence;
             if let Some(answer) = answer::parse(&mut received, ended)? {
                 return Ok(answer);
             }

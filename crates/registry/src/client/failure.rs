@@ -96,6 +96,9 @@ pub enum Failure {
         /// Expected and found.
         reason: String,
     },
+    /// The same request failed again and again.
+    #[error(transparent)]
+    GaveUp(GaveUp),
     /// A file about registries does not let it be asked.
     #[error(transparent)]
     Route(#[from] InvalidRoute),
@@ -115,11 +118,34 @@ pub enum Failure {
     },
 }
 
+/// What the last of several attempts failed with, and how many there were over how long.
+#[derive(Debug)]
+pub struct GaveUp {
+    /// The last of the failures.
+    pub last: Box<Failure>,
+    why: String,
+}
+
+impl std::fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.last, self.why)
+    }
+}
+
+impl Error for GaveUp {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // The failure itself is in the message already.
+        self.last.source()
+    }
+}
+
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Nothing moved for so long.
     Silence(Duration),
+    /// So few bytes came in so long that it would never end.
+    Drip(u64, Duration),
     /// The time that the policy gives one request is over.
     Request,
 }
@@ -128,6 +154,7 @@ impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Silence(limit) => write!(f, "was silent for {} s", limit.as_secs()),
+            Self::Drip(bytes, limit) => write!(f, "sent only {bytes} bytes in {} s", limit.as_secs()),
             Self::Request => f.write_str("took longer than one request may take (retry timeout)"),
         }
     }
@@ -148,6 +175,7 @@ impl Failure {
             Self::Connect { transient, .. } => *transient,
             Self::Broken { .. } | Self::TimedOut { .. } => true,
             Self::Status { status, .. } => is_transient(*status),
+            Self::GaveUp(gave_up) => gave_up.last.is_transient(),
             _ => false,
         }
     }
@@ -156,6 +184,7 @@ impl Failure {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { status, .. } | Self::WaitTooLong { status, .. } => Some(*status),
+            Self::GaveUp(gave_up) => gave_up.last.status(),
             _ => None,
         }
     }
@@ -164,8 +193,21 @@ impl Failure {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Status { body, .. } => body.as_ref()?.code(),
+            Self::GaveUp(gave_up) => gave_up.last.code(),
             _ => None,
         }
+    }
+
+    /// Returns the failure of the last attempt, where there were several.
+    pub fn last(&self) -> &Self {
+        match self {
+            Self::GaveUp(gave_up) => &gave_up.last,
+            failure => failure,
+        }
+    }
+
+    pub(crate) fn gave_up(self, why: String) -> Self {
+        Self::GaveUp(GaveUp { last: Box::new(self), why })
     }
 
     pub(crate) fn protocol(reason: impl Into<String>) -> Self {
@@ -194,7 +236,7 @@ impl Failure {
     }
 }
 
-fn is_transient(status: StatusCode) -> bool {
+pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
-    WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode, Uri};
@@ -136,8 +136,9 @@ impl Host {
     /// Returns the tries of something that makes its own requests.
     pub fn retry(&self, what: String) -> Retry<'_> {
         let options = &self.shared.options;
-        let retry = Retry::new(&options.retry, &options.clock, &options.notice, what);
-        if self.is_mirror { retry.after(options.retry.attempts.saturating_sub(1)) } else { retry }
+        let budget = self.shared.budgets.of(&self.registry);
+        let retry = Retry::new(&options.retry, &options.clock, &options.notice, budget, what);
+        if self.is_mirror { retry.once() } else { retry }
     }
 
     /// Whether this is a mirror that failed before in another way than by not having something.
@@ -277,7 +278,12 @@ impl Host {
         let answer = if is_upload { COMMIT_LIMIT } else { ANSWER_LIMIT };
         let host = request.uri().authority().map_or("", |authority| authority.as_str());
         let _pass = self.shared.gates.enter(host, lane);
-        self.shared.transport.send(request, payload, Patience { answer, deadline })
+        let silence = self.shared.options.retry.silence;
+        let reply = self.shared.transport.send(request, payload, Patience { answer, silence, deadline })?;
+        if !super::failure::is_transient(reply.status) {
+            self.shared.budgets.of(&self.registry).answered();
+        }
+        Ok(reply)
     }
 }
 
@@ -296,7 +302,10 @@ fn redirect(call: &Call<'_>, reply: &Reply) -> Option<String> {
 /// Returns the failure that an error answer stands for.
 pub(crate) fn read_error(reply: Reply, clock: &Clock) -> Failure {
     let status = reply.status;
-    let header = reply.header(RETRY_AFTER.as_str()).and_then(|text| retry_after::parse(text, clock.now()));
+    // The server's own clock says how far off its date is; ours may be wrong.
+    let date = reply.header(DATE.as_str()).and_then(retry_after::parse_date);
+    let now = date.unwrap_or_else(|| clock.now());
+    let header = reply.header(RETRY_AFTER.as_str()).and_then(|text| retry_after::parse(text, now));
     let is_html = reply.header(CONTENT_TYPE.as_str()).is_some_and(|text| text.starts_with("text/html"));
     let limit = rate_limit(&reply);
     // An error whose words cannot be read is still an error.

@@ -7,7 +7,7 @@
 //! | room | owns |
 //! |---|---|
 //! | `host` | one request: redirects, credentials, error answers |
-//! | `retry` | when it is made again |
+//! | `retry`, `budget` | when it is made again |
 //! | `auth`, `token`, `credentials`, `cloud` | being let in |
 //! | `fetch`, `post` | one small document from or to any address |
 //! | `upload`, `download`, `manifest`, `list`, `referrers`, `remove` | what requests mean |
@@ -23,6 +23,7 @@
 mod address;
 mod answer;
 mod auth;
+mod budget;
 mod certificates;
 mod clock;
 mod cloud;
@@ -52,7 +53,7 @@ mod transport;
 mod upload;
 mod url;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -66,7 +67,7 @@ pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
 pub use download::Ranges;
 pub(crate) use failure::with_sources;
-pub use failure::{Failure, Limit};
+pub use failure::{Failure, GaveUp, Limit};
 pub use outside::{Ask, Told};
 pub use post::PostFailure;
 pub use proxy::{InvalidProxy, ProxySettings};
@@ -115,6 +116,10 @@ pub struct ClientOptions {
     /// A folder for content that comes as a stream and goes to a registry; a file in it has no
     /// name and is gone with the process.
     pub scratch: PathBuf,
+    /// A folder in which uploads that may go on in another process are noted; none where it is `None`.
+    pub sessions: Option<PathBuf>,
+    /// Registries that get blobs in chunks of so many bytes instead of in one request.
+    pub chunks: BTreeMap<Registry, u64>,
     /// How many uploads one host gets at once, and half of how many other requests.
     pub requests_per_host: usize,
     /// How a large blob comes over several connections.
@@ -137,6 +142,8 @@ impl ClientOptions {
             notice: Arc::new(|_| {}),
             clock,
             scratch: scratch.into(),
+            sessions: None,
+            chunks: BTreeMap::new(),
             requests_per_host: 6,
             ranges: Ranges::default(),
         }
@@ -166,7 +173,9 @@ pub(crate) struct Shared {
     transport: Transport,
     authenticator: auth::Authenticator,
     gates: Gates,
+    budgets: budget::Budgets,
     teams: Teams,
+    swept: upload::Swept,
     routes: Routes,
     clouds: cloud::Clouds,
     /// Mirrors that failed in another way than by not having something: they are not asked again.
@@ -204,13 +213,15 @@ impl Client {
         let routes = Routes::read(&options.routes)?;
         let (failed_mirrors, fallback) = (Mutex::default(), Mutex::default());
         let clouds = cloud::Clouds::default();
-        let teams = Teams::default();
+        let (teams, budgets) = (Teams::default(), budget::Budgets::default());
         let shared = Shared {
             options,
             transport,
             authenticator,
             gates,
+            budgets,
             teams,
+            swept: upload::Swept::default(),
             routes,
             clouds,
             failed_mirrors,

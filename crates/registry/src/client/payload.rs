@@ -68,6 +68,17 @@ impl Payload {
         }
     }
 
+    /// Returns `length` bytes behind the first `offset`, which must be there.
+    pub fn part(&self, offset: u64, length: u64) -> Self {
+        match self.after(offset) {
+            Self::Bytes(bytes) => {
+                let length = usize::try_from(length).expect("a length within memory fits usize");
+                Self::Bytes(bytes.slice(..length))
+            }
+            Self::File(part) => Self::File(FilePart { length, ..part }),
+        }
+    }
+
     /// Returns the next chunk behind the first `done` bytes.
     pub fn chunk(&self, done: u64) -> io::Result<Bytes> {
         let length = usize::try_from(self.len() - done).unwrap_or(usize::MAX).min(CHUNK_BYTES);

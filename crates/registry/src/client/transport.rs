@@ -29,8 +29,8 @@ use super::failure::{Failure, Limit};
 use super::payload::{CHUNK_BYTES, Outgoing, Payload};
 use super::route::SiteCertificates;
 
-/// How long a connection may move no byte.
-pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// What comes slower than so many bytes a second never ends.
+const MIN_RATE: f64 = 256.0;
 /// How long a connection that nobody uses is kept.
 const KEEP_LIMIT: Duration = Duration::from_secs(30);
 /// Threads that move bytes; requests in flight are bounded by the gates, not by them.
@@ -57,6 +57,8 @@ pub(crate) struct Transport {
 pub(crate) struct Patience {
     /// From the last byte sent to the head of the answer.
     pub answer: Duration,
+    /// How long no byte may move.
+    pub silence: Duration,
     /// When the whole request is given up.
     pub deadline: Instant,
 }
@@ -99,7 +101,7 @@ impl Transport {
         let body = ReplyBody {
             handle: self.handle().clone(),
             host,
-            deadline: patience.deadline,
+            pace: Pace::of(patience),
             incoming: Some(incoming),
             pending: None,
         };
@@ -110,7 +112,7 @@ impl Transport {
         let Answer { status, headers, body } = answer;
         let pending = Some(body).filter(|body| !body.is_empty());
         let handle = self.handle().clone();
-        let body = ReplyBody { handle, host, deadline: patience.deadline, incoming: None, pending };
+        let body = ReplyBody { handle, host, pace: Pace::of(patience), incoming: None, pending };
         Reply { status, headers, address, body }
     }
 
@@ -147,7 +149,7 @@ impl Transport {
         while done < payload.len() && !answer.is_finished() {
             let chunk = payload.chunk(done).map_err(unreadable)?;
             done += chunk.len() as u64;
-            let sent = wait(self.handle(), sender.send(chunk), host, IDLE_LIMIT, patience.deadline)?;
+            let sent = wait(self.handle(), sender.send(chunk), host, patience.silence, patience.deadline)?;
             if sent.is_err() {
                 // The connection is gone; the answer says why.
                 return Ok(());
@@ -284,10 +286,39 @@ pub(crate) struct Reply {
 pub(crate) struct ReplyBody {
     handle: Handle,
     host: String,
-    deadline: Instant,
+    pace: Pace,
     /// `None` where all of it came with the head.
     incoming: Option<Incoming>,
     pending: Option<Bytes>,
+}
+
+/// How fast a body comes. Only the time that is waited for it counts, not what its reader takes.
+struct Pace {
+    silence: Duration,
+    deadline: Instant,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn of(patience: Patience) -> Self {
+        let Patience { silence, deadline, .. } = patience;
+        Self { silence, deadline, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Takes note of bytes that were waited for. Who sends one now and then is not waited for without end.
+    fn came(&mut self, bytes: u64, waited: Duration, host: &str) -> Result<(), Failure> {
+        (self.waited, self.bytes) = (self.waited + waited, self.bytes + bytes);
+        if self.waited < self.silence {
+            return Ok(());
+        }
+        let (waited, bytes) = (std::mem::take(&mut self.waited), std::mem::take(&mut self.bytes));
+        if (bytes as f64) < MIN_RATE * waited.as_secs_f64() {
+            let limit = Limit::Drip(bytes, waited);
+            return Err(Failure::TimedOut { host: host.to_owned(), limit });
+        }
+        Ok(())
+    }
 }
 
 impl ReplyBody {
@@ -298,12 +329,14 @@ impl ReplyBody {
         }
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
         loop {
-            let frame = wait(&self.handle, incoming.frame(), &self.host, IDLE_LIMIT, self.deadline)?;
+            let (asked, pace) = (Instant::now(), &mut self.pace);
+            let frame = wait(&self.handle, incoming.frame(), &self.host, pace.silence, pace.deadline)?;
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame
                 .map_err(|error| Failure::Broken { host: self.host.clone(), source: Box::new(error) })?;
             // What is not data are trailers, which carry nothing for us.
             if let Ok(data) = frame.into_data() {
+                pace.came(data.len() as u64, asked.elapsed(), &self.host)?;
                 return Ok(Some(data));
             }
         }

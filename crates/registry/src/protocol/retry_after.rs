@@ -10,8 +10,12 @@ pub fn parse(header: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = header.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = jiff::fmt::rfc2822::parse(header).ok()?.timestamp();
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO))
+    Some(Duration::try_from(parse_date(header)?.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// Reads a date as HTTP headers have it.
+pub fn parse_date(header: &str) -> Option<Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(header.trim()).ok()?.timestamp())
 }
 
 /// Finds `retry-after: 10.3ms` in the text of an error, which is where GHCR puts it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes};
 use hyper::header::{CONTENT_RANGE, RANGE};
 use hyper::{Method, StatusCode, Uri};
+use jiff::Timestamp;
 use store::Resumable;
 
 use super::BlobRequest;
@@ -45,6 +46,7 @@ pub(super) struct Download {
 #[derive(Default)]
 struct Breaks {
     failed: u32,
+    since: Option<Timestamp>,
     /// How far it had come at the last break.
     at: u64,
 }
@@ -100,11 +102,12 @@ impl Download {
             };
             (self.body, self.ahead) = (None, None);
             if self.done - self.breaks.at >= PROGRESS_BYTES {
-                self.breaks.failed = 0;
+                self.breaks = Breaks::default();
             }
-            let mut retry = self.request.host.retry(self.request.what()).after(self.breaks.failed);
-            retry.again(failure)?;
-            self.breaks = Breaks { failed: self.breaks.failed + 1, at: self.done };
+            let host = &self.request.host;
+            let since = *self.breaks.since.get_or_insert_with(|| host.clock().now());
+            host.retry(self.request.what()).after(self.breaks.failed, since).again(failure)?;
+            self.breaks = Breaks { failed: self.breaks.failed + 1, since: Some(since), at: self.done };
         }
     }
 
@@ -192,7 +195,7 @@ impl Download {
 
     /// Returns what a reader is told; a store that takes the content finds its own error in it.
     fn error(&self, failure: Failure) -> io::Error {
-        let kind = match &failure {
+        let kind = match failure.last() {
             Failure::Corrupt { .. } => io::ErrorKind::InvalidData,
             Failure::TimedOut { .. } => io::ErrorKind::TimedOut,
             Failure::Unauthorized { .. } => io::ErrorKind::PermissionDenied,
@@ -230,6 +233,6 @@ impl Resumable for Download {
             return;
         }
         (self.body, self.ahead, self.piece) = (None, None, Bytes::new());
-        (self.done, self.breaks) = (offset, Breaks { failed: 0, at: offset });
+        (self.done, self.breaks) = (offset, Breaks { at: offset, ..Breaks::default() });
     }
 }
