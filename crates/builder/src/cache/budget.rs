@@ -6,6 +6,8 @@
 //! | a layer that steps gave, with its records, index and unpacked form | the oldest first, until age and size are kept |
 //! | its blob | with it, unless an image needs it |
 //! | the unpacked form of any other layer | likewise; it is made again when a step runs over it |
+//! | folders of cache mounts, merged layers, notes (`KeptKind`) | likewise |
+//! | what killed processes left | always |
 //! | a blob that neither an image nor a record names | always, once it is a day old |
 
 use std::collections::HashSet;
@@ -38,6 +40,40 @@ pub struct CachedLayer {
     pub index: Option<PathBuf>,
 }
 
+/// Something that is kept besides layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is.
+    pub kind: KeptKind,
+    /// Its name, for people.
+    pub name: String,
+    /// When it was last of use.
+    pub used: SystemTime,
+    /// Its size.
+    pub bytes: u64,
+    /// Its files and folders.
+    pub paths: Vec<PathBuf>,
+}
+
+/// What is kept besides layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeptKind {
+    /// The folder of a `RUN --mount=type=cache`.
+    Mount,
+    /// Layers merged into one folder, where there is no overlayfs.
+    Merged,
+    /// What is in a layer that no step here gave.
+    Index,
+    /// Which blob a layer is in another compression, of a layer that no step here gave.
+    Variant,
+    /// What a step was made of when it last ran, for explanations.
+    Inputs,
+    /// Digests of the files of a context.
+    Digests,
+    /// What a killed process left.
+    Leftover,
+}
+
 /// How much may stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
@@ -52,6 +88,8 @@ pub struct Budget {
 pub struct PrunePlan {
     /// Layers, oldest first.
     pub layers: Vec<CachedLayer>,
+    /// What is no layer, oldest first.
+    pub others: Vec<Kept>,
     /// Blobs, those of the layers among them, with their sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,
     /// Bytes that become free.
@@ -75,26 +113,36 @@ impl CachedLayer {
 impl PrunePlan {
     /// Decides what goes. `needed` is what images need, `blobs` all that the store has.
     pub fn new(
-        mut layers: Vec<CachedLayer>,
+        layers: Vec<CachedLayer>,
+        others: Vec<Kept>,
         blobs: &[StoredBlob],
         needed: &HashSet<Digest>,
         budget: Budget,
         now: SystemTime,
     ) -> Self {
-        layers.sort_by_key(|layer| (layer.used, layer.diff_id));
-        let mut left: u64 = layers.iter().map(|layer| layer.bytes(needed)).sum();
+        let layers = layers.into_iter().map(Candidate::Layer);
+        let mut all: Vec<Candidate> = layers.chain(others.into_iter().map(Candidate::Other)).collect();
+        all.sort_by(|a, b| a.order().cmp(&b.order()));
+        let mut left: u64 = all.iter().map(|one| one.bytes(needed)).sum();
         let mut plan = Self::default();
         let mut named: HashSet<Digest> = needed.clone();
-        for layer in layers {
-            let age = now.duration_since(layer.used).unwrap_or_default();
+        for one in all {
+            let age = now.duration_since(one.used()).unwrap_or_default();
             let is_old = budget.max_age.is_some_and(|most| age > most);
             let is_too_much = budget.max_bytes.is_some_and(|most| left > most);
-            if is_old || is_too_much {
-                left -= layer.bytes(needed);
-                plan.bytes += layer.unpacked_bytes;
-                plan.layers.push(layer);
-            } else {
-                named.extend(layer.blobs.iter().map(|(digest, _)| *digest));
+            let goes = is_old || is_too_much || one.is_leftover();
+            left -= if goes { one.bytes(needed) } else { 0 };
+            match one {
+                Candidate::Layer(layer) if goes => {
+                    plan.bytes += layer.unpacked_bytes;
+                    plan.layers.push(layer);
+                }
+                Candidate::Layer(layer) => named.extend(layer.blobs.iter().map(|(digest, _)| *digest)),
+                Candidate::Other(other) if goes => {
+                    plan.bytes += other.bytes;
+                    plan.others.push(other);
+                }
+                Candidate::Other(_) => {}
             }
         }
         let given_up: HashSet<Digest> =
@@ -107,6 +155,40 @@ impl PrunePlan {
         plan.bytes += plan.blobs.iter().map(|(_, size)| size).sum::<u64>();
         plan.kept_bytes = left;
         plan
+    }
+}
+
+/// What may go, each in its turn.
+enum Candidate {
+    Layer(CachedLayer),
+    Other(Kept),
+}
+
+impl Candidate {
+    fn used(&self) -> SystemTime {
+        match self {
+            Self::Layer(layer) => layer.used,
+            Self::Other(other) => other.used,
+        }
+    }
+
+    fn bytes(&self, needed: &HashSet<Digest>) -> u64 {
+        match self {
+            Self::Layer(layer) => layer.bytes(needed),
+            Self::Other(other) => other.bytes,
+        }
+    }
+
+    fn is_leftover(&self) -> bool {
+        matches!(self, Self::Other(Kept { kind: KeptKind::Leftover, .. }))
+    }
+
+    /// Oldest first; of the same moment always in the same order.
+    fn order(&self) -> (SystemTime, Option<DiffId>, Option<(KeptKind, &str)>) {
+        match self {
+            Self::Layer(layer) => (layer.used, Some(layer.diff_id), None),
+            Self::Other(other) => (other.used, None, Some((other.kind, &other.name))),
+        }
     }
 }
 
@@ -157,7 +239,7 @@ mod tests {
     #[track_caller]
     fn check(budget: Budget, layers: &[&str], blobs: &[&str], bytes: u64, kept_bytes: u64) {
         let (cached, stored, needed) = state();
-        let plan = PrunePlan::new(cached, &stored, &needed, budget, day(20));
+        let plan = PrunePlan::new(cached, Vec::new(), &stored, &needed, budget, day(20));
         let names: Vec<_> = plan.layers.iter().filter_map(|layer| layer.instruction.clone()).collect();
         assert_eq!(names, layers.iter().map(|name| format!("RUN {name}")).collect::<Vec<_>>());
         let mut expected: Vec<Digest> = blobs.iter().map(|name| digest(name)).collect();
@@ -186,11 +268,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_layer_goes_in_its_turn_and_leftovers_always() {
+        let kept = |kind, name: &str, used, bytes| Kept {
+            kind,
+            name: name.to_owned(),
+            used: day(used),
+            bytes,
+            paths: Vec::new(),
+        };
+        let others = || {
+            vec![
+                kept(KeptKind::Mount, "npm", 3, 1000),
+                kept(KeptKind::Mount, "apt", 18, 50),
+                kept(KeptKind::Leftover, "step-x", 20, 9),
+            ]
+        };
+        let names = |budget| {
+            let (cached, stored, needed) = state();
+            let plan = PrunePlan::new(cached, others(), &stored, &needed, budget, day(20));
+            let names: Vec<String> = plan.others.iter().map(|other| other.name.clone()).collect();
+            (names.join(" "), plan.layers.len(), plan.bytes, plan.kept_bytes)
+        };
+        assert_eq!(names(Budget::default()), ("step-x".to_owned(), 0, 9 + 5, 640 + 1050));
+        let old = Budget { max_age: Some(Duration::from_secs(7 * DAY)), max_bytes: None };
+        assert_eq!(names(old), ("npm step-x".to_owned(), 2, 1000 + 9 + 535, 110 + 50));
+        let small = Budget { max_age: None, max_bytes: Some(1200) };
+        assert_eq!(names(small), ("step-x".to_owned(), 2, 9 + 535, 110 + 1050));
+        let none = Budget { max_age: None, max_bytes: Some(0) };
+        assert_eq!(names(none), ("npm apt step-x".to_owned(), 3, 1059 + 645, 0));
+    }
+
+    #[test]
     fn a_blob_that_a_kept_layer_has_too_stays() {
         let (mut cached, stored, needed) = state();
         cached[0].blobs.push((digest("old"), 30));
         let budget = Budget { max_age: Some(Duration::from_secs(7 * DAY)), max_bytes: None };
-        let plan = PrunePlan::new(cached, &stored, &needed, budget, day(20));
+        let plan = PrunePlan::new(cached, Vec::new(), &stored, &needed, budget, day(20));
         assert!(!plan.blobs.iter().any(|(found, _)| *found == digest("old")));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) use artifact::MAX_INDEX_BYTES;
 pub use artifact::{
     CACHE_TYPE, CacheArtifact, INDEX_TYPE, InvalidArtifact, LayerEntry, MAX_CONFIG_BYTES, StepEntry, Usage,
 };
-pub use budget::{Budget, CachedLayer, GRACE, PrunePlan};
+pub use budget::{Budget, CachedLayer, GRACE, Kept, KeptKind, PrunePlan};
 pub(crate) use carried::MAX_INPUTS_BYTES;
 pub use carried::{INPUTS_TYPE, InputsEntry, MOUNT_TYPE, MountEntry, UsedMount};
 pub use inputs::{Change, Input, Inputs, Places};

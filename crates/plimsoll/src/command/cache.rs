@@ -1,6 +1,7 @@
 //! `cache`: what builds keep for the next ones, and how much of it may stay.
 
 mod elsewhere;
+mod others;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use pipeline::caches::CacheName;
 use pipeline::configuration::Timespan;
 use serde::Serialize;
 
+use self::others::Other;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::quantity;
@@ -37,10 +39,12 @@ enum Action {
     Rm(Remove),
 }
 
-/// Lists the layers that steps gave, the one used last first
+/// Lists the layers that steps gave, the one used last first, and what else is kept
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "SIZE is what only the cache needs; layers of images count with their unpacked form alone.
+    after_help = "SIZE is what only the cache needs; layers of images count with their unpacked form alone. Kinds of what is no
+layer: cache-mount (RUN --mount=type=cache), merged-layers (without overlayfs), index, variant (another compression),
+step-inputs (for --explain), context-digests, leftover (of killed processes).
 
 Examples:
   $ plimsoll cache ls
@@ -71,7 +75,8 @@ struct Remove {
 /// Removes what is too old or too much, and content that nothing names
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Never removes what an image of the store needs. Waits until builds on this store have ended.
+    after_help = "Never removes what an image of the store needs. Cache mounts and all else that cache ls lists count and go like
+layers, the oldest first; what killed processes left always goes. Waits until builds on this store have ended.
 
 Examples:
   $ plimsoll cache prune
@@ -97,6 +102,7 @@ struct Size(u64);
 #[derive(Debug, Serialize)]
 struct Listing {
     layers: Vec<Layer>,
+    others: Vec<Other>,
     total_bytes: u64,
 }
 
@@ -113,6 +119,7 @@ struct Layer {
 #[derive(Debug, Serialize)]
 struct Pruned {
     layers: Vec<Layer>,
+    others: Vec<Other>,
     blobs: usize,
     freed_bytes: u64,
     kept_bytes: u64,
@@ -136,11 +143,14 @@ fn list(session: &Session) -> Result<(), Error> {
     let _lock = store.lock_shared()?;
     let now = SystemTime::from(session.environment.now);
     let needed = store.needed_by_images(now - GRACE)?;
-    let mut layers = workbench::workspace(session, &store)?.cached_layers()?;
+    let workspace = workbench::workspace(session, &store)?;
+    let mut layers = workspace.cached_layers()?;
     layers.sort_by_key(|layer| std::cmp::Reverse((layer.used, layer.diff_id)));
-    let total_bytes = layers.iter().map(|layer| layer.bytes(&needed)).sum();
+    let kept = workspace.kept_besides(&layers, &session.scratch()?, now);
+    let in_layers: u64 = layers.iter().map(|layer| layer.bytes(&needed)).sum();
+    let total_bytes = in_layers + kept.iter().map(|one| one.bytes).sum::<u64>();
     let layers = layers.iter().map(|layer| Layer::of(layer, layer.bytes(&needed))).collect();
-    session.ui.answer("cache", &Listing { layers, total_bytes })
+    session.ui.answer("cache", &Listing { layers, others: others::by_kind(&kept), total_bytes })
 }
 
 impl Prune {
@@ -156,7 +166,9 @@ impl Prune {
         };
         let now = SystemTime::from(session.environment.now);
         let needed = store.needed_by_images(now - GRACE)?;
-        let plan = PrunePlan::new(workspace.cached_layers()?, &store.blobs()?, &needed, self.budget(), now);
+        let layers = workspace.cached_layers()?;
+        let kept = workspace.kept_besides(&layers, &session.scratch()?, now);
+        let plan = PrunePlan::new(layers, kept, &store.blobs()?, &needed, self.budget(), now);
         if !session.global.dry_run {
             workspace.prune(&plan, &lock)?;
         }
@@ -165,6 +177,7 @@ impl Prune {
             "cache-prune",
             &Pruned {
                 layers,
+                others: others::by_kind(&plan.others),
                 blobs: plan.blobs.len(),
                 freed_bytes: plan.bytes,
                 kept_bytes: plan.kept_bytes,
@@ -183,15 +196,19 @@ impl Prune {
 
 impl Layer {
     fn of(layer: &CachedLayer, bytes: u64) -> Self {
-        let used = jiff::Timestamp::try_from(layer.used).map(|time| time.strftime("%Y-%m-%d").to_string());
         Self {
             diff_id: layer.diff_id.0,
             instruction: layer.instruction.clone(),
-            used: used.unwrap_or_default(),
+            used: day(layer.used),
             seconds: std::time::Duration::from_millis(layer.milliseconds).as_secs_f64(),
             bytes,
         }
     }
+}
+
+fn day(time: SystemTime) -> String {
+    let day = jiff::Timestamp::try_from(time).map(|time| time.strftime("%Y-%m-%d").to_string());
+    day.unwrap_or_default()
 }
 
 impl FromStr for Size {
@@ -220,23 +237,33 @@ impl FromStr for Size {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.layers.is_empty() {
+        if self.layers.is_empty() && self.others.is_empty() {
             return writeln!(f, "the cache is empty");
         }
-        table(&self.layers).fmt(f)?;
+        tables(f, &self.layers, &self.others)?;
         writeln!(f, "{} in all", quantity::size(self.total_bytes))
     }
 }
 
 impl fmt::Display for Pruned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.layers.is_empty() {
-            table(&self.layers).fmt(f)?;
-        }
+        tables(f, &self.layers, &self.others)?;
         let verb = if self.dry_run { "would free" } else { "freed" };
         let (freed, kept) = (quantity::size(self.freed_bytes), quantity::size(self.kept_bytes));
-        writeln!(f, "{verb} {freed} ({} layers, {} blobs); {kept} stay", self.layers.len(), self.blobs)
+        let others: usize = self.others.iter().map(|other| other.count).sum();
+        let layers = self.layers.len();
+        writeln!(f, "{verb} {freed} ({layers} layers, {} blobs, {others} others); {kept} stay", self.blobs)
     }
+}
+
+fn tables(f: &mut fmt::Formatter<'_>, layers: &[Layer], others: &[Other]) -> fmt::Result {
+    if !layers.is_empty() {
+        write!(f, "{}", table(layers))?;
+    }
+    if !others.is_empty() {
+        write!(f, "{}", others::table(others))?;
+    }
+    Ok(())
 }
 
 fn table(layers: &[Layer]) -> Table {

@@ -97,3 +97,93 @@ fn it_waits_for_a_build() {
     drop(build);
     assert!(prune.wait().unwrap().success());
 }
+
+/// What is listed besides layers, by kind: how many and how large.
+fn others(shop: &Shop) -> Vec<(String, String, u64)> {
+    let listing = shop.call("cache ls --format json").exits(0).json();
+    let other = |other: &Value| {
+        let text = |key: &str| other[key].as_str().unwrap_or_default().to_owned();
+        (text("kind"), text("name"), other["bytes"].as_u64().unwrap())
+    };
+    listing["others"].as_array().unwrap().iter().map(other).collect()
+}
+
+fn set_time(path: &std::path::Path, time: SystemTime) {
+    let times = std::fs::FileTimes::new().set_accessed(time).set_modified(time);
+    std::fs::File::open(path).unwrap().set_times(times).unwrap();
+}
+
+#[test]
+fn cache_mounts_and_notes_are_listed_and_go_by_age_and_size() {
+    let dockerfile = "FROM local/base:1\nCOPY Dockerfile /d\n\
+        RUN --mount=type=cache,target=/a,id=old dd if=/dev/zero of=/a/zeros bs=65536 count=1\n\
+        RUN --mount=type=cache,target=/b,id=young dd if=/dev/zero of=/b/zeros bs=4096 count=1\n";
+    let Some(shop) = Shop::with_dockerfile(dockerfile) else { return };
+    shop.ledger("build", 0);
+    let kinds: Vec<String> =
+        others(&shop).into_iter().map(|(kind, name, _)| format!("{kind} {name}")).collect();
+    for kind in ["cache-mount old", "cache-mount young", "step-inputs ", "context-digests ", "index "] {
+        assert!(kinds.iter().any(|found| found == kind), "{kind} is not in {kinds:?}");
+    }
+    let text = shop.call("cache ls").exits(0).stdout;
+    assert!(text.contains("cache-mount") && text.contains("young"), "{text}");
+    let is_old =
+        |lock: &std::path::PathBuf| std::fs::read_to_string(lock.with_file_name("id")).unwrap() == "old";
+    let mounts = files_in(&shop.root("build"))
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("/caches-"))
+        .unwrap();
+    let lock = files_in(&mounts).into_iter().map(|mount| mount.join("lock")).find(is_old).unwrap();
+    set_time(&lock, SystemTime::now() - std::time::Duration::from_hours(48));
+    let planned = shop.call("cache prune --max-age 1d --dry-run --format json").exits(0).json();
+    assert_eq!(
+        (planned["others"].as_array().unwrap().len(), &planned["others"][0]["name"]),
+        (1, &"old".into())
+    );
+    assert!(lock.exists(), "a dry run removes nothing");
+    let pruned = shop.call("cache prune --max-age 1d --format json").exits(0).json();
+    assert_eq!(planned["freed_bytes"], pruned["freed_bytes"]);
+    assert!(pruned["freed_bytes"].as_u64().unwrap() >= 65536, "{pruned}");
+    assert!(!lock.exists() && files_in(&mounts).len() == 1);
+    shop.call("cache prune --all").exits(0).says_not("error");
+    assert_eq!(others(&shop), []);
+    for folder in ["places", "variants", "contexts", "indexes", "work", "steps"] {
+        assert_eq!(files_in(&shop.root("build").join(folder)), [] as [std::path::PathBuf; 0], "{folder}");
+    }
+    shop.ledger("build", 0);
+    shop.check_root();
+}
+
+#[test]
+fn what_killed_processes_left_always_goes() {
+    let shop = Shop::without_base(&[("plimsoll.toml", "")]);
+    shop.call("cache ls").exits(0);
+    let (orphan, used) = (shop.root("build/work/step-orphan"), shop.root("build/work/step-used"));
+    for folder in [&orphan, &used, &shop.root("scratch/old"), &shop.root("scratch/young")] {
+        std::fs::create_dir_all(folder.join("upper")).unwrap();
+        std::fs::write(folder.join("upper/file"), "some bytes").unwrap();
+    }
+    let lock = std::fs::File::create(shop.root("build/work/step-used.lock")).unwrap();
+    lock.lock().unwrap();
+    set_time(&shop.root("scratch/old"), SystemTime::now() - std::time::Duration::from_hours(48));
+    assert_eq!(others(&shop), [("leftover".to_owned(), String::new(), 20)]);
+    shop.call("cache prune").exits(0);
+    assert!(!orphan.exists() && used.exists(), "somebody is at it");
+    assert!(!shop.root("scratch/old").exists() && shop.root("scratch/young").exists());
+}
+
+#[test]
+fn a_layer_in_another_compression_goes_with_its_layer() {
+    let Some(shop) = Shop::with_dockerfile(DOCKERFILE) else { return };
+    shop.call("build -q -t local/app:1 .").exits(0);
+    shop.call("build -q -t local/app:2 --compression zstd .").exits(0);
+    assert_eq!(files_in(&shop.root("build/variants")).len(), 2);
+    assert!(
+        others(&shop).iter().all(|(kind, ..)| kind != "variant"),
+        "they are part of layers that are listed"
+    );
+    shop.call("cache prune --all").exits(0);
+    assert_eq!(files_in(&shop.root("build/variants")).len(), 0);
+    shop.call("build -q -t local/app:3 --compression zstd .").exits(0);
+    shop.check_root();
+}

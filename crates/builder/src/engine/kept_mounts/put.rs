@@ -2,7 +2,7 @@
 //! is another one than a cache has.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use super::beside;
 use super::content::{Bounds, Watch};
 use super::pieces::{Piece, Pieces};
 use crate::cache::{MountEntry, UsedMount};
+use crate::engine::clean::size_of;
 use crate::engine::elsewhere::with_causes;
 use crate::engine::work::LazySandbox;
 use crate::sandbox::PackSettings;
@@ -155,15 +156,4 @@ impl Write for Split<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Adds up the sizes of files, as far as they can be seen from here.
-fn size_of(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let size = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(found) if found.is_dir() => size_of(&entry.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    };
-    entries.map(size).fold(0, u64::saturating_add)
 }

@@ -1,13 +1,17 @@
 //! What the cache holds, and taking some of it away.
 
+mod others;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use layer::LayerIndex;
-use oci::DiffId;
+use oci::{Descriptor, DiffId};
 use store::StoreLock;
+
+pub(super) use others::size_of;
 
 use super::workspace::{Workspace, io_error};
 use crate::BuildError;
@@ -22,6 +26,7 @@ impl Workspace {
         let mut layers = BTreeMap::new();
         self.add_records(&mut layers)?;
         self.add_trees(&mut layers)?;
+        self.add_variants(&mut layers)?;
         for (diff_id, layer) in &mut layers {
             let path = self.index_path(*diff_id);
             layer.index = path.exists().then_some(path);
@@ -58,7 +63,29 @@ impl Workspace {
                 self.remove_tree(tree).map_err(|source| io_error("remove", tree, source))?;
             }
         }
+        for path in plan.others.iter().flat_map(|kept| &kept.paths) {
+            match fs::symlink_metadata(path) {
+                Ok(found) if found.is_dir() => {
+                    self.remove_tree(path).map_err(|source| io_error("remove", path, source))?;
+                }
+                _ => remove(path)?,
+            }
+        }
         self.records.remove_locks();
+        Ok(())
+    }
+
+    /// The blob of a layer in another compression goes with the layer, and so does the note that names it.
+    fn add_variants(&self, layers: &mut BTreeMap<DiffId, CachedLayer>) -> Result<(), BuildError> {
+        for (diff_id, path) in self.variants() {
+            let Some(layer) = layers.get_mut(&diff_id) else { continue };
+            let named =
+                fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Descriptor>(&bytes).ok());
+            layer.records.push(path);
+            let Some(named) = named else { continue };
+            let blob = self.store.blob_size(&named.digest)?.map(|size| (named.digest, size));
+            layer.blobs.extend(blob.filter(|blob| !layer.blobs.contains(blob)));
+        }
         Ok(())
     }
 
