@@ -4,8 +4,15 @@
 //! A container daemon pulls from there faster than it loads an archive, and takes only what it
 //! lacks. Whoever does not know the name gets 404 and there is no list, so other users of the
 //! machine learn nothing. What is not the image is not served, and nothing can be pushed.
-//! Source: distribution-spec v1.1, "Pull".
+//!
+//! A layer can be lent without its compression: it is unpacked while it is sent, in pieces, because
+//! its size is only known at its end. Of several that are under way the lowest goes first; a borrower
+//! unpacks it while it receives the others.
+//! Source: distribution-spec v1.1, "Pull"; RFC 9112, "Chunked Transfer Coding".
 
+mod turn;
+
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +23,10 @@ use oci::{Digest, Document, Registry, Repository};
 use store::{BlobStore, Source};
 
 use crate::protocol::{ByteRange, DOCKER_CONTENT_DIGEST, Endpoint, ManifestName};
+use turn::Turns;
+
+/// How much of a layer without its compression goes at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// The longest head of a request.
 const MAX_HEAD_BYTES: u64 = 32 << 10;
@@ -24,24 +35,31 @@ const TLS_HANDSHAKE: u8 = 22;
 /// How long a borrower may keep a connection without a word, or not take what it asked for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Serves `image`, whose blobs are in `source`, while `borrow` runs; it is handed the repository's name.
-/// Returns its result and how many bytes of blobs were served.
+/// What is lent.
+#[derive(Clone, Copy)]
+pub struct Goods<'a> {
+    /// Where the blobs are.
+    pub source: &'a dyn BlobStore,
+    /// The manifest.
+    pub image: &'a Document,
+    /// Layers of the manifest that are sent without their compression, and the blobs that hold them.
+    pub unpacked: &'a BTreeMap<Digest, Digest>,
+}
+
+/// Serves an image while `borrow` runs; it is handed the repository's name. Returns its result and how many bytes
+/// of blobs were served.
 ///
 /// # Errors
 /// No port of the loopback address can be had, or no random name.
-pub fn lend<T>(
-    source: &dyn BlobStore,
-    image: &Document,
-    borrow: impl FnOnce(&Repository) -> T,
-) -> io::Result<(T, u64)> {
+pub fn lend<T>(goods: Goods<'_>, borrow: impl FnOnce(&Repository) -> T) -> io::Result<(T, u64)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let registry: Registry = address.to_string().parse().expect("an address with a port is a registry");
     let name = Repository::new(registry, &random_name()?).expect("hexadecimal digits are a path");
     let loan = Loan {
-        source,
-        image,
+        goods,
         name: name.clone(),
+        turns: Turns::default(),
         served: AtomicU64::new(0),
         open: Mutex::default(),
         has_ended: AtomicBool::new(false),
@@ -71,9 +89,9 @@ fn random_name() -> io::Result<String> {
 }
 
 struct Loan<'a> {
-    source: &'a dyn BlobStore,
-    image: &'a Document,
+    goods: Goods<'a>,
     name: Repository,
+    turns: Turns,
     served: AtomicU64,
     /// The connections, so that those that wait for a next request can be ended.
     open: Mutex<Vec<TcpStream>>,
@@ -151,10 +169,10 @@ impl Loan<'_> {
         match Endpoint::parse(&asked.path, self.name.registry()) {
             Ok(Endpoint::Base) => write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{{}}"),
             Ok(Endpoint::Manifest(name, ManifestName::Digest(digest)))
-                if name == self.name && digest == self.image.digest() =>
+                if name == self.name && digest == self.goods.image.digest() =>
             {
-                let raw = self.image.raw();
-                let media_type = &self.image.descriptor().media_type;
+                let raw = self.goods.image.raw();
+                let media_type = &self.goods.image.descriptor().media_type;
                 write!(
                     stream,
                     "HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n{DOCKER_CONTENT_DIGEST}: {digest}\r\n\r\n",
@@ -170,11 +188,53 @@ impl Loan<'_> {
     }
 
     fn belongs(&self, digest: &Digest) -> bool {
-        self.image.as_image().is_some_and(|manifest| manifest.blobs().any(|blob| blob.digest == *digest))
+        self.goods
+            .image
+            .as_image()
+            .is_some_and(|manifest| manifest.blobs().any(|blob| blob.digest == *digest))
+    }
+
+    /// Sends a layer without its compression. Its end is told by its last piece, so one that cannot be read to
+    /// its end is not taken for whole.
+    fn send_unpacked(
+        &self,
+        asked: &Asked,
+        digest: &Digest,
+        packed: &Digest,
+        stream: &mut &TcpStream,
+    ) -> io::Result<()> {
+        let Ok(blob) = self.goods.source.open_blob(packed) else { return not_found(stream) };
+        stream.write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )?;
+        if asked.is_head {
+            return Ok(());
+        }
+        let manifest = self.goods.image.as_image();
+        let layers = manifest.map(|manifest| manifest.layers.as_slice()).unwrap_or_default();
+        let height = layers.iter().position(|layer| layer.digest == *digest).unwrap_or_default();
+        let turn = self.turns.take(height);
+        let mut content = layer::decompress(blob)?;
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        loop {
+            piece.clear();
+            content.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+            turn.wait();
+            write!(stream, "{:x}\r\n", piece.len())?;
+            stream.write_all(&piece)?;
+            stream.write_all(b"\r\n")?;
+            self.served.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            if piece.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     fn send_blob(&self, asked: &Asked, digest: &Digest, stream: &mut &TcpStream) -> io::Result<()> {
-        let Ok(mut blob) = self.source.open_blob(digest) else { return not_found(stream) };
+        if let Some(packed) = self.goods.unpacked.get(digest) {
+            return self.send_unpacked(asked, digest, packed, stream);
+        }
+        let Ok(mut blob) = self.goods.source.open_blob(digest) else { return not_found(stream) };
         let size = blob.size();
         let (first, length) = match asked.range.map(|range| range.within(size)) {
             None => (0, size),
@@ -277,6 +337,11 @@ mod tests {
         (store, document)
     }
 
+    fn whole<'a>(store: &'a MemoryStore, image: &'a Document) -> Goods<'a> {
+        static NONE: BTreeMap<Digest, Digest> = BTreeMap::new();
+        Goods { source: store, image, unpacked: &NONE }
+    }
+
     /// Sends requests over one connection and returns all that comes.
     fn talk(name: &Repository, requests: &str) -> String {
         let mut stream = TcpStream::connect(name.registry().as_str()).unwrap();
@@ -291,7 +356,7 @@ mod tests {
     fn manifest_and_blobs_over_one_connection() {
         let (store, image) = image();
         let layer = image.as_image().unwrap().layers[0].digest;
-        let answers = lend(&store, &image, |name| {
+        let answers = lend(whole(&store, &image), |name| {
             let path = name.path();
             talk(
                 name,
@@ -317,7 +382,7 @@ mod tests {
         let (store, image) = image();
         let other = Digest::of(b"a secret of another image");
         let config = image.as_image().unwrap().config.digest;
-        lend(&store, &image, |name| {
+        lend(whole(&store, &image), |name| {
             let path = name.path();
             for target in [
                 format!("/v2/{path}/blobs/{other}"),
@@ -340,9 +405,51 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_goes_without_its_compression_in_pieces() {
+        let store = MemoryStore::new();
+        let plain: Vec<u8> = (0..PIECE_BYTES as u32 / 2).flat_map(u32::to_le_bytes).collect();
+        let mut compressor =
+            layer::compressor(layer::Settings::new(oci::Compression::Gzip), Vec::new()).unwrap();
+        compressor.write_all(&plain).unwrap();
+        let packed = compressor.finish().unwrap();
+        let put = |content: Vec<u8>| {
+            let descriptor = Descriptor::of(MediaType::OciLayerGzip, &content);
+            store.put_blob(&descriptor, Blob::from_bytes(content)).unwrap();
+            descriptor
+        };
+        let (blob, damaged) = (put(packed.clone()), put(packed[..packed.len() / 2].to_vec()));
+        let (layer, broken) =
+            (Descriptor::of(MediaType::OciLayer, &plain), Digest::of(b"what it should hold"));
+        let config = Descriptor::of(MediaType::OciConfig, b"{}");
+        let broken_layer = Descriptor::new(MediaType::OciLayer, broken, 19);
+        let image = Document::from_manifest(ImageManifest::new(config, vec![broken_layer, layer.clone()]));
+        let unpacked = BTreeMap::from([(layer.digest, blob.digest), (broken, damaged.digest)]);
+        let ask = |name: &Repository, digest: Digest| {
+            let mut stream = TcpStream::connect(name.registry().as_str()).unwrap();
+            write!(stream, "GET /v2/{}/blobs/{digest} HTTP/1.1\r\n\r\n", name.path()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            answer
+        };
+        let goods = Goods { source: &store, image: &image, unpacked: &unpacked };
+        let ((answer, broken, packed), served) =
+            lend(goods, |name| (ask(name, layer.digest), ask(name, broken), ask(name, blob.digest))).unwrap();
+        let body = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = format!("{PIECE_BYTES:x}\r\n");
+        let mut expected: Vec<u8> =
+            plain.chunks(PIECE_BYTES).flat_map(|piece| [head.as_bytes(), piece, b"\r\n"].concat()).collect();
+        expected.extend(b"0\r\n\r\n");
+        assert!(answer[body..] == expected[..], "{} bytes for {}", answer.len() - body, expected.len());
+        assert!(served >= plain.len() as u64);
+        assert!(!broken.ends_with(b"0\r\n\r\n"), "a broken layer does not end as a whole one does");
+        assert!(packed.starts_with(b"HTTP/1.1 404"), "the blob itself is not of the image");
+    }
+
+    #[test]
     fn who_tries_tls_is_told_in_plain_words() {
         let (store, image) = image();
-        let (answer, _) = lend(&store, &image, |name| {
+        let (answer, _) = lend(whole(&store, &image), |name| {
             let mut stream = TcpStream::connect(name.registry().as_str()).unwrap();
             stream.write_all(&[TLS_HANDSHAKE, 3, 1, 0, 0]).unwrap();
             let mut answer = [0; 12];
@@ -357,12 +464,13 @@ mod tests {
     fn it_ends_with_the_borrower_whoever_holds_on() {
         let (store, image) = image();
         let (held, _) =
-            lend(&store, &image, |name| TcpStream::connect(name.registry().as_str()).unwrap()).unwrap();
+            lend(whole(&store, &image), |name| TcpStream::connect(name.registry().as_str()).unwrap())
+                .unwrap();
         let mut rest = Vec::new();
         let _ = (&held).read_to_end(&mut rest);
         assert_eq!(rest, b"");
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            lend(&store, &image, |_| panic!("the borrower")).unwrap();
+            lend(whole(&store, &image), |_| panic!("the borrower")).unwrap();
         }));
         assert!(panicked.is_err());
     }

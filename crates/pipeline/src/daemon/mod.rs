@@ -189,7 +189,7 @@ impl Daemon {
         let layers_spared = omit.len();
         let parcel = Parcel { source, manifest: &manifest, names: &names };
         if omit.is_empty()
-            && let Some(bytes_sent) = self.pull(&parcel, &expected, platform)
+            && let Some(bytes_sent) = self.pull(&parcel, &image.config.rootfs.diff_ids, &expected, platform)
         {
             return Ok(Loaded { bytes_sent, layers_spared });
         }

@@ -5,13 +5,31 @@
 //! network of its own does not; nor does one take plain HTTP that has not been told of it, as Podman.
 //! Then an archive is sent.
 //!
+//! Docker's classic stores keep an image by its configuration, whose layers are named without their compression. To
+//! those the layers are lent so: most of the time of loading them is Go's decompressor, and ours is several times as
+//! fast. Containerd's store keeps the manifest, so there everything stays as it is.
+//!
 //! Source: Docker Engine API v1.41, "Create an image", "Remove an image"; moby, registry/config.go:
 //! registries on 127.0.0.0/8 need no TLS.
 
-use oci::{Digest, Platform};
-use registry::loan;
+use std::collections::BTreeMap;
+
+use oci::{Descriptor, DiffId, Digest, Document, ImageManifest, MediaType, Platform};
+use registry::loan::{self, Goods};
+use serde::Deserialize;
 
 use super::{Daemon, DaemonError, LOAD_TIMEOUT, Parcel, QUESTION_TIMEOUT};
+
+/// What `GET /info` says of how images are kept. Source: moby, daemon/containerd/service.go.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    driver_status: Option<Vec<Vec<String>>>,
+}
+
+const DRIVER_TYPE: &str = "driver-type";
+const CONTAINERD: &str = "io.containerd.snapshotter";
 
 impl Daemon {
     /// Has the daemon pull an image, names it, and makes sure that it is there; returns how many bytes were
@@ -19,11 +37,15 @@ impl Daemon {
     pub(super) fn pull(
         &self,
         parcel: &Parcel<'_>,
+        diff_ids: &[DiffId],
         expected: &[Digest; 2],
         platform: Option<&Platform>,
     ) -> Option<u64> {
-        let digest = parcel.manifest.digest();
-        let lent = loan::lend(parcel.source, parcel.manifest, |name| {
+        let unpacked = if self.is_classic() { unpacked(parcel.manifest, diff_ids) } else { None };
+        let (image, unpacked) = unpacked.unwrap_or_else(|| (parcel.manifest.clone(), BTreeMap::new()));
+        let digest = image.digest();
+        let goods = Goods { source: parcel.source, image: &image, unpacked: &unpacked };
+        let lent = loan::lend(goods, |name| {
             let platform = platform.map(|platform| format!("&platform={platform}")).unwrap_or_default();
             let request = format!("POST /images/create?fromImage={name}&tag={digest}{platform}");
             self.ask(&request, LOAD_TIMEOUT, None)?;
@@ -45,6 +67,14 @@ impl Daemon {
         }
     }
 
+    /// Whether images are kept by their configuration, as far as the daemon tells.
+    fn is_classic(&self) -> bool {
+        let info: Result<Info, DaemonError> = self.answer("GET /info");
+        let is_containerd = |entry: &Vec<String>| matches!(&entry[..], [key, value] if key == DRIVER_TYPE && value.starts_with(CONTAINERD));
+        let status = info.ok().and_then(|info| info.driver_status);
+        status.is_some_and(|status| !status.iter().any(is_containerd))
+    }
+
     fn name(&self, parcel: &Parcel<'_>, expected: &[Digest; 2]) -> Result<(), DaemonError> {
         for id in expected {
             if self.inspect(&id.to_string())?.is_some_and(|found| found.is_whole()) {
@@ -53,5 +83,53 @@ impl Daemon {
             }
         }
         parcel.names.iter().try_for_each(|(name, _)| self.check(name, expected))
+    }
+}
+
+/// Returns the manifest of the same image with layers that are not compressed, and which blobs hold those; `None`
+/// where none is compressed or where a layer lies elsewhere. Their sizes are those of the blobs: nobody knows others
+/// yet, and who pulls only shows them.
+fn unpacked(manifest: &Document, diff_ids: &[DiffId]) -> Option<(Document, BTreeMap<Digest, Digest>)> {
+    let image = manifest.as_image().filter(|image| image.layers.len() == diff_ids.len())?;
+    let mut layers = Vec::new();
+    let mut unpacked = BTreeMap::new();
+    for (layer, diff_id) in image.layers.iter().zip(diff_ids) {
+        let is_here = layer.urls.is_empty() && layer.media_type.layer_compression().is_some();
+        if !is_here {
+            return None;
+        }
+        if layer.digest != diff_id.0 {
+            unpacked.insert(diff_id.0, layer.digest);
+        }
+        layers.push(Descriptor::new(MediaType::OciLayer, diff_id.0, layer.size));
+    }
+    let twin = Document::from_manifest(ImageManifest::new(image.config.clone(), layers));
+    (!unpacked.is_empty()).then_some((twin, unpacked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_named_without_their_compression() {
+        let config = Descriptor::of(MediaType::OciConfig, b"{}");
+        let packed = Descriptor::of(MediaType::OciLayerGzip, b"packed");
+        let plain = Descriptor::of(MediaType::OciLayer, b"plain");
+        let diff_ids = [DiffId(Digest::of(b"content")), DiffId(plain.digest)];
+        let layers = vec![packed.clone(), plain.clone()];
+        let image = Document::from_manifest(ImageManifest::new(config.clone(), layers));
+        let (twin, blobs) = unpacked(&image, &diff_ids).unwrap();
+        let twin = twin.as_image().unwrap();
+        assert_eq!(twin.config, config);
+        assert_eq!(twin.layers.iter().map(|layer| layer.digest).collect::<Vec<_>>(), diff_ids.map(|id| id.0));
+        assert_eq!(blobs, BTreeMap::from([(diff_ids[0].0, packed.digest)]));
+        assert!(unpacked(&image, &diff_ids[..1]).is_none(), "a configuration that says something else");
+        let elsewhere = Descriptor { urls: vec!["https://example.com".to_owned()], ..packed };
+        let image =
+            Document::from_manifest(ImageManifest::new(config.clone(), vec![elsewhere, plain.clone()]));
+        assert!(unpacked(&image, &diff_ids).is_none());
+        let image = Document::from_manifest(ImageManifest::new(config, vec![plain]));
+        assert!(unpacked(&image, &diff_ids[1..]).is_none(), "nothing to unpack");
     }
 }

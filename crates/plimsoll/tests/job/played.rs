@@ -107,6 +107,9 @@ impl Images {
         }
         match path {
             "/_ping" => (200, "OK".to_owned()),
+            "/info" => {
+                (200, r#"{"Driver":"overlay2","DriverStatus":[["Supports d_type","true"]]}"#.to_owned())
+            }
             "/images/json" => {
                 let list: Vec<_> = self.layers.iter().map(|(id, _)| serde_json::json!({"Id": id})).collect();
                 (200, serde_json::to_string(&list).unwrap())
@@ -150,12 +153,17 @@ impl Images {
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
             let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-            let content = answer.split_off(head);
+            let mut content = answer.split_off(head);
+            if String::from_utf8_lossy(&answer).contains("Transfer-Encoding: chunked") {
+                content = joined(&content);
+            }
             assert_eq!(oci::Digest::of(&content).to_string(), digest);
             content
         };
         let manifest: serde_json::Value = serde_json::from_slice(&get("manifests", digest)).unwrap();
         for layer in manifest["layers"].as_array().unwrap() {
+            let media_type = layer["mediaType"].as_str().unwrap();
+            assert!(media_type.ends_with(".tar"), "{media_type} for a store that keeps no compression");
             get("blobs", layer["digest"].as_str().unwrap());
         }
         let id = manifest["config"]["digest"].as_str().unwrap();
@@ -179,6 +187,20 @@ impl Images {
             for name in image["RepoTags"].as_array().unwrap() {
                 self.names.push((name.as_str().unwrap().to_owned(), id.clone()));
             }
+        }
+    }
+}
+
+/// Puts the pieces of a body together; one that breaks off is a panic.
+fn joined(mut pieces: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = pieces.windows(2).position(|two| two == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&pieces[..end]).unwrap(), 16).unwrap();
+        whole.extend(&pieces[end + 2..end + 2 + size]);
+        pieces = &pieces[end + 2 + size + 2..];
+        if size == 0 {
+            return whole;
         }
     }
 }
