@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use oci::{Descriptor, Document, Platform};
+use oci::{Descriptor, Digest, Document, Platform};
 
 use crate::graph::{Graph, Part};
 use crate::{ImageStore, Put, StoreError};
@@ -144,6 +144,32 @@ pub fn copy_image(
     }
     copied.referrers = (graph.documents.len() - own) as u64;
     Ok(copied)
+}
+
+/// What an image consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Its manifests and indexes, with those of its company, children before parents.
+    pub documents: Vec<Digest>,
+    /// Its blobs, each once, ascending by digest.
+    pub blobs: Vec<Descriptor>,
+}
+
+/// Returns what [`copy_image`] would copy.
+///
+/// # Errors
+/// What the store says.
+pub fn parts(
+    source: &dyn ImageStore,
+    descriptor: &Descriptor,
+    company: Company,
+) -> Result<Parts, StoreError> {
+    let mut graph = Graph::of(source, descriptor, &Platforms::All)?;
+    if company == Company::Referrers {
+        graph.add_company(source)?;
+    }
+    let blobs = graph.blobs.into_values().map(|part| part.descriptor).collect();
+    Ok(Parts { documents: graph.documents.iter().map(Document::digest).collect(), blobs })
 }
 
 /// Returns the blobs of an image that `store` does not have, as far as they are not optional.

@@ -1,5 +1,6 @@
 //! `copy`: an image from one place to another, its digest unchanged.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -67,8 +68,10 @@ impl Arguments {
         if self.all_tags {
             let (source, destination) = (Side::of(&self.source)?, Side::of(&self.destination)?);
             let company = self.company();
-            let wish = Wish { source, destination, only: Vec::new(), rename: Vec::new(), company };
-            return migrate::carry_out(session, &wish);
+            let (only, except, rename) = (Vec::new(), Vec::new(), Vec::new());
+            let known = BTreeSet::new();
+            let wish = Wish { source, destination, only, except, rename, company, known };
+            return migrate::carry_out(session, &wish, None);
         }
         let places = session.places()?;
         let image = places.find(&self.source)?;

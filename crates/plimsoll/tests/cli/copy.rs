@@ -199,6 +199,7 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
     --- stdout
     release-2 as v2 [DIGEST] would be copied
     1 tags of local/base for local/new
+    1 images of 2 blobs, 366 B; 0 blobs, 0 B, are not there yet
     ");
     assert_snapshot!(scene.see(&format!("{line} --format json")), @r#"
     exit code: 0
@@ -207,6 +208,7 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
       "schema": "plimsoll.migration/1",
       "source": "local/base",
       "destination": "local/new",
+      "with_referrers": true,
       "tags": [
         {
           "tag": "release-2",
@@ -219,6 +221,8 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
       "bytes_moved": 0,
       "blobs_moved": 0,
       "referrers": 0,
+      "changed": [],
+      "complete": true,
       "dry_run": false
     }
     "#);

@@ -32,6 +32,7 @@ mod language_copy;
 mod language_mounts;
 mod language_stages;
 mod language_steps;
+mod migration;
 mod mirrors;
 mod platforms;
 mod played;

@@ -1,26 +1,36 @@
-//! All images of a repository, under their tags or new ones: plan, apply, verify.
+//! All images of a repository, under their tags or new ones.
 //!
-//! What is there under the right tag is not asked for again, so a copy that was broken off goes on
-//! where it was. One image that fails does not stop the others.
+//! | room | owns |
+//! |---|---|
+//! | here | what is wanted and the plan of it |
+//! | `apply` | doing it, image by image, and finding out whether it is done |
+//! | `estimate` | how much that would move |
+//!
+//! Each image is copied, tagged and read again at the destination before it counts as done, so what is
+//! told about a migration that was broken off is true. The next one looks first at what is there and moves
+//! what is missing. One image that fails does not stop the others.
 
-use std::collections::BTreeMap;
+mod apply;
+mod estimate;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use oci::{Descriptor, Digest, Repository, Tag};
 use serde::Serialize;
-use store::copy::{Company, Copied, CopyOptions, copy_image};
+use store::copy::{Company, Copied};
 use store::referrer::is_list_tag;
-use store::{ImageStore, OciFolder, StoreError, missing_parts};
+use store::{ImageStore, OciFolder, StoreError};
 
-use super::CopyObserver;
+pub use apply::{Progress, apply};
+pub use estimate::{Estimate, estimate};
+
 pub use super::rename::{InvalidRule, Rename, TagPattern};
 use crate::place::{Place, PlaceError, Places};
 use crate::side_by_side::side_by_side;
 
 /// How many tags are looked up at the same time.
 const QUESTIONS: usize = 8;
-/// How many images are copied at the same time.
-const COPIES: usize = 4;
 
 /// Where a repository lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +50,13 @@ pub struct Wish {
     pub destination: Side,
     /// The tags that are taken; none means all.
     pub only: Vec<TagPattern>,
+    /// The tags that are left, of those.
+    pub except: Vec<TagPattern>,
     /// New names for tags; the first rule that fits decides.
     pub rename: Vec<Rename>,
+    /// Images that were found at the destination in full before: their blobs are not asked for again. Tags and
+    /// referrers are.
+    pub known: BTreeSet<Digest>,
     /// What comes along with each image.
     pub company: Company,
 }
@@ -89,6 +104,19 @@ pub struct Report {
     pub verified: Vec<Tag>,
     /// Tags, as the destination would call them, that are not.
     pub failed: Vec<(Tag, StoreError)>,
+    /// Tags of the source that are not what they were when it began; ascending. The destination has what they were.
+    pub changed: Vec<Change>,
+}
+
+/// A tag of the source that changed meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The tag at the source.
+    pub tag: Tag,
+    /// What it was; absent where it came only now.
+    pub before: Option<Digest>,
+    /// What it is; absent where it is gone.
+    pub after: Option<Digest>,
 }
 
 /// Why a repository could not be copied.
@@ -223,93 +251,11 @@ pub fn plan(places: &Places, wish: &Wish) -> Result<Plan, RepositoryError> {
     Ok(Plan { tags: tags? })
 }
 
-/// Does what the plan says and then looks whether every tag is there and nothing of it is missing.
-///
-/// # Errors
-/// Where a side cannot be opened; images that fail are in the report.
-pub fn apply(
-    places: &Places,
-    wish: &Wish,
-    plan: &Plan,
-    observe: CopyObserver<'_>,
-) -> Result<Report, RepositoryError> {
-    let source = wish.source.reader(places)?;
-    let destination = wish.destination.writer(places, &wish.source)?;
-    let _lock = places.local().lock_shared()?;
-    let options = CopyOptions { company: wish.company, ..CopyOptions::default() };
-    let mut report = Report::default();
-    let images: Vec<Vec<&Move>> = by_digest(plan);
-    let outcomes = side_by_side(&images, COPIES, |moves| {
-        let is_kept = moves.iter().all(|one| one.action == Action::Keep);
-        let copied = match is_kept && wish.company == Company::Alone {
-            true => Ok(Copied::default()),
-            false => copy_image(&*source, &*destination, &moves[0].descriptor, &options, observe),
-        };
-        copied.and_then(|copied| {
-            let document = source.document(&moves[0].digest)?;
-            let mut moving = moves.iter().filter(|one| one.action != Action::Keep);
-            moving.try_for_each(|one| destination.tag(&one.to, &document))?;
-            Ok(copied)
-        })
-    });
-    let mut done: Vec<&[&Move]> = Vec::new();
-    for (moves, outcome) in images.iter().zip(outcomes) {
-        match outcome {
-            Ok(copied) => {
-                report.copied.add(&copied);
-                done.push(moves);
-            }
-            Err(error) => report.fail(moves, error),
-        }
-    }
-    let found = side_by_side(&done, QUESTIONS, |moves| verify(&*source, &*destination, wish, moves));
-    for (moves, found) in done.iter().zip(found) {
-        match found {
-            Ok(()) => report.verified.extend(moves.iter().map(|one| one.to.clone())),
-            Err(error) => report.fail(moves, error),
-        }
-    }
-    report.verified.sort();
-    report.failed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(report)
-}
-
-fn verify(
-    source: &dyn ImageStore,
-    destination: &dyn ImageStore,
-    wish: &Wish,
-    moves: &[&Move],
-) -> Result<(), StoreError> {
-    let digest = moves[0].digest;
-    let corrupt = |what: String, reason: String| StoreError::Corrupt { what, reason };
-    for one in moves {
-        let found = destination.resolve(&one.to)?.digest;
-        if found != digest {
-            let what = format!("tag {} of {}", one.to, wish.destination);
-            return Err(corrupt(what, format!("it is {found} after it was set to {digest}")));
-        }
-    }
-    if let Some(missing) = missing_parts(destination, &moves[0].descriptor)?.first() {
-        let what = format!("{digest} in {}", wish.destination);
-        return Err(corrupt(what, format!("its part {} is not there", missing.digest)));
-    }
-    if wish.company == Company::Alone {
-        return Ok(());
-    }
-    let there = destination.referrers(&digest)?;
-    for referrer in source.referrers(&digest)? {
-        if there.iter().all(|one| one.digest != referrer.digest) {
-            let what = format!("the list of what refers to {digest} in {}", wish.destination);
-            return Err(corrupt(what, format!("{} is not in it", referrer.digest)));
-        }
-    }
-    Ok(())
-}
-
 impl Wish {
     /// Lists of referrers are not copied as they are: the destination keeps one of its own.
     fn takes(&self, tag: &Tag) -> bool {
-        let wanted = self.only.is_empty() || self.only.iter().any(|pattern| pattern.matches(tag));
+        let is_one = |patterns: &[TagPattern]| patterns.iter().any(|pattern| pattern.matches(tag));
+        let wanted = (self.only.is_empty() || is_one(&self.only)) && !is_one(&self.except);
         wanted && !(self.company == Company::Referrers && is_list_tag(tag))
     }
 
@@ -331,32 +277,6 @@ impl Wish {
         }
         Ok(names)
     }
-}
-
-impl Report {
-    fn fail(&mut self, moves: &[&Move], error: StoreError) {
-        let text = error.to_string();
-        let mut error = Some(error);
-        for one in moves {
-            // Several tags of one image failed together; only the first holds the causes.
-            let error = error.take().unwrap_or_else(|| StoreError::Unreachable {
-                action: "copy",
-                what: one.to.to_string(),
-                transient: false,
-                source: text.clone().into(),
-            });
-            self.failed.push((one.to.clone(), error));
-        }
-    }
-}
-
-/// Returns the moves of each image together.
-fn by_digest(plan: &Plan) -> Vec<Vec<&Move>> {
-    let mut images: BTreeMap<Digest, Vec<&Move>> = BTreeMap::new();
-    for one in &plan.tags {
-        images.entry(one.digest).or_default().push(one);
-    }
-    images.into_values().collect()
 }
 
 fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
