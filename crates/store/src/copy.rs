@@ -250,6 +250,11 @@ fn copy_blob(
         Err(StoreError::NotFound { .. }) if part.optional => return Ok(None),
         other => other?,
     };
+    if content.size() != blob.size {
+        // A source that announces more than there is to come is not read to its end, which may never be.
+        let reason = format!("expected {} bytes, found {}", blob.size, content.size());
+        return Err(StoreError::Corrupt { what: format!("blob {}", blob.digest), reason });
+    }
     observe(CopyEvent::BlobStarted(blob));
     let put = destination.put_blob(blob, content)?;
     observe(CopyEvent::BlobDone { blob, put });

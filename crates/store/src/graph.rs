@@ -15,6 +15,9 @@ const MAX_DEPTH: usize = 8;
 /// How many documents one image may consist of.
 const MAX_DOCUMENTS: usize = 10_000;
 
+/// How many bytes these may have together: they are all in memory.
+const MAX_BYTES: usize = 64 << 20;
+
 /// The annotation by which BuildKit's attestation manifests name the image they speak of.
 pub(crate) const ATTESTED: &str = "vnd.docker.reference.digest";
 
@@ -43,6 +46,8 @@ pub(crate) struct Graph {
     /// Children before parents.
     pub documents: Vec<Document>,
     seen: BTreeSet<Digest>,
+    /// How many the documents have together.
+    bytes: usize,
     /// Each once.
     pub blobs: BTreeMap<Digest, Part>,
 }
@@ -130,6 +135,10 @@ impl Graph {
             return Ok(());
         }
         let document = source.document(&descriptor.digest)?;
+        self.bytes += document.raw().len();
+        if self.bytes > MAX_BYTES {
+            return Err(too_deep(descriptor));
+        }
         let wanted = wanted(&document, platforms)?;
         for child in children(&document) {
             match child.kind {
@@ -177,7 +186,8 @@ fn no_platform(index: &Document, platform: &Platform) -> StoreError {
 }
 
 fn too_deep(descriptor: &Descriptor) -> StoreError {
-    let reason =
-        format!("its indexes are nested deeper than {MAX_DEPTH} or list over {MAX_DOCUMENTS} manifests");
+    let reason = format!(
+        "its indexes are nested deeper than {MAX_DEPTH}, or lead to over {MAX_DOCUMENTS} manifests or {MAX_BYTES} bytes of them"
+    );
     StoreError::Corrupt { what: format!("manifest {}", descriptor.digest), reason }
 }

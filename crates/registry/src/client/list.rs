@@ -5,13 +5,14 @@
 
 use std::collections::HashSet;
 
-use hyper::header::{CONTENT_TYPE, LINK};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, LINK};
 use hyper::{Method, StatusCode, Uri};
 use oci::{Registry, Repository, Tag};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use super::address::{Origin, without_query};
 use super::host::{Call, Host, JSON_LIMIT, first_words};
 use super::payload::Payload;
 use super::scope::Scope;
@@ -21,6 +22,10 @@ use crate::protocol::{Endpoint, link};
 /// What most registries give at most.
 const PAGE: usize = 1000;
 const MAX_PAGES: usize = 10_000;
+/// How much memory the names of one list may take, in bytes: those of a million tags.
+const MAX_NAME_BYTES: usize = 64 << 20;
+/// What a name takes beside its letters.
+const NAME_BYTES: usize = 32;
 
 #[derive(Deserialize)]
 struct TagPage {
@@ -42,7 +47,9 @@ pub(crate) fn tags(host: &Host, repository: &Repository) -> Result<Vec<Tag>, Fai
         ..list_call(address, Scope::pull(repository), format!("list of the tags of {repository}"))
     };
     pages(host, &path, call, |page: TagPage| {
-        tags.extend(page.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
+        let names = page.tags.unwrap_or_default();
+        tags.extend(names.iter().filter_map(|tag| tag.parse().ok()));
+        weight(&names)
     })?;
     tags.sort();
     tags.dedup();
@@ -58,6 +65,7 @@ pub(crate) fn catalog(host: &Host, registry: &Registry) -> Result<Vec<Repository
     pages(host, &path, call, |page: CatalogPage| {
         let names = page.repositories.unwrap_or_default();
         repositories.extend(names.iter().filter_map(|name| Repository::new(registry.clone(), name).ok()));
+        weight(&names)
     })?;
     Ok(repositories)
 }
@@ -79,11 +87,12 @@ fn pages<'a, P: DeserializeOwned>(
     host: &Host,
     path: &str,
     call: impl Fn(Uri) -> Call<'a>,
-    mut take: impl FnMut(P),
+    mut take: impl FnMut(P) -> usize,
 ) -> Result<(), Failure> {
     let origin = host.origin()?;
     let mut address = host.at(path)?;
     let mut seen = HashSet::new();
+    let mut bytes = 0_usize;
     loop {
         if !seen.insert(address.to_string()) {
             return Err(Failure::protocol("the pages of the list lead in a circle"));
@@ -94,18 +103,46 @@ fn pages<'a, P: DeserializeOwned>(
         let reply = host.call(&call(address.clone()))?;
         let next = reply.headers.get_all(LINK).iter().filter_map(|header| header.to_str().ok());
         let next = next.filter_map(link::parse_next).next().map(str::to_owned);
-        take(json(reply)?);
+        bytes = bytes.saturating_add(take(json(reply)?));
+        if bytes > MAX_NAME_BYTES {
+            return Err(Failure::protocol(format!(
+                "the names of the list take more than {MAX_NAME_BYTES} bytes"
+            )));
+        }
         let Some(next) = next else { return Ok(()) };
-        address = origin.follow(&address, &next)?;
+        address = next_page(&origin, &address, &next)?;
     }
+}
+
+fn weight(names: &[String]) -> usize {
+    names.iter().map(|name| name.len() + NAME_BYTES).sum()
+}
+
+/// Returns the address of the next page, which no registry has at another host.
+pub(crate) fn next_page(origin: &Origin, page: &Uri, link: &str) -> Result<Uri, Failure> {
+    let address = origin.follow(page, link)?;
+    if origin.holds(&address) {
+        return Ok(address);
+    }
+    let reason = "the next page of a list is not at another host".to_owned();
+    Err(Failure::Address { address: without_query(link), reason })
+}
+
+/// Says how an answer is encoded that was to come as it is.
+pub(crate) fn encoding(reply: &Reply) -> Option<String> {
+    let encoding = reply.header(CONTENT_ENCODING.as_str())?.trim();
+    let is_none = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
+    (!is_none)
+        .then(|| format!("it came encoded as {}, which was not asked for", first_words(encoding, false)))
 }
 
 /// Reads the JSON of an answer; a page of HTML is named as what it is.
 pub(crate) fn json<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
     let is_html = reply.header(CONTENT_TYPE.as_str()).is_some_and(|text| text.starts_with("text/html"));
+    let encoded = encoding(&reply);
     let body = reply.body.all(JSON_LIMIT)?;
     serde_json::from_slice(&body).map_err(|error| {
-        let words = first_words(&String::from_utf8_lossy(&body), is_html);
+        let words = encoded.unwrap_or_else(|| first_words(&String::from_utf8_lossy(&body), is_html));
         Failure::protocol(format!("JSON was expected ({error}); {words}"))
     })
 }

@@ -7,6 +7,7 @@ use oci::{Descriptor, Digest, Document, Hasher, MediaType, Tag};
 
 use super::Failure;
 use super::host::first_words;
+use super::list::encoding;
 use super::payload::Payload;
 use super::repository::{RemoteRepository, header};
 use super::scope::Scope;
@@ -44,9 +45,15 @@ pub(crate) fn get(remote: &RemoteRepository, name: &ManifestName) -> Result<Docu
         ManifestName::Tag(_) => named,
     };
     let content_type = media_type(&reply);
+    let encoded = encoding(&reply);
     let raw = reply.body.all(MAX_DOCUMENT_BYTES)?;
     if let Some(expected) = expected {
-        check(&raw, expected, content_type.as_ref())?;
+        check(&raw, expected, content_type.as_ref()).map_err(|failure| match (failure, encoded) {
+            (Failure::Corrupt { reason }, Some(encoded)) => {
+                Failure::Corrupt { reason: format!("{reason}; {encoded}") }
+            }
+            (failure, _) => failure,
+        })?;
     }
     Document::parse(raw, content_type.as_ref())
         .map_err(|error| Failure::Corrupt { reason: super::failure::with_sources(&error) })

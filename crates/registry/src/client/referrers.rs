@@ -17,6 +17,7 @@ use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Descriptor, Digest, Document, ImageIndex, MediaType};
 use store::referrer::{describe, fallback_tag};
 
+use super::list::next_page;
 use super::repository::{RemoteRepository, header};
 use super::scope::Scope;
 use super::{Failure, manifest};
@@ -25,6 +26,8 @@ use crate::protocol::{Endpoint, ManifestName, link};
 /// How often the fallback list is written again because somebody overwrote it.
 const MAX_RACES: u32 = 8;
 const MAX_PAGES: usize = 1000;
+/// How long a list may be, in all its pages.
+const MAX_LIST_BYTES: u64 = 32 << 20;
 
 /// Returns all manifests about `subject`, ascending by digest.
 pub(crate) fn list(remote: &RemoteRepository, subject: &Digest) -> Result<Vec<Descriptor>, Failure> {
@@ -83,7 +86,7 @@ fn of_registry(remote: &RemoteRepository, subject: &Digest) -> Result<Option<Vec
     let origin = remote.host.origin()?;
     let endpoint = Endpoint::Referrers(remote.repository.clone(), *subject);
     let mut address = remote.address(&endpoint)?;
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     for page in 0..MAX_PAGES {
         let what = format!("list of what refers to {subject} in {}", remote.repository);
         let mut call = remote.call(Method::GET, address.clone(), Scope::pull(&remote.repository), what);
@@ -98,8 +101,14 @@ fn of_registry(remote: &RemoteRepository, subject: &Digest) -> Result<Option<Vec
         // Pages of HTML and answers of proxies are no list.
         let Ok(index) = serde_json::from_slice::<ImageIndex>(&raw) else { return Ok(None) };
         found.extend(index.manifests);
+        bytes += raw.len() as u64;
+        if bytes > MAX_LIST_BYTES {
+            return Err(Failure::protocol(format!(
+                "the list of referrers is longer than {MAX_LIST_BYTES} bytes"
+            )));
+        }
         let Some(next) = next else { return Ok(Some(found)) };
-        address = origin.follow(&address, &next)?;
+        address = next_page(&origin, &address, &next)?;
     }
     Err(Failure::protocol(format!("the list of referrers has more than {MAX_PAGES} pages")))
 }

@@ -33,7 +33,8 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<f64>,
+    /// A number, or one in quotes.
+    expires_in: Option<serde_json::Value>,
 }
 
 /// Fetches a token for the audience. Not retried here: the request that needs it is.
@@ -138,7 +139,12 @@ fn read(audience: Audience<'_>, realm: &Uri, reply: Reply) -> Result<Token, Fail
     // Not with serde's words, which may quote what came.
     let answer: Answer = serde_json::from_slice(&body).map_err(|_| invalid())?;
     let text = answer.token.or(answer.access_token).filter(|text| !text.is_empty()).ok_or_else(invalid)?;
-    let lifetime = answer.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = |value: serde_json::Value| match value.as_f64() {
+        Some(seconds) => Some(seconds),
+        None => value.as_str()?.trim().parse().ok(),
+    };
+    let lifetime =
+        answer.expires_in.and_then(seconds).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let lifetime = lifetime.filter(|lifetime| !lifetime.is_zero()).unwrap_or(DEFAULT_LIFETIME);
     Ok(Token { secret: Secret::new(text), expires: auth::expiry(audience.host.clock().now(), lifetime) })
 }

@@ -68,7 +68,12 @@ pub enum Act {
     BreakAfter(usize),
     /// Says nothing until the client goes away.
     Hang,
+    /// Does what no answer does; the connection ends with it.
+    Wild(Wild),
 }
+
+/// What is done with a connection after the head of a request has come.
+pub type Wild = Box<dyn FnOnce(&mut TcpStream) + Send>;
 
 impl From<Answer> for Act {
     fn from(answer: Answer) -> Self {
@@ -153,7 +158,7 @@ fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>, with_body: 
         let act = (script.lock().unwrap())(&asked);
         let wanted = match &act {
             Act::Answer(_) => length,
-            Act::AnswerEarly(_) | Act::Hang => 0,
+            Act::AnswerEarly(_) | Act::Hang | Act::Wild(_) => 0,
             Act::BreakAfter(count) => *count,
         };
         if !with_body {
@@ -171,6 +176,10 @@ fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>, with_body: 
                 return std::io::copy(&mut reader, &mut std::io::sink()).ok().and(None);
             }
             Act::BreakAfter(_) => return None,
+            Act::Wild(wild) => {
+                wild(&mut writer);
+                return None;
+            }
             Act::Hang => return reader.read(&mut [0]).ok().and(None),
         }
     }
