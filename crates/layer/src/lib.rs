@@ -33,4 +33,4 @@ pub use observe::{Observed, Observer, Tap};
 pub use overlay::OverlayAttributes;
 pub use tar::{TarReader, TarWriter};
 pub use tree::{FollowLast, Node, Resolved, Tree};
-pub use write::{LayerWriter, Written};
+pub use write::{LayerWriter, Sealed, Written};

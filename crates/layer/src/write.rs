@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use oci::{Descriptor, DiffId, Digest, Hasher, MediaType};
+use oci::{Descriptor, DiffId, Hasher, MediaType};
 
 use crate::compress::{Compressor, Settings, compressor};
 use crate::error::LayerError;
@@ -68,19 +68,41 @@ impl<W: Write, T: Tap> LayerWriter<W, T> {
     /// # Errors
     /// `Damaged`, `Entry` or `TooLarge` where the bytes were not a tar; `Stream` where the sink fails.
     pub fn finish(self) -> Result<(W, Written), LayerError> {
+        let (index, rest) = self.seal()?;
+        let (sink, descriptor) = rest.finish()?;
+        let written = Written { descriptor, diff_id: index.diff_id, uncompressed_size: index.size, index };
+        Ok((sink, written))
+    }
+
+    /// Ends the tar and returns its index (empty where the writer was to keep none): what is in the layer is known from here on. Some of its blob is still to be compressed, which
+    /// can be waited for in another thread.
+    ///
+    /// # Errors
+    /// `Damaged`, `Entry` or `TooLarge` where the bytes were not a tar.
+    pub fn seal(self) -> Result<(LayerIndex, Sealed<W>), LayerError> {
         let observed = self.observer.finish()?;
-        let Counted { sink, hasher, size } = self.output.finish().map_err(LayerError::write)?;
-        let digest = hasher.map_or(observed.diff_id.0, Hasher::finish);
-        Ok((sink, self::written(self.settings, digest, size, observed.index)))
+        let Self { output, settings, .. } = self;
+        Ok((observed.index, Sealed { output, settings, diff_id: observed.diff_id }))
     }
 }
 
-fn written(settings: Settings, digest: Digest, size: u64, index: LayerIndex) -> Written {
-    Written {
-        descriptor: Descriptor::new(MediaType::layer(settings.format()), digest, size),
-        diff_id: index.diff_id,
-        uncompressed_size: index.size,
-        index,
+/// The blob of a layer whose tar is complete, on its way through the compressor.
+#[derive(Debug)]
+pub struct Sealed<W: Write> {
+    output: Compressor<Counted<W>>,
+    settings: Settings,
+    diff_id: DiffId,
+}
+
+impl<W: Write> Sealed<W> {
+    /// Writes what is left of the blob and returns the sink, not flushed, with the blob's descriptor.
+    ///
+    /// # Errors
+    /// `Stream` where the sink fails.
+    pub fn finish(self) -> Result<(W, Descriptor), LayerError> {
+        let Counted { sink, hasher, size } = self.output.finish().map_err(LayerError::write)?;
+        let digest = hasher.map_or(self.diff_id.0, Hasher::finish);
+        Ok((sink, Descriptor::new(MediaType::layer(self.settings.format()), digest, size)))
     }
 }
 
@@ -123,7 +145,7 @@ impl<W: Write> Write for Counted<W> {
 mod tests {
     use std::io::Read;
 
-    use oci::Compression;
+    use oci::{Compression, Digest};
 
     use super::*;
     use crate::{Entry, Kind, TarWriter, decompress};

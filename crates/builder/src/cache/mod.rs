@@ -33,7 +33,7 @@ pub use carried::{INPUTS_TYPE, InputsEntry, MOUNT_TYPE, MountEntry, UsedMount};
 pub use inputs::{Change, Input, Inputs, Places};
 pub use key::{CacheKey, KeyBuilder};
 pub use merge::{Limits, Used, merge};
-pub use record::{KeptRecord, Records, StepRecord};
+pub use record::{KeptRecord, KeyGuard, Records, StepRecord};
 pub(crate) use shared_inputs::{SharedInputs, is_hidden};
 pub(crate) use tier::Answer;
 pub use tier::{Found, OnCacheError, Tier, TierName, Tiers};

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use oci::{
-    Annotations, Descriptor, DiffId, Digest, Document, ImageConfig, ImageManifest, MediaType, Platform,
-};
+use oci::{Annotations, Descriptor, Digest, Document, ImageConfig, ImageManifest, MediaType, Platform};
 use store::{Blob, ImageStore};
 
 use super::contexts::Contexts;
 use super::explain::InputsElsewhere;
+use super::layers::Finishing;
 use super::machine;
 use super::schedule::Schedule;
 use super::scope::{Globals, proxy_environment};
@@ -20,7 +19,7 @@ use super::stage::StageRun;
 use super::state::State;
 use super::workspace::{LayerRef, Workspace, fetch_blob};
 use crate::BuildError;
-use crate::cache::{CacheKey, Used};
+use crate::cache::{CacheKey, StepRecord, Used};
 use crate::context::Context;
 use crate::dockerfile::{Command, Dockerfile, Instruction, Origin, Span, StageGraph, Word};
 use crate::error::Location;
@@ -41,6 +40,7 @@ pub(crate) struct Build<'a> {
     pub proxies: Vec<String>,
     pub schedule: Schedule<State>,
     pub contexts: Contexts,
+    pub finishing: Finishing,
     /// The stages that are built, and how many steps of triggers there were.
     needed: BTreeSet<usize>,
     triggered: AtomicU32,
@@ -94,6 +94,7 @@ impl<'a> Build<'a> {
             globals,
             first_steps,
             contexts: Contexts::new(&request.options.contexts),
+            finishing: Finishing::new(),
             needed: needed.iter().copied().collect(),
             triggered: AtomicU32::new(0),
             expected: AtomicU32::new(0),
@@ -117,7 +118,8 @@ impl<'a> Build<'a> {
         (self.observer)(BuildEvent::Planned { steps: self.total });
         let target = *needed.last().expect("the target is needed");
         let set: BTreeSet<usize> = needed.iter().copied().collect();
-        let state = self.schedule.run(&set, target, |index| StageRun::run(self, index))?;
+        let stages = || self.schedule.run(&set, target, |index| StageRun::run(self, index));
+        let state = self.finishing.beside(self, stages)?;
         if let Some(Err(error)) = self.context.get().map(Context::save) {
             // The next build reads the files again; nothing else depends on it.
             (self.observer)(BuildEvent::Warning(format!("digests of the context are not kept: {error}")));
@@ -145,8 +147,9 @@ impl<'a> Build<'a> {
         let bytes = serde_json::to_vec(&config).expect("a configuration has only string keys");
         let descriptor = Descriptor::of(MediaType::OciConfig, &bytes);
         self.workspace.store.put_blob(&descriptor, Blob::from_bytes(bytes))?;
-        let layers = state.layers.iter().map(|layer| layer.descriptor.clone()).collect();
-        let mut manifest = ImageManifest::new(descriptor, layers);
+        let layers: Result<Vec<Descriptor>, BuildError> =
+            state.layers.iter().map(|layer| layer.descriptor().cloned()).collect();
+        let mut manifest = ImageManifest::new(descriptor, layers?);
         if self.request.base_note == BaseNote::LabelsAndAnnotations {
             manifest.annotations = base;
         }
@@ -192,6 +195,23 @@ impl<'a> Build<'a> {
             ]),
             _ => Annotations::new(),
         }
+    }
+
+    /// Notes that `key` gives `layer`.
+    pub fn remember(
+        &self,
+        key: &CacheKey,
+        layer: &LayerRef,
+        instruction: &str,
+        milliseconds: u64,
+    ) -> Result<(), BuildError> {
+        let descriptor = layer.descriptor()?.clone();
+        let record = StepRecord::new(layer.diff_id, descriptor, instruction, milliseconds);
+        let record = record.compressed(self.workspace.compression.to_string());
+        self.request.options.made.add(key);
+        let written = self.workspace.records.put(key, &record);
+        self.note_used(key, record);
+        written.map_err(|error| BuildError::layer("write a step of the cache", error))
     }
 
     /// Notes that a step was made before its turn.
@@ -296,12 +316,9 @@ impl<'a> Build<'a> {
         }
         self.take_base(name, store, base.repository, manifest, diff_ids)?;
         let pairs = diff_ids.iter().zip(&manifest.layers);
-        let layer = |(diff_id, layer): (&DiffId, &Descriptor)| LayerRef {
-            diff_id: *diff_id,
-            descriptor: Descriptor::new(layer.media_type.clone(), layer.digest, layer.size),
-        };
-        let layers: Vec<LayerRef> = pairs.map(layer).collect();
-        let bases = layers.iter().map(|layer| (layer.diff_id, layer.descriptor.clone()));
+        let plain = |blob: &Descriptor| Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
+        let bases: Vec<_> = pairs.map(|(diff_id, blob)| (*diff_id, plain(blob))).collect();
+        let layers = bases.iter().map(|(diff_id, blob)| LayerRef::new(*diff_id, blob.clone())).collect();
         self.used_records().bases.extend(bases);
         Ok((config, layers))
     }

@@ -46,7 +46,7 @@ impl Workspace {
 
     /// Returns the layer of a record, as [`Self::known_layer`] does.
     pub(crate) fn recorded_layer(&self, record: StepRecord) -> Result<Option<KnownLayer>, BuildError> {
-        let known = LayerRef { diff_id: record.diff_id, descriptor: record.descriptor.clone() };
+        let known = LayerRef::new(record.diff_id, record.descriptor.clone());
         let holder = self.has_layer(&known)?;
         if self.is_as_asked(&record) {
             return Ok(holder.map(|holder| KnownLayer { layer: known, holder, record }));
@@ -55,12 +55,12 @@ impl Workspace {
         if let Some(variant) = self.variant(record.diff_id)?
             && let Some(holder) = self.has_layer(&variant)?
         {
-            let record = record.variant(&variant.descriptor, compression);
+            let record = record.variant(variant.descriptor()?, compression);
             return Ok(Some(KnownLayer { layer: variant, holder, record }));
         }
         let Some(holder) = holder else { return Ok(None) };
         let layer = self.compress_again(&known)?;
-        let record = record.variant(&layer.descriptor, compression);
+        let record = record.variant(layer.descriptor()?, compression);
         Ok(Some(KnownLayer { layer, holder, record }))
     }
 
@@ -78,7 +78,7 @@ impl Workspace {
             // A damaged note counts as none.
             Ok(bytes) => Ok(serde_json::from_slice::<Descriptor>(&bytes)
                 .ok()
-                .map(|descriptor| LayerRef { diff_id, descriptor })),
+                .map(|descriptor| LayerRef::new(diff_id, descriptor))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(io_error("read", &path, source)),
         }
@@ -90,12 +90,12 @@ impl Workspace {
             layer::decompress(blob).map_err(|error| BuildError::layer("compress a layer anew", error))?;
         let again = self.write_layer("a known step", |output| io::copy(&mut tar, output).map(drop))?;
         self.check_diff_id(layer, again.diff_id)?;
-        let path = self.variant_path(layer.diff_id);
+        let (path, descriptor) = (self.variant_path(layer.diff_id), again.descriptor()?);
         let folder = path.parent().expect("variants lie in a folder");
         let write = || -> io::Result<()> {
             fs::create_dir_all(folder)?;
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec(&again.descriptor)?)?;
+            file.write_all(&serde_json::to_vec(descriptor)?)?;
             file.persist(&path).map(drop).map_err(|error| error.error)
         };
         write().map_err(|source| io_error("write", &path, source))?;

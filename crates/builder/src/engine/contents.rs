@@ -23,9 +23,9 @@ impl LayerContents {
     /// Opens the layer.
     pub fn open(workspace: &Workspace, layer: &LayerRef) -> Result<Self, BuildError> {
         let blob = workspace.open_layer(layer)?;
-        let tar = layer::decompress(blob).map_err(|error| {
-            BuildError::layer(format!("read the layer {}", layer.descriptor.digest), error)
-        })?;
+        let digest = layer.descriptor()?.digest;
+        let tar = layer::decompress(blob)
+            .map_err(|error| BuildError::layer(format!("read the layer {digest}"), error))?;
         Ok(Self { tar, position: 0 })
     }
 

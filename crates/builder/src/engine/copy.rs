@@ -121,8 +121,7 @@ impl StageRun<'_> {
     ) -> Result<Result<(LayerRef, bool), String>, BuildError> {
         let key = content_key(placed)?;
         let workspace = self.build.workspace;
-        let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
-        let _guard = workspace.records.lock(&key).map_err(lock_failed)?;
+        let _guard = self.lock(&key)?;
         if let Some(known) = self.known(&key)? {
             return Ok(Ok((known.layer, false)));
         }

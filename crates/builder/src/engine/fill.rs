@@ -97,19 +97,19 @@ pub(crate) fn write_layer(
     what: &str,
 ) -> Result<Result<LayerRef, String>, BuildError> {
     let mut unchanged = Unchanged { expected: placed.iter(), changed: None };
-    let layer = workspace.write_tapped_layer(what, &mut unchanged, |output| {
+    let unfinished = workspace.begin_layer(what, &mut unchanged, |output| {
         let mut tar = TarWriter::new(output);
         Fill::new(workspace, sources).append(&mut tar, placed)?;
         tar.finish().map_err(|error| BuildError::layer("end the tar", error))?;
         Ok::<(), BuildError>(())
     })?;
-    Ok(match unchanged.changed {
-        None => Ok(layer),
+    match unchanged.changed {
+        None => unfinished.finish().map(Ok),
         Some(path) => {
             let path = String::from_utf8_lossy(&path).into_owned();
-            Err(format!("the source of /{path} changed while it was copied; run again"))
+            Ok(Err(format!("the source of /{path} changed while it was copied; run again")))
         }
-    })
+    }
 }
 
 /// Holds what is written against what was to be written.

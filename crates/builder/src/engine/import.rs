@@ -138,14 +138,15 @@ impl Build<'_> {
         let workspace = self.workspace;
         let mut missing: Vec<&LayerRef> = Vec::new();
         for layer in &state.layers {
-            if workspace.store.blob_size(&layer.descriptor.digest)? != Some(layer.descriptor.size) {
+            let blob = layer.descriptor()?;
+            if workspace.store.blob_size(&blob.digest)? != Some(blob.size) {
                 missing.push(layer);
             }
         }
         if let Settle::Target { store, repository } = &self.request.options.settle {
             let links = |layer: &LayerRef| {
-                let origin =
-                    workspace.elsewhere.origin(&layer.descriptor.digest).and_then(|it| it.repository);
+                let blob = layer.descriptor().ok();
+                let origin = blob.and_then(|blob| workspace.elsewhere.origin(&blob.digest)?.repository);
                 origin.is_some_and(|origin| origin.registry() == repository.registry())
             };
             let is_there = present(store.as_ref(), &missing);
@@ -159,7 +160,10 @@ impl Build<'_> {
 /// Says of each layer whether a store has it, asking for several at once; one that cannot be asked has none.
 fn present(store: &dyn ImageStore, layers: &[&LayerRef]) -> Vec<bool> {
     const AT_ONCE: usize = 4;
-    let ask = |layer: &&LayerRef| matches!(store.blob_size(&layer.descriptor.digest), Ok(Some(size)) if size == layer.descriptor.size);
+    let ask = |layer: &&LayerRef| {
+        let Ok(blob) = layer.descriptor() else { return false };
+        matches!(store.blob_size(&blob.digest), Ok(Some(size)) if size == blob.size)
+    };
     let mut answers = Vec::with_capacity(layers.len());
     std::thread::scope(|threads| {
         let share = layers.len().div_ceil(AT_ONCE).max(1);

@@ -74,7 +74,8 @@ impl Workspace {
             self.save_index(&index)?;
             return Ok(index);
         }
-        let action = || format!("read the layer {}", layer.descriptor.digest);
+        let digest = layer.descriptor()?.digest;
+        let action = || format!("read the layer {digest}");
         let blob = self.open_layer(layer)?;
         let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
         let mut observer = LayerObserver::new();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `build`, `schedule` | one build; its stages side by side |
 //! | `stage`, `state`, `scope` | one stage; what it has come to; its variables |
+//! | `known` | the layer of a step, looked up or made |
 //! | `run` | RUN |
 //! | `mounts`, `caches`, `agent` | `RUN --mount`; folders of caches; sockets of agents |
 //! | `kept_mounts` | folders of `RUN --mount=type=cache` in caches outside this machine |
@@ -21,6 +22,7 @@
 //! | `import`, `export` | steps of caches outside this machine |
 //! | `elsewhere` | layers that are known and not here |
 //! | `ahead` | copies made while a RUN works |
+//! | `layers` | layers, also before their blobs are whole |
 //! | `leak` | secrets of a step in its layer |
 //! | `explain` | why a step runs again |
 //! | `clean` | what the cache holds, and removing it |
@@ -48,6 +50,8 @@ mod indexes;
 mod items;
 mod kept_mounts;
 mod kept_root;
+mod known;
+mod layers;
 mod leak;
 mod machine;
 mod mounts;

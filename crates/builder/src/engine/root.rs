@@ -181,10 +181,7 @@ impl EmbeddedEngine {
         let config = super::build::read_config(&workspace.store, &image.config)?;
         let config: ImageConfig = serde_json::from_slice(&config)
             .map_err(|error| corrupt(format!("its configuration: {error}")))?;
-        let layer = |(diff_id, layer): (&oci::DiffId, &Descriptor)| LayerRef {
-            diff_id: *diff_id,
-            descriptor: layer.clone(),
-        };
+        let layer = |(diff_id, layer): (&oci::DiffId, &Descriptor)| LayerRef::new(*diff_id, layer.clone());
         let layers: Vec<LayerRef> = config.rootfs.diff_ids.iter().zip(&image.layers).map(layer).collect();
         Ok((config, layers))
     }

@@ -11,6 +11,7 @@ use oci::Platform;
 
 use super::build::Build;
 use super::kept_root;
+use super::layers::UnfinishedLayer;
 use super::leak::SecretSearch;
 use super::machine::{self, Lent};
 use super::mounts::{Mounts, Prepared};
@@ -92,7 +93,7 @@ impl RunStep<'_> {
         }
     }
 
-    /// Runs the command and keeps what it changed as a layer.
+    /// Runs the command and keeps what it changed as a layer, whose blob is still to be finished.
     ///
     /// # Errors
     /// `Step` where the command fails; `Sandbox` where it cannot be started.
@@ -103,7 +104,7 @@ impl RunStep<'_> {
         location: &Location,
         output: &mut dyn FnMut(&[u8]),
         warn: &dyn Fn(String),
-    ) -> Result<LayerRef, BuildError> {
+    ) -> Result<UnfinishedLayer, BuildError> {
         let workspace = build.workspace;
         let work = workspace.work_folder()?;
         let rootfs = RootFs {
@@ -143,7 +144,7 @@ impl RunStep<'_> {
         started: i64,
         location: &Location,
         warn: &dyn Fn(String),
-    ) -> Result<LayerRef, BuildError> {
+    ) -> Result<UnfinishedLayer, BuildError> {
         let times = match self.source_date_epoch {
             Some(epoch) => Times { newer_than: epoch, becomes: epoch },
             // What was written in the second the step started in is its own as well.
@@ -154,7 +155,8 @@ impl RunStep<'_> {
             Some(search) => Box::new(search),
             None => Box::new(()),
         };
-        let layer = workspace.pack_upper(&rootfs.upper, below, times, &location.instruction, tap)?;
+        let unfinished = workspace.pack_upper(&rootfs.upper, below, times, &location.instruction, tap)?;
+        let layer = unfinished.layer();
         for (path, id) in search.map(SecretSearch::found).unwrap_or_default() {
             warn(format!(
                 "{location}: the secret {id} is in {path} of the step's layer, for whoever has the image"
@@ -165,11 +167,11 @@ impl RunStep<'_> {
                 workspace,
                 merged,
                 &rootfs.upper,
-                &[below, std::slice::from_ref(&layer)].concat(),
+                &[below, std::slice::from_ref(layer)].concat(),
             )?;
         }
-        workspace.adopt_tree(&layer, &rootfs.upper)?;
-        Ok(layer)
+        workspace.adopt_tree(layer, &rootfs.upper)?;
+        Ok(unfinished)
     }
 
     fn lend(&self, workspace: &Workspace, below: &[LayerRef]) -> Result<Lent, BuildError> {

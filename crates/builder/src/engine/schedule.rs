@@ -48,7 +48,7 @@ impl<T: Send + Sync> Schedule<T> {
             let known = match work(stage) {
                 Ok(value) => Ok(Arc::new(value)),
                 Err(error) => {
-                    self.stopped.store(true, Ordering::Release);
+                    self.stop();
                     errors.lock().expect("no holder panics").push((stage, error));
                     Err(())
                 }
@@ -70,6 +70,11 @@ impl<T: Send + Sync> Schedule<T> {
             Some((_, error)) => Err(error),
             None => self.wait(target),
         }
+    }
+
+    /// Has no further step start.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
     /// Waits for the result of a stage.

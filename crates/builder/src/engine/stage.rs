@@ -15,7 +15,7 @@ use super::run::RunStep;
 use super::state::State;
 use super::workspace::{LayerRef, chain};
 use super::{add, ahead, copy, fill, from};
-use crate::cache::{CacheKey, KeyBuilder, StepRecord};
+use crate::cache::{CacheKey, KeyBuilder};
 use crate::dockerfile::{
     Command, Instruction, Network as RunNetwork, Origin, Owner, Program, Run, Security, Span, Stage,
     parse_trigger,
@@ -42,19 +42,27 @@ pub(crate) struct Step {
     pub location: Location,
     /// The key that says most about what was asked for, where it is not the one the step is looked up by last.
     pub asked: OnceCell<CacheKey>,
+    pub started: Instant,
 }
 
 /// What a step came to.
 pub(crate) struct Outcome {
     pub layer: LayerRef,
     pub source: StepSource,
+    /// Whether the blob of the layer is still being made; whoever does that says when the step has ended.
+    pub is_unfinished: bool,
 }
 
 impl Outcome {
     /// Returns that of a step that was known.
     pub fn known(known: KnownLayer) -> Self {
         let source = known.holder.into_cache().map_or(StepSource::Local, StepSource::Cache);
-        Self { layer: known.layer, source }
+        Self { layer: known.layer, source, is_unfinished: false }
+    }
+
+    /// Returns that of a step whose layer was made.
+    pub fn ran(layer: LayerRef) -> Self {
+        Self { layer, source: StepSource::Ran, is_unfinished: false }
     }
 }
 
@@ -114,78 +122,6 @@ impl<'a> StageRun<'a> {
         View::of(self.build.workspace, &self.state.layers)
     }
 
-    /// Returns what is known of `key`, here or in a cache elsewhere, where it can be used.
-    pub fn known(&self, key: &CacheKey) -> Result<Option<KnownLayer>, BuildError> {
-        let request = self.build.request;
-        if (request.no_cache || self.is_filtered()) && !request.options.made.contains(key) {
-            return Ok(None);
-        }
-        let known = match self.build.workspace.known_layer(key)? {
-            Some(known) => Some(known),
-            None => self.build.known_elsewhere(key)?,
-        };
-        if let Some(known) = &known {
-            self.build.note_used(key, known.record.clone());
-        }
-        Ok(known)
-    }
-
-    /// Whether steps of this stage run even where their results are known.
-    fn is_filtered(&self) -> bool {
-        let is_named = |name: &String| {
-            self.stage.name.as_ref().is_some_and(|own| own.text.eq_ignore_ascii_case(name))
-                || *name == self.stage.index.to_string()
-        };
-        self.build.request.options.no_cache_filter.iter().any(is_named)
-    }
-
-    /// Returns the layer of `key`, making it where it is not known. Whoever else needs the same key
-    /// waits and finds it known.
-    pub fn known_or(
-        &self,
-        step: &Step,
-        key: &CacheKey,
-        make: impl FnOnce() -> Result<LayerRef, BuildError>,
-    ) -> Result<Outcome, BuildError> {
-        step.asked.get_or_init(|| key.clone());
-        if let Some(known) = self.known(key)? {
-            if !self.build.take_made_ahead(key) {
-                return Ok(Outcome::known(known));
-            }
-            self.explain(step, step.asked.get().unwrap_or(key));
-            return Ok(Outcome { layer: known.layer, source: StepSource::Ran });
-        }
-        let records = &self.build.workspace.records;
-        let lock_failed = |error| BuildError::layer("lock a step of the cache", error);
-        let _guard = records.lock(key).map_err(lock_failed)?;
-        if let Some(known) = self.known(key)? {
-            return Ok(Outcome::known(known));
-        }
-        let _permit = self.build.schedule.permit(self.stage.index)?;
-        self.explain(step, step.asked.get().unwrap_or(key));
-        let started = Instant::now();
-        let layer = make()?;
-        let milliseconds = started.elapsed().as_millis() as u64;
-        self.remember(key, &layer, &step.location.instruction, milliseconds)?;
-        Ok(Outcome { layer, source: StepSource::Ran })
-    }
-
-    /// Notes that `key` gives `layer`.
-    pub fn remember(
-        &self,
-        key: &CacheKey,
-        layer: &LayerRef,
-        instruction: &str,
-        milliseconds: u64,
-    ) -> Result<(), BuildError> {
-        let record = StepRecord::new(layer.diff_id, layer.descriptor.clone(), instruction, milliseconds);
-        let record = record.compressed(self.build.workspace.compression.to_string());
-        self.build.request.options.made.add(key);
-        let written = self.build.workspace.records.put(key, &record);
-        self.build.note_used(key, record);
-        written.map_err(|error| BuildError::layer("write a step of the cache", error))
-    }
-
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), BuildError> {
         let configured = self.state.configure(&instruction.command, &self.build.globals);
         if configured.map_err(|reason| self.refuse(instruction, reason))? {
@@ -217,7 +153,8 @@ impl<'a> StageRun<'a> {
                 self.next_step - 1
             }
         };
-        let step = Step { number, location: self.location(instruction), asked: OnceCell::new() };
+        let (location, started) = (self.location(instruction), Instant::now());
+        let step = Step { number, location, asked: OnceCell::new(), started };
         (self.build.observer)(BuildEvent::StepStarted {
             number: step.number,
             stage: self.build.dockerfile.stage_label(self.stage.index),
@@ -225,7 +162,6 @@ impl<'a> StageRun<'a> {
             file: step.location.file.clone(),
             line: step.location.line,
         });
-        let started = Instant::now();
         let outcome = work(self, &step).map_err(|error| error.at(&step.location))?;
         if let (true, StepSource::Cache(cache)) = (self.build.request.explain, &outcome.source) {
             let reason = format!("known in {cache}");
@@ -236,12 +172,14 @@ impl<'a> StageRun<'a> {
             self.build.note_inputs(self.shared_place(&stage, number), key);
         }
         self.build.count(outcome.source.is_known());
-        (self.build.observer)(BuildEvent::StepFinished {
-            number: step.number,
-            source: outcome.source,
-            duration: started.elapsed(),
-            layer_bytes: outcome.layer.descriptor.size,
-        });
+        if !outcome.is_unfinished {
+            (self.build.observer)(BuildEvent::StepFinished {
+                number: step.number,
+                source: outcome.source,
+                duration: step.started.elapsed(),
+                layer_bytes: outcome.layer.descriptor()?.size,
+            });
+        }
         self.state.push_layer(outcome.layer, created_by);
         Ok(())
     }

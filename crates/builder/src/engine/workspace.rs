@@ -24,17 +24,12 @@ use store::layout::LayoutStore;
 use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
 
 use super::elsewhere::{Elsewhere, LazyRepository};
+pub(crate) use super::layers::LayerRef;
+use super::layers::UnfinishedLayer;
 use super::work::{LazySandbox, SandboxMaker, WorkFolder, WorkFolders};
 use crate::BuildError;
 use crate::cache::{Places, Records};
 use crate::sandbox::{Mode, PackSettings, Sandbox, SandboxError};
-
-/// A layer by both its names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LayerRef {
-    pub diff_id: DiffId,
-    pub descriptor: Descriptor,
-}
 
 /// Who has the blob of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,15 +129,15 @@ impl Workspace {
     /// Whether the layer's blob and index can both be had, so that a record that names it can be used, and who has
     /// the blob where it is not here. A blob that was damaged is set aside here and counts as missing.
     pub(crate) fn has_layer(&self, layer: &LayerRef) -> Result<Option<Holder>, BuildError> {
-        let digest = &layer.descriptor.digest;
+        let Descriptor { digest, size, .. } = layer.descriptor()?;
         let is_whole = match self.store.open_blob(digest) {
-            Ok(blob) => blob.size() == layer.descriptor.size,
+            Ok(blob) => blob.size() == *size,
             Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => false,
             Err(error) => return Err(error.into()),
         };
         let holder = match self.elsewhere.origin(digest).and_then(|origin| origin.cache) {
             _ if is_whole => Holder::Here,
-            Some(cache) if self.elsewhere.size(digest) == Some(layer.descriptor.size) => Holder::Cache(cache),
+            Some(cache) if self.elsewhere.size(digest) == Some(*size) => Holder::Cache(cache),
             _ => return Ok(None),
         };
         Ok(self.has_index(layer.diff_id).then_some(holder))
@@ -150,12 +145,13 @@ impl Workspace {
 
     /// Opens the blob of a layer, which is fetched where it is not here.
     pub(crate) fn open_layer(&self, layer: &LayerRef) -> Result<Blob, BuildError> {
-        let digest = &layer.descriptor.digest;
+        let descriptor = layer.descriptor()?;
+        let digest = &descriptor.digest;
         match self.store.open_blob(digest) {
             Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
                 if self.elsewhere.origin(digest).is_some() =>
             {
-                self.elsewhere.fetch(&self.store, &layer.descriptor)?;
+                self.elsewhere.fetch(&self.store, descriptor)?;
                 Ok(self.store.open_blob(digest)?)
             }
             opened => Ok(opened?),
@@ -165,7 +161,8 @@ impl Workspace {
     /// Brings layers here whose blobs are not, several at once.
     pub(crate) fn bring(&self, layers: &[&LayerRef]) -> Result<(), BuildError> {
         let mut missing: Vec<&Descriptor> = Vec::new();
-        for LayerRef { descriptor, .. } in layers {
+        for layer in layers {
+            let descriptor = layer.descriptor()?;
             if self.store.blob_size(&descriptor.digest)? != Some(descriptor.size)
                 && !missing.contains(&descriptor)
             {
@@ -244,8 +241,12 @@ impl Workspace {
     fn bring_for_trees(&self, layers: &[LayerRef]) -> Result<(), BuildError> {
         let mut needed = Vec::new();
         for (at, layer) in layers.iter().enumerate() {
-            let is_here = self.store.blob_size(&layer.descriptor.digest)? == Some(layer.descriptor.size);
-            if !is_here && !self.tree_path(layer, &layers[..at])?.0.is_dir() {
+            // The tree of a step that ran just now is there before its blob.
+            if self.tree_path(layer, &layers[..at])?.0.is_dir() {
+                continue;
+            }
+            let blob = layer.descriptor()?;
+            if self.store.blob_size(&blob.digest)? != Some(blob.size) {
                 needed.push(layer);
             }
         }
@@ -279,16 +280,16 @@ impl Workspace {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.write_tapped_layer(what, (), fill)
+        self.begin_layer(what, (), fill)?.finish()
     }
 
-    /// Does the same and shows every entry to `tap` on the way.
-    pub(crate) fn write_tapped_layer<E>(
+    /// Does the same, shows every entry to `tap` on the way, and leaves it to the caller when the blob is finished.
+    pub(crate) fn begin_layer<E>(
         &self,
         what: &str,
         tap: impl Tap,
         fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
-    ) -> Result<LayerRef, BuildError>
+    ) -> Result<UnfinishedLayer, BuildError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -298,10 +299,9 @@ impl Workspace {
         let writer = LayerWriter::with_tap(self.store.ingest()?, self.compression, (&mut index, tap));
         let mut writer = writer.map_err(failed)?.without_index();
         fill(&mut writer).map_err(|error| BuildError::layer(action(), error))?;
-        let (ingest, written) = writer.finish().map_err(failed)?;
-        ingest.commit(&written.descriptor.digest, written.descriptor.size)?;
-        self.keep_index(index, written.diff_id, written.uncompressed_size)?;
-        Ok(LayerRef { diff_id: written.diff_id, descriptor: written.descriptor })
+        let (of_tar, blob) = writer.seal().map_err(failed)?;
+        self.keep_index(index, of_tar.diff_id, of_tar.size)?;
+        Ok(UnfinishedLayer::new(of_tar.diff_id, blob, what))
     }
 
     /// Returns the folder that keeps digests of context files between runs.
@@ -319,11 +319,11 @@ impl Workspace {
         times: Times,
         what: &str,
         tap: Box<dyn Tap + '_>,
-    ) -> Result<LayerRef, BuildError> {
+    ) -> Result<UnfinishedLayer, BuildError> {
         let sandbox = self.layer_sandbox()?;
         let lower = self.merged(below)?;
         let settings = PackSettings { times: Some(times), lower: Some(&lower), ..PackSettings::default() };
-        self.write_tapped_layer(what, tap, |tar| sandbox.pack_upper(upper, &settings, tar).map(drop))
+        self.begin_layer(what, tap, |tar| sandbox.pack_upper(upper, &settings, tar).map(drop))
     }
 
     /// Gives a folder in overlay form to a layer, where it has none yet. The folder is moved.
@@ -346,7 +346,7 @@ impl Workspace {
             return Ok(());
         }
         Err(BuildError::Store(StoreError::Corrupt {
-            what: format!("layer {}", layer.descriptor.digest),
+            what: format!("layer {}", layer.descriptor()?.digest),
             reason: format!("its uncompressed digest is {found}, the image says {}", layer.diff_id),
         }))
     }
@@ -355,7 +355,8 @@ impl Workspace {
         let work = self.work_folder()?;
         let target = work.path().join("tree");
         fs::create_dir(&target).map_err(|source| io_error("create", &target, source))?;
-        let action = || format!("unpack the layer {}", layer.descriptor.digest);
+        let digest = layer.descriptor()?.digest;
+        let action = || format!("unpack the layer {digest}");
         let blob = self.open_layer(layer)?;
         let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
         self.layer_sandbox()?

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use libdeflater::{CompressionLvl, Crc, DecompressionError};
 
+use super::backlog::Backlog;
 use super::ordered::Ordered;
 
 /// Input bytes per member. A constant of the format: changing it changes every digest.
@@ -28,73 +29,86 @@ const MAX_MEMBER_BYTES: usize = BLOCK_BYTES + (64 << 10);
 
 const HEAD: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 8, 0, b'P', b'L', 4, 0];
 
-/// A block and its member; both buffers go round.
-#[derive(Default)]
-struct Buffers {
+/// A block and its member.
+struct Member {
     block: Vec<u8>,
-    member: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// Compresses into a sink.
 pub(crate) struct GzipWriter<W: Write> {
     sink: W,
     level: i32,
-    current: Buffers,
-    spare: Vec<Buffers>,
-    members: Ordered<Buffers, Buffers>,
+    current: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+    members: Ordered<Vec<u8>, Member>,
     started: bool,
+    backlog: Backlog,
 }
 
 impl<W: Write> GzipWriter<W> {
     pub(crate) fn new(sink: W, level: i32, workers: usize) -> Self {
-        let start = Arc::new(move || -> Box<dyn FnMut(Buffers) -> Buffers> {
-            let mut compressor = new_compressor(level);
-            Box::new(move |buffers| make_member(&mut compressor, buffers))
+        let start = Arc::new(move || -> Box<dyn FnMut(Vec<u8>) -> Member> {
+            let mut maker = MemberMaker::new(level);
+            Box::new(move |block| {
+                let bytes = maker.make(&block);
+                Member { block, bytes }
+            })
         });
         let members = Ordered::new(workers, start);
-        Self { sink, level, current: Buffers::default(), spare: Vec::new(), members, started: false }
+        Self {
+            sink,
+            level,
+            current: Vec::new(),
+            spare: Vec::new(),
+            members,
+            started: false,
+            backlog: Backlog::default(),
+        }
     }
 
     pub(crate) fn finish(mut self) -> io::Result<W> {
         // The last block is worked on here, while the threads are at those before: the caller has nothing else
         // to do, and where it is the only one, a thread would cost more than it gives.
-        let is_only = !self.started;
         let last = std::mem::take(&mut self.current);
-        let last =
-            (is_only || !last.block.is_empty()).then(|| make_member(&mut new_compressor(self.level), last));
-        while self.write_oldest()? {}
+        let last = (!self.started || !last.is_empty()).then(|| MemberMaker::new(self.level).make(&last));
+        self.spare = Vec::new();
+        while let Some(member) = self.oldest()? {
+            self.sink.write_all(&member.bytes)?;
+        }
         if let Some(last) = last {
-            self.sink.write_all(&last.member)?;
+            self.sink.write_all(&last)?;
         }
         Ok(self.sink)
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        while self.members.is_ready() || self.members.is_full() {
-            self.write_oldest()?;
+        while self.members.is_ready() || (self.members.is_full() && !self.backlog.take()) {
+            let Some(Member { mut block, bytes }) = self.oldest()? else { break };
+            self.sink.write_all(&bytes)?;
+            block.clear();
+            self.spare.push(block);
         }
         let next = self.spare.pop().unwrap_or_default();
         self.started = true;
         self.members.push(std::mem::replace(&mut self.current, next))
     }
 
-    fn write_oldest(&mut self) -> io::Result<bool> {
-        let Some(done) = self.members.pop() else { return Ok(false) };
-        let mut buffers = done?;
-        self.sink.write_all(&buffers.member)?;
-        buffers.block.clear();
-        self.spare.push(buffers);
-        Ok(true)
+    /// Waits for the oldest block under way.
+    fn oldest(&mut self) -> io::Result<Option<Member>> {
+        let Some(done) = self.members.pop() else { return Ok(None) };
+        self.backlog.shrink(self.members.surplus());
+        done.map(Some)
     }
 }
 
 impl<W: Write> Write for GzipWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // A full block waits for the byte after it, so that the last one is never empty.
-        if self.current.block.len() == BLOCK_BYTES && !bytes.is_empty() {
+        if self.current.len() == BLOCK_BYTES && !bytes.is_empty() {
             self.submit()?;
         }
-        let block = &mut self.current.block;
+        let block = &mut self.current;
         let count = bytes.len().min(BLOCK_BYTES - block.len());
         block.extend_from_slice(&bytes[..count]);
         Ok(count)
@@ -105,26 +119,36 @@ impl<W: Write> Write for GzipWriter<W> {
     }
 }
 
-fn new_compressor(level: i32) -> libdeflater::Compressor {
-    libdeflater::Compressor::new(CompressionLvl::new(level).expect("settings hold levels that exist"))
+/// Makes members, in a buffer of its own: what comes out has the size of the member and no more.
+struct MemberMaker {
+    compressor: libdeflater::Compressor,
+    room: Vec<u8>,
 }
 
-fn make_member(compressor: &mut libdeflater::Compressor, mut buffers: Buffers) -> Buffers {
-    let Buffers { block, member } = &mut buffers;
-    let bound = compressor.deflate_compress_bound(block.len());
-    member.resize(HEAD_BYTES + bound + TAIL_BYTES, 0);
-    let size = compressor
-        .deflate_compress(block, &mut member[HEAD_BYTES..HEAD_BYTES + bound])
-        .expect("the output has the room that the library asked for");
-    member.truncate(HEAD_BYTES + size);
-    let mut crc = Crc::new();
-    crc.update(block);
-    member.extend_from_slice(&crc.sum().to_le_bytes());
-    member.extend_from_slice(&(block.len() as u32).to_le_bytes());
-    let length = member.len() as u32;
-    member[..HEAD.len()].copy_from_slice(&HEAD);
-    member[HEAD.len()..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
-    buffers
+impl MemberMaker {
+    fn new(level: i32) -> Self {
+        let level = CompressionLvl::new(level).expect("settings hold levels that exist");
+        Self { compressor: libdeflater::Compressor::new(level), room: Vec::new() }
+    }
+
+    fn make(&mut self, block: &[u8]) -> Vec<u8> {
+        let bound = self.compressor.deflate_compress_bound(block.len());
+        self.room.resize(bound.max(self.room.len()), 0);
+        let size = self
+            .compressor
+            .deflate_compress(block, &mut self.room)
+            .expect("the output has the room that the library asked for");
+        let mut crc = Crc::new();
+        crc.update(block);
+        let length = HEAD_BYTES + size + TAIL_BYTES;
+        let mut member = Vec::with_capacity(length);
+        member.extend_from_slice(&HEAD);
+        member.extend_from_slice(&(length as u32).to_le_bytes());
+        member.extend_from_slice(&self.room[..size]);
+        member.extend_from_slice(&crc.sum().to_le_bytes());
+        member.extend_from_slice(&(block.len() as u32).to_le_bytes());
+        member
+    }
 }
 
 /// Returns the length of the member that begins with `head`; `None` where it is not one of ours.

@@ -10,6 +10,7 @@
 //! Source: RFC 1952 (gzip), RFC 8878 (zstd).
 
 mod ahead;
+mod backlog;
 mod decompress;
 mod gzip;
 mod ordered;

@@ -33,6 +33,11 @@ impl<J: Send + 'static, R: Send + 'static> Ordered<J, R> {
         self.pending.len() >= 2 * self.max_threads
     }
 
+    /// Returns how many blocks are under way beyond those that are good for the threads.
+    pub(crate) fn surplus(&self) -> usize {
+        self.pending.len().saturating_sub(2 * self.max_threads)
+    }
+
     /// Whether the oldest block is done.
     pub(crate) fn is_ready(&self) -> bool {
         self.pending.front().is_some_and(|oldest| !oldest.is_empty())
