@@ -101,8 +101,8 @@ impl Drop for UnfinishedLayer {
 /// What is left to do for a layer.
 type Job = Box<dyn FnOnce(&Build<'_>) -> Result<(), BuildError> + Send>;
 
-/// Layers that may wait to be finished; who has one more waits first.
-const WAITING: usize = 2;
+/// Layers that may wait to be finished beside the one that is: each holds memory.
+const WAITING: usize = 0;
 
 /// The layers of a build that are finished beside its steps, one after the other.
 pub(crate) struct Finishing {

@@ -5,13 +5,14 @@
 //! |---|---|
 //! | none | the tar as it is |
 //! | gzip | one member per MiB of input, made by libdeflate; each names its own length (see `gzip`) |
-//! | zstd | one frame with a checksum, in libzstd's multi-threaded form even where one thread works |
+//! | zstd | one frame with a checksum, in libzstd's multi-threaded form even where one thread works (see `frame`) |
 //!
 //! Source: RFC 1952 (gzip), RFC 8878 (zstd).
 
 mod ahead;
 mod backlog;
 mod decompress;
+mod frame;
 mod gzip;
 mod ordered;
 
@@ -20,6 +21,7 @@ use std::io::{self, Write};
 use oci::Compression;
 
 pub use decompress::{Format, decompress};
+use frame::ZstdWriter;
 use gzip::GzipWriter;
 
 use crate::error::LayerError;
@@ -29,7 +31,7 @@ const MAX_WORKERS: usize = 16;
 
 const GZIP_LEVELS: (i32, i32) = (1, 12);
 const ZSTD_LEVELS: (i32, i32) = (1, 19);
-const DEFAULT_GZIP_LEVEL: i32 = 3;
+const DEFAULT_GZIP_LEVEL: i32 = 2;
 const DEFAULT_ZSTD_LEVEL: i32 = 3;
 
 /// How to compress. Format and level decide the bytes, the number of workers does not.
@@ -135,27 +137,22 @@ pub struct Compressor<W: Write>(Kind<W>);
 enum Kind<W: Write> {
     Plain(W),
     Gzip(GzipWriter<W>),
-    Zstd(Box<zstd::Encoder<'static, W>>),
+    Zstd(Box<ZstdWriter<W>>),
 }
 
 /// Returns a compressor into `sink`.
 ///
 /// # Errors
 /// Where the zstd library has no memory.
+///
+/// Waits where other frames have taken the memory that zstd may use: who has several compressors must not need them to
+/// end one after the other.
 pub fn compressor<W: Write>(settings: Settings, sink: W) -> io::Result<Compressor<W>> {
     Ok(Compressor(match settings.format {
         Compression::None => Kind::Plain(sink),
         Compression::Gzip => Kind::Gzip(GzipWriter::new(sink, settings.level, settings.workers)),
-        Compression::Zstd => Kind::Zstd(Box::new(zstd_encoder(settings, sink)?)),
+        Compression::Zstd => Kind::Zstd(Box::new(ZstdWriter::new(sink, settings.level, settings.workers)?)),
     }))
-}
-
-fn zstd_encoder<W: Write>(settings: Settings, sink: W) -> io::Result<zstd::Encoder<'static, W>> {
-    let mut encoder = zstd::Encoder::new(sink, settings.level)?;
-    encoder.include_checksum(true)?;
-    // Without workers libzstd gives other bytes; with them their number does not matter.
-    encoder.multithread(settings.workers as u32)?;
-    Ok(encoder)
 }
 
 impl<W: Write> Compressor<W> {

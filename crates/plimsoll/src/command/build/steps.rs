@@ -21,7 +21,7 @@ pub struct Steps {
     /// Keeps folders of RUN --mount=type=cache in the caches outside this machine too, up to this size each [default: 2GiB]
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     cache_mounts: Option<MountLimit>,
-    /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:3]
+    /// How layers are compressed that are made: gzip, zstd or none, with a level as in zstd:9 [default: gzip:2]
     #[arg(long, value_name = "FORMAT[:LEVEL]")]
     compression: Option<Settings>,
     /// Says of every step that runs what changed since it ran last, here or where a cache was written
