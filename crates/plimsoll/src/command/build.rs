@@ -160,6 +160,8 @@ impl Arguments {
         let tools = workbench.tools(None, &observer);
         let defaults = &project.configuration.defaults;
         let (wait, on_error) = (defaults.cache.wait.0, defaults.cache.on_error);
+        self.steps
+            .check_mounts(session, !(defaults.cache.read.is_empty() && defaults.cache.write.is_empty()));
         let outcomes = build::build(&plan, &tools, self.choices(session, defaults)?);
         let written = pipeline::caches::start(&plan, &outcomes, false, &tools).wait(wait);
         let not_cached = pipeline::caches::report(&written, on_error, &tools);

@@ -105,6 +105,8 @@ impl Arguments {
         let wants_daemon = plan.suites.values().any(|suite| suite.needs_daemon) && !self.no_suites;
         let daemon = if wants_daemon { workbench::daemon(session)? } else { None };
         let configuration = &project.configuration;
+        let cache = &configuration.defaults.cache;
+        self.steps.check_mounts(session, !(cache.read.is_empty() && cache.write.is_empty()));
         let build = self.choices(session, &configuration.defaults)?;
         let choices = RunChoices { build, suites: !self.no_suites };
         Ok(run::run(plan, configuration, before.as_ref(), daemon.as_ref(), &tools, choices))

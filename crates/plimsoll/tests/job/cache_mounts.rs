@@ -105,6 +105,19 @@ fn a_damaged_mount_is_a_warning_and_empty() {
 }
 
 #[test]
+fn mounts_without_a_cache_are_told() {
+    let files = [
+        ("Dockerfile", "FROM scratch\nCOPY late /late\n"),
+        ("late", "one"),
+        ("plimsoll.toml", "[service.app]\n"),
+    ];
+    let shop = Shop::without_base(&files);
+    for line in ["build -t local/app:1 --cache-mounts .", "build --cache-mounts", "run --cache-mounts"] {
+        shop.call(line).exits(0).says("--cache-mounts has no effect");
+    }
+}
+
+#[test]
 fn what_is_too_large_is_not_kept_and_named() {
     let Some(first) = machines("dd if=/dev/zero of=/c/zeros bs=1048576 count=3") else { return };
     let (_, seen) = first.build(&format!("{BOTH} --cache-mounts=2MiB"));
@@ -139,4 +152,24 @@ fn services_keep_mounts_where_the_configuration_says_so() {
     run(&second, "branch:feature/x").says("was taken from registry:").says("cache-main");
     let third = second.next(CHECK, "three");
     run(&third, "branch:feature/x").says("cache-feature-x");
+}
+
+#[test]
+fn mounts_travel_between_kinds_of_sandboxes() {
+    for kind in ["single", "subids", "chroot"] {
+        let Some(first) = machines(FILL) else { return };
+        if first.shop.call(&format!("doctor --sandbox {kind}")).code != Some(0) {
+            crate::shop::skip(&format!("{kind} is not possible here")).unwrap_or(());
+            continue;
+        }
+        let flags = format!("{} --sandbox {kind}", asked_for());
+        first.build(&flags).1.says("packages anew").says_not("warning");
+        let content = first.mounts()[0]["content"].clone();
+        let second = first.next(CHECK, "two");
+        second.build(&asked_for()).1.says("was taken from registry:").says_not("warning");
+        let third = second.next("test $(cat /c/link) = one", "three");
+        third.build(&flags).1.says("was taken from registry:").says_not("warning");
+        assert_eq!(third.mounts()[0]["content"], content, "owners are the same for {kind}");
+        third.shop.check_root();
+    }
 }

@@ -305,6 +305,33 @@ fn why_a_step_runs_is_told_by_what_another_machine_built() {
 }
 
 #[test]
+fn what_steps_were_made_of_is_damaged_and_only_less_is_said() {
+    let first = Machines::new(&files());
+    let cache = first.registry_folder("cache");
+    let both = format!("--cache-from type=local,src={cache} --cache-to type=local,dest={cache},mode=max");
+    first.build(&both);
+    let mut damaged = 0;
+    for blob in crate::shop::files_in(&std::path::Path::new(&cache).join("blobs/sha256")) {
+        // The index of a layer begins otherwise, and both are zstd.
+        let bytes = std::fs::read(&blob).unwrap();
+        let mut text = Vec::new();
+        let unpacked = layer::decompress(std::io::Cursor::new(bytes.clone())).unwrap();
+        let _ = std::io::Read::read_to_end(&mut std::io::Read::take(unpacked, 1 << 16), &mut text);
+        if bytes.starts_with(b"\x28\xb5\x2f\xfd")
+            && text.windows(22).any(|part| part == b"plimsoll.shared-inputs")
+        {
+            std::fs::write(&blob, &bytes[..bytes.len() / 2]).unwrap();
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1);
+    let second = first.another();
+    second.shop.write("late", "two");
+    let (_, seen) = second.build(&format!("{both} --explain"));
+    seen.says("cached in local:").says("no such step ran here before").says_not("compared with");
+}
+
+#[test]
 fn values_of_variables_stay_on_their_machine() {
     let dockerfile = "FROM local/base:1\nARG TOKEN\nRUN test -n $TOKEN && echo 1 >/one\n";
     let Some(shop) = Shop::open(&[("Dockerfile", dockerfile)]) else { return };

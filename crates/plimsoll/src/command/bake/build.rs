@@ -63,6 +63,7 @@ pub(super) struct Building<'a> {
 pub(super) fn run(session: &Session, bake: &Bake, arguments: &Arguments) -> Result<(), Error> {
     session.refuse_locked()?;
     let all = wanted::read(bake, &arguments.caches)?;
+    arguments.steps.check_mounts(session, all.iter().any(|one| one.caches.are_given()));
     let workbench = arguments.steps.open(session, None)?;
     let scratch = session.scratch()?;
     let scratch =

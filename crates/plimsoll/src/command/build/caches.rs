@@ -52,6 +52,11 @@ impl Caches {
         Ok((!tiers.is_empty()).then(|| Arc::new(Tiers::start(tiers, on_error))))
     }
 
+    /// Whether any is given.
+    pub fn are_given(&self) -> bool {
+        !self.cache_from.is_empty() || !self.cache_to.is_empty()
+    }
+
     /// Returns these caches, or where none are given those that a definition has, as its words say; with a mistake comes the key.
     pub fn or(&self, from: &[String], to: &[String]) -> Result<Self, (&'static str, String)> {
         fn all<T: Clone + std::str::FromStr<Err = String>>(

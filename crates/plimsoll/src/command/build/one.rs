@@ -55,6 +55,7 @@ impl Arguments {
         if pushes && self.reproducible.is_none() && !self.results.are_written() {
             request.options.settle = publish::settle(&workbench, &names)?;
         }
+        self.steps.check_mounts(session, self.caches.are_given());
         request.options.tiers = self.caches.tiers(session, workbench.places())?;
         let built = self.build_each(&workbench, &request, &platforms, &annotations);
         self.steps.tell_timings(session, &workbench)?;

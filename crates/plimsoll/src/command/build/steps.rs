@@ -73,6 +73,15 @@ impl Steps {
         self.machine.lend(session, defaults, BuildOptions { kept_mounts, ..options })
     }
 
+    /// Warns where mounts are to be kept in caches and there are none.
+    pub fn check_mounts(&self, session: &Session, has_caches: bool) {
+        if self.cache_mounts.is_some() && !has_caches {
+            session.ui.warn(
+                "--cache-mounts has no effect: no cache outside this machine is named (--cache-from, --cache-to, [defaults.cache])",
+            );
+        }
+    }
+
     /// Says where the time went, and writes it to the file that was asked for.
     pub fn tell_timings(&self, session: &Session, workbench: &Workbench) -> Result<(), Error> {
         workbench.tell_timings(session, self.timings.as_deref())
