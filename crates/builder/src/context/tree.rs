@@ -159,10 +159,17 @@ fn node_of(node: &layer::Node<'_>) -> Option<Node> {
     })
 }
 
+/// More of a path is not shown: the beginning tells where to look.
+const MOST_SHOWN: usize = 400;
+
 /// Returns a path as messages show it.
 pub(super) fn shown(path: &[u8]) -> String {
     match path {
         b"" => "/".to_owned(),
+        _ if path.len() > MOST_SHOWN => {
+            let beginning = String::from_utf8_lossy(&path[..MOST_SHOWN]).into_owned();
+            format!("{beginning}... ({} bytes)", path.len())
+        }
         _ => String::from_utf8_lossy(path).into_owned(),
     }
 }

@@ -166,3 +166,71 @@ pub(crate) fn unfold(
         written
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use layer::Tree;
+    use store::layout::LayoutStore;
+
+    use super::*;
+    use crate::context::Choice;
+    use crate::engine::place::{Attributes, place};
+    use crate::engine::source;
+    use crate::sandbox::SandboxError;
+
+    /// Copies a file whose content is `known content`, after something happened to it that was not seen.
+    fn copied(change: impl FnOnce(&Path)) -> Result<LayerRef, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, app) = (folder.path().join("root"), folder.path().join("app"));
+        fs::create_dir(&app).unwrap();
+        fs::write(app.join("file"), "known content").unwrap();
+        let store = LayoutStore::open(&folder.path().join("images")).unwrap();
+        let no_sandbox = || Err(SandboxError::NeedsNamespaces { what: "nothing here".to_owned() });
+        let workspace = Workspace::open(&root, store, Box::new(no_sandbox)).unwrap();
+        let context = source::open_folder(&app, &[], &workspace).unwrap();
+        let groups = source::from_context(&context, &[".".to_owned()], &Choice::default()).unwrap();
+        let (nothing, attributes) = (Tree::new(&[]), Attributes::default());
+        let placed = place(&nothing, "/", &groups, &attributes, workspace.root()).unwrap();
+        change(&app.join("file"));
+        let sources = Sources { context: Some(&context), layers: &[] };
+        match write_layer(&workspace, &placed, sources, "COPY . /") {
+            Ok(written) => written,
+            Err(error) => {
+                Err(std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(": "))
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(words: &str, change: impl FnOnce(&Path)) {
+        let reason = copied(change).unwrap_err();
+        assert!(reason.contains("/file") && reason.contains(words), "{reason}");
+    }
+
+    #[test]
+    fn a_file_that_changed_after_it_was_hashed_is_never_in_a_layer() {
+        copied(|_| ()).unwrap();
+        check_refused("changed while it was copied", |file| fs::write(file, "other content").unwrap());
+        check_refused("has more than", |file| fs::write(file, "known content and more").unwrap());
+        check_refused("has less than", |file| fs::write(file, "known").unwrap());
+        check_refused("No such file", |file| fs::remove_file(file).unwrap());
+        check_refused("symbolic link", |file| {
+            fs::remove_file(file).unwrap();
+            std::os::unix::fs::symlink("/etc/hostname", file).unwrap();
+        });
+        check_refused("no file any more", |file| {
+            fs::remove_file(file).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+        });
+        check_refused("no file any more", |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        });
+    }
+}

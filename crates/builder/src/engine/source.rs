@@ -1,9 +1,12 @@
 //! What COPY and ADD select, from a context or from layers, as items that can be placed.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use layer::{FollowLast, Kind};
+use rustix::fs::{Mode, OFlags};
 
 use super::contents::View;
 use super::items::{Content, Group, Item, ItemKind, Items, kind};
@@ -82,16 +85,29 @@ fn file_system_time(folder: &std::path::Path) -> std::io::Result<SystemTime> {
 
 fn ignore_file(paths: &[PathBuf]) -> Result<IgnoreFile, BuildError> {
     for path in paths {
-        match std::fs::read(path) {
+        match read_ignore_file(path) {
             Ok(bytes) => {
                 let file = IgnoreFile::parse(&bytes, &path.display().to_string());
                 return file.map_err(|error| BuildError::layer("use the ignore file", error));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // What the context is instead of a folder is said when it is opened.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(source) => return Err(io_error("read", path, source)),
         }
     }
     Ok(IgnoreFile::empty())
+}
+
+/// Reads a file without waiting for whoever may write into a pipe in its place.
+fn read_ignore_file(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Selects from a context.

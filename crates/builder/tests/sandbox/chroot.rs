@@ -226,3 +226,12 @@ fn what_needs_namespaces_is_refused_by_name() {
     let error = room.run(&command).unwrap_err();
     assert!(matches!(error, SandboxError::NeedsNamespaces { .. }), "{error}");
 }
+
+#[test]
+fn what_is_asked_about_the_machine_is_there_and_no_part_of_the_layer() {
+    let Some(room) = room() else { return };
+    assert_ne!(room.script("grep -c ^processor /proc/cpuinfo").trim(), "0");
+    assert!(room.script("cat /proc/meminfo").starts_with("MemTotal:"));
+    assert_eq!(room.script("ls -d /proc/[0-9]* /proc/self /proc/mounts 2>/dev/null | wc -l").trim(), "0");
+    assert!(packed(&room).entries.is_empty());
+}

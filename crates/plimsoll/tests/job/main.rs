@@ -24,6 +24,7 @@ mod build_ways;
 mod cache_mounts;
 mod cache_tiers;
 mod contexts_elsewhere;
+mod contexts_that_bite;
 mod daemon_load;
 mod handover_thin;
 mod language_add;

@@ -155,6 +155,8 @@ impl Lines {
 /// The spinner, the time and the spaces beside them.
 const SPINNER_AND_TIME: usize = 8;
 const SEPARATOR: &str = " | ";
+/// With fewer columns nothing is told.
+const LEAST_ROOM: usize = 8;
 const CUT: &str = "\u{2026}";
 
 /// Returns the columns of the terminal as it is now.
@@ -167,6 +169,9 @@ impl Told {
     /// done has no more than a third of the room.
     fn in_columns(&self, columns: usize) -> String {
         let room = columns.saturating_sub(self.before + 1);
+        if room < LEAST_ROOM {
+            return String::new();
+        }
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         if output.is_empty() {
             return truncate_str(&self.text, room, CUT).into_owned();
@@ -174,10 +179,10 @@ impl Told {
         if self.text.is_empty() {
             return self.style.dim(&truncate_str(&output, room, CUT));
         }
-        let room = room.saturating_sub(SEPARATOR.len());
+        let room = room - SEPARATOR.len();
         let of_text = room.saturating_sub(measure_text_width(&output)).max(room / 3);
         let text = truncate_str(&self.text, of_text, CUT);
-        let left = room - measure_text_width(&text);
+        let left = room.saturating_sub(measure_text_width(&text));
         let output = truncate_str(&output, left, CUT);
         format!("{text}{}", self.style.dim(&format!("{SEPARATOR}{output}")))
     }
@@ -212,7 +217,7 @@ mod tests {
         let told = Told { text, output, before: 9, style: Style::new(false) };
         let shown = told.in_columns(columns);
         assert_eq!(shown, expected);
-        assert!(measure_text_width(&shown) + 10 <= columns.max(13), "{shown}");
+        assert!(measure_text_width(&shown) + 10 <= columns.max(10), "{shown}");
     }
 
     #[test]
@@ -225,7 +230,8 @@ mod tests {
         check(long, "Unpacking a long name", 40, "RUN apt-… | Unpacking a long …");
         check("RUN x", "Unpacking a long name", 30, "RUN x | Unpacking a…");
         check("", "Unpacking a long name", 20, "Unpacking…");
-        check(long, "x", 0, " | ");
+        check(long, "x", 0, "");
+        check(long, "x", 17, "");
     }
 
     #[test]

@@ -30,6 +30,17 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
+/// What programs ask about the machine, given as it is when the command starts. Nothing in them is about processes.
+const MACHINE: [&str; 7] = [
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/uptime",
+    "/proc/version",
+    "/sys/devices/system/cpu/online",
+];
+
 /// What was put into a root folder.
 pub(super) struct Furniture {
     /// Places of it, relative to the root.
@@ -169,6 +180,14 @@ impl Furnishing<'_> {
         for path in ["/proc", "/sys", "/dev"] {
             let place = self.clear(Path::new(path), true).map_err(io::Error::other)?;
             fs::create_dir(place)?;
+        }
+        for path in MACHINE {
+            // A container may have hidden it; then it is not there either.
+            let Ok(content) = fs::read(path) else { continue };
+            let place = self.root.join(path.trim_start_matches('/'));
+            fs::create_dir_all(place.parent().unwrap_or(self.root))?;
+            fs::write(&place, content)?;
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o444))?;
         }
         let dev = self.root.join("dev");
         for (name, major, minor) in DEVICES {

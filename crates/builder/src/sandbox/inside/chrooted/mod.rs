@@ -8,7 +8,7 @@
 //! | overlayfs | copies ([`merge`]), compared afterwards ([`changes`]) |
 //! | mounts | files and folders put in place ([`furnish`]), never part of the layer |
 //! | process namespace | the command's processes are found by their parents, and killed |
-//! | `/proc`, `/sys` | empty: they cannot be mounted, and the container's are not to be seen |
+//! | `/proc`, `/sys` | a few files about the machine: they cannot be mounted, and the container's processes are not to be seen |
 //! | a network of its own | refused |
 //!
 //! The container around it is what contains a step here. The right to change its root, by which it could leave
