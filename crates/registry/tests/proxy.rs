@@ -13,8 +13,10 @@ use std::time::Duration;
 use oci::{Digest, Document, Registry};
 use registry::client::RetryPolicy;
 use registry::server::access::{ANONYMOUS, Grant, Policy, Rule};
-use registry::server::{Immutable, Pattern, ProxyOptions, ProxyTrouble, Quota, ServerOptions};
-use store::ImageStore as _;
+use registry::server::{
+    Collection, Immutable, InBucket, Pattern, ProxyOptions, ProxyTrouble, Quota, ServerOptions,
+};
+use store::{BlobStore as _, Bucket, ImageStore as _, ObjectStore};
 use support::scripted::{Answer, Asked, Scripted};
 use support::wire::{self, Response};
 use support::{TestClient, TestServer, layer, noise, put_image, tag};
@@ -451,4 +453,47 @@ fn those_that_nobody_asks_for_go_first() {
         cache.server.store.repository(&name).has_blob(&layers(&images[number])[0]).unwrap()
     };
     assert_eq!((0..4).map(is_here).collect::<Vec<_>>(), [false, false, true, true]);
+}
+
+/// What is pushed lies in the bucket; what is kept of others lies in the folder, and is let go of there.
+#[test]
+fn a_cache_beside_a_bucket() {
+    let upstream = Upstream::start();
+    let content = layer(1, 300_000);
+    let image = upstream.put("acme/api", std::slice::from_ref(&content), &["v1"]);
+    let bucket = ObjectStore::open(Bucket::in_memory()).unwrap();
+    let (done, collections) = mpsc::channel();
+    let done = Mutex::new(done);
+    let collection = Collection {
+        every: Duration::from_millis(200),
+        grace: Duration::ZERO,
+        keep: Arc::new(|| Box::new(|_| false)),
+        report: Arc::new(move |result| {
+            let _ = done.lock().unwrap().send(result.as_ref().map(|collected| collected.blobs).unwrap());
+        }),
+    };
+    let cache = Cache::with(&format!("up={}", upstream.registry()), |options| {
+        // An address of the bucket would be of no use for what is not in it.
+        options.bucket = Some(InBucket { store: bucket.clone(), redirect: Some(Duration::from_secs(60)) });
+        options.collection = Some(collection);
+    });
+    let own = cache.client.client.repository(&cache.server.repository("own"));
+    let pushed = put_image(&own, &[noise(7, 1000)]);
+    own.tag(&tag("v1"), &pushed).unwrap();
+    assert_eq!(bucket.blob_size(&pushed.digest()).unwrap(), Some(pushed.raw().len() as u64));
+
+    assert_eq!(cache.check("GET", "/v2/up/acme/api/manifests/v1", 200).body, image.raw().as_ref());
+    let blob = format!("/v2/up/acme/api/blobs/{}", layers(&image)[0]);
+    for _ in 0..2 {
+        assert!(cache.check("GET", &blob, 200).body == content);
+    }
+    assert_eq!(bucket.blob_size(&layers(&image)[0]).unwrap(), None);
+    let listed = cache.check("GET", "/v2/_catalog", 200);
+    assert_eq!(listed.text().trim(), r#"{"repositories":["own","up/acme/api"]}"#);
+
+    let gone = format!("/v2/up/acme/api/manifests/{}", image.digest());
+    cache.check("DELETE", &gone, 202);
+    while collections.recv().unwrap() == 0 {}
+    assert_eq!(cache.kept(), 0, "the folder is collected too");
+    assert!(support::read(own.open_blob(&Digest::of(&noise(7, 1000))).unwrap()).unwrap() == noise(7, 1000));
 }

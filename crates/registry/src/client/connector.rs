@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
@@ -26,6 +26,9 @@ use super::proxy::Proxies;
 use super::route::SiteCertificates;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// What every certificate in a file begins with.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -130,28 +133,47 @@ pub enum TlsError {
 /// Who may vouch for a registry: the machine's authorities and those of one more file.
 #[derive(Debug, Default)]
 pub(crate) struct Authorities {
-    own: Vec<CertificateDer<'static>>,
+    own: Option<Bundle>,
     /// Where certificates for single registries lie.
     folders: Vec<PathBuf>,
     /// What files about hosts name besides.
     sites: Mutex<HashMap<String, SiteCertificates>>,
 }
 
-impl Authorities {
-    /// Reads the bundle, so that a wrong one is found before anything is sent. The machine's
-    /// authorities are read with the first encrypted connection: many runs have none.
-    pub fn read(bundle: Option<&Path>) -> Result<Self, TlsError> {
-        let Some(path) = bundle else { return Ok(Self::default()) };
-        let unreadable = |source| TlsError::Bundle { path: path.to_owned(), source };
-        let own = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-        let own = own.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-        if own.is_empty() {
+/// A file of authorities that was named.
+#[derive(Debug)]
+struct Bundle {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+impl Bundle {
+    fn read(path: &Path) -> Result<Self, TlsError> {
+        let unreadable = |source| TlsError::Bundle { path: path.to_owned(), source: PemError::Io(source) };
+        let content = std::fs::read(path).map_err(unreadable)?;
+        if !content.windows(BEGIN.len()).any(|found| found == BEGIN) {
             return Err(TlsError::Empty { path: path.to_owned() });
         }
-        for certificate in &own {
-            let added = RootCertStore::empty().add(certificate.clone());
-            added.map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), content })
+    }
+
+    fn add_to(&self, roots: &mut RootCertStore) -> Result<(), TlsError> {
+        for certificate in CertificateDer::pem_slice_iter(&self.content) {
+            let certificate =
+                certificate.map_err(|source| TlsError::Bundle { path: self.path.clone(), source })?;
+            let added = roots.add(certificate);
+            added.map_err(|source| TlsError::Certificate { path: self.path.clone(), source })?;
         }
+        Ok(())
+    }
+}
+
+impl Authorities {
+    /// Reads the bundle, so that one that is not there is found before anything is sent. What is in it,
+    /// and the machine's authorities, are taken apart for the first encrypted connection: many runs have
+    /// none, and a hundred and fifty certificates take milliseconds.
+    pub fn read(bundle: Option<&Path>) -> Result<Self, TlsError> {
+        let own = bundle.map(Bundle::read).transpose()?;
         Ok(Self { own, ..Self::default() })
     }
 
@@ -180,7 +202,7 @@ impl Authorities {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(host.authorities);
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots.add_parsable_certificates(self.own.iter().cloned());
+        self.own.iter().try_for_each(|bundle| bundle.add_to(&mut roots))?;
         if roots.is_empty() && !host.unverified {
             return Err(TlsError::NoAuthorities);
         }
@@ -250,6 +272,8 @@ mod tests {
         std::fs::write(&path, "hello").unwrap();
         assert!(matches!(Authorities::read(Some(&path)), Err(TlsError::Empty { .. })));
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-        assert!(matches!(Authorities::read(Some(&path)), Err(TlsError::Certificate { .. })));
+        let authorities = Authorities::read(Some(&path)).unwrap();
+        let config = authorities.client_config(HostCertificates::default());
+        assert!(matches!(config, Err(TlsError::Certificate { .. })));
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
         return Ok(describe(digest, respond::content(StatusCode::OK, MEDIA_TYPE, size, Content::Empty)));
     }
     let blob = state.on_disk(|| repository.open_blob(digest)).map_err(missing)?;
-    if let Some(address) = state.on_disk(|| elsewhere(state, digest)).map_err(missing)? {
+    if let Some(address) = state.on_disk(|| elsewhere(state, name, digest)).map_err(missing)? {
         let response = respond::with(respond::empty(StatusCode::TEMPORARY_REDIRECT), LOCATION, address);
         return Ok(describe(digest, response));
     }
@@ -81,8 +81,10 @@ pub(super) fn delete(state: &State, name: &Repository, digest: &Digest) -> Answe
 }
 
 /// Returns where clients read the blob instead, where they are sent to the bucket.
-fn elsewhere(state: &State, digest: &Digest) -> Result<Option<String>, StoreError> {
+fn elsewhere(state: &State, name: &Repository, digest: &Digest) -> Result<Option<String>, StoreError> {
     match &state.options.bucket {
+        // What is kept of other registries is not in the bucket.
+        _ if !name.registry().is_local() => Ok(None),
         Some(InBucket { store, redirect: Some(valid) }) => store.presign_blob(digest, *valid),
         _ => Ok(None),
     }

@@ -7,6 +7,7 @@ use oci::Digest;
 use store::{CollectOptions, Collected, StoreError};
 
 use super::routes::State;
+use super::storage::Storage;
 
 /// When what nothing needs is removed from the store.
 #[derive(Clone)]
@@ -60,7 +61,14 @@ fn collect(state: &State, collection: &Collection) -> Result<Collected, StoreErr
         proxy.evict()?;
     }
     let keep = (collection.keep)();
-    let collected = state.storage().collect(&options, &*keep)?;
+    let mut collected = state.storage().collect(&options, &*keep)?;
+    if state.options.bucket.is_some() && state.proxy.is_some() {
+        // What is kept of other registries lies in the folder.
+        let cached = Storage::Folder(&state.options.store).collect(&options, &*keep)?;
+        collected.blobs += cached.blobs;
+        collected.bytes += cached.bytes;
+        collected.interrupted |= cached.interrupted;
+    }
     state.quotas.forget_all();
     Ok(collected)
 }

@@ -9,6 +9,7 @@ use store::StoreError;
 use super::answer;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State};
+use super::storage::Storage;
 use crate::protocol::query::with_pair;
 use crate::protocol::{Endpoint, ErrorCode, link};
 
@@ -51,7 +52,7 @@ pub(super) fn tags_of(question: &Question, name: &Repository, tags: &[Tag]) -> A
 
 /// Answers the list of repositories.
 pub(super) fn catalog(state: &State, question: &Question) -> Answer {
-    let repositories = state.on_disk(|| state.storage().repositories()).map_err(unknown)?;
+    let repositories = state.on_disk(|| repositories(state)).map_err(unknown)?;
     let client_name = |one: &Repository| match (one.registry().is_local(), &state.proxy) {
         (true, _) => Some(one.clone()),
         (false, Some(proxy)) => proxy.client_name(one),
@@ -65,6 +66,16 @@ pub(super) fn catalog(state: &State, question: &Question) -> Answer {
     let page = Page::cut(question, &names)?;
     let response = answer::list(&Catalog { repositories: page.names });
     Ok(page.link(&Endpoint::Catalog, response))
+}
+
+/// Returns our own repositories and those of which something is kept.
+fn repositories(state: &State) -> Result<Vec<Repository>, StoreError> {
+    let mut found = state.storage().repositories()?;
+    if state.options.bucket.is_some() && state.proxy.is_some() {
+        let kept = Storage::Folder(&state.options.store).repositories()?;
+        found.extend(kept.into_iter().filter(|one| !one.registry().is_local()));
+    }
+    Ok(found)
 }
 
 struct Page<'a> {

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-/// How much of a file one piece stands for at most.
-const PIECE_BYTES: usize = 512 << 10;
+/// How much of a file one piece stands for at most: long enough that a call of the kernel's ends when the
+/// socket is full, and not before.
+const PIECE_BYTES: usize = 4 << 20;
 /// Stands for content of files. It is never written to, so it takes no memory.
 static STAND_IN: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 

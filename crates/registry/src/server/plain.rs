@@ -38,7 +38,8 @@ impl Plain {
     /// Puts back what was read and not used.
     pub fn put_back(&mut self, bytes: Bytes) {
         debug_assert!(self.before.is_empty(), "what comes first was read first");
-        self.before = bytes;
+        // A copy: even none of the library's bytes would keep its whole buffer, for as long as the client thinks.
+        self.before = Bytes::copy_from_slice(&bytes);
     }
 
     /// Whether something was put back.
@@ -96,6 +97,9 @@ impl AsyncRead for Plain {
         if self.has_more() {
             let count = self.before.len().min(buffer.remaining());
             buffer.put_slice(&self.before.split_to(count));
+            if self.before.is_empty() {
+                self.before = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         match self.wire.inlet.source(context, buffer.remaining()) {

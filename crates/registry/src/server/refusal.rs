@@ -93,9 +93,9 @@ impl From<InvalidEndpoint> for Refusal {
     }
 }
 
-/// Leaves out where the store lies on this machine, which is no client's business.
-pub(super) fn placeless(what: &str) -> &str {
-    what.split(" in the store at ").next().unwrap_or(what)
+/// Leaves out where the store lies on this machine, and what it calls names that clients know without.
+pub(super) fn placeless(what: &str) -> String {
+    what.split(" in the store at ").next().unwrap_or(what).replace(" local/", " ")
 }
 
 fn is_full(error: &StoreError) -> bool {
@@ -123,6 +123,12 @@ fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_hear_the_names_that_they_know() {
+        assert_eq!(placeless("tag local/a/b:v1 in the store at /var/lib/x"), "tag a/b:v1");
+        assert_eq!(placeless("blob x of docker.io/mylocal/a"), "blob x of docker.io/mylocal/a");
+    }
 
     #[test]
     fn a_full_disk_is_told_apart() {

@@ -85,7 +85,11 @@ impl State {
     /// Returns the view that clients have of a repository: only its own blobs.
     pub fn repository(&self, name: &Repository) -> StoredRepository {
         let options = RepositoryOptions { reach: Reach::Repository, children: self.options.children };
-        self.storage().repository(name, options)
+        match name.registry().is_local() {
+            true => self.storage().repository(name, options),
+            // What is kept of other registries lies in the folder, whatever holds our own images.
+            false => Storage::Folder(&self.options.store).repository(name, options),
+        }
     }
 
     /// Returns where images are.

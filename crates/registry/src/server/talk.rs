@@ -34,6 +34,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(60);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How much of a request is held in memory before it is taken out, and the largest head.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
+/// How much the kernel holds for a client on this machine that reads slower than we write. What it would
+/// choose is made for long ways and grows with them; here each time that it is full costs two threads a turn.
+const NEAR_SEND_BYTES: usize = 1 << 20;
 
 /// Serves a connection to its end.
 pub(super) async fn connection(
@@ -44,6 +47,9 @@ pub(super) async fn connection(
 ) {
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
+    if peer.ip().is_loopback() {
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, NEAR_SEND_BYTES);
+    }
     match state.options.tls.clone() {
         None => plain(stream, peer, state, stopped).await,
         // In a box: plain connections then have no room for what this one keeps.

@@ -1,4 +1,4 @@
-//! `serve collect`: removing from the store what no image needs; also while a server runs.
+//! `serve collect`: removing from the store, or from a bucket, what no image needs; also while a server runs.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,8 +10,9 @@ use oci::Digest;
 use pipeline::configuration::Timespan;
 use registry::server::Collection;
 use serde::Serialize;
-use store::{CollectOptions, Collected, StoreError};
+use store::{CollectOptions, Collected, S3Place, StoreError};
 
+use super::storage;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::quantity;
@@ -25,16 +26,21 @@ const MAX_RECORD_BYTES: u64 = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Manifests stay until they are removed by name; this removes what belongs to none. It can run
-while images are built, pushed and pulled: what is put meanwhile stays.
+while images are built, pushed and pulled: what is put meanwhile stays. A bucket has no locks, so what others
+put there meanwhile is safe by the time of --after alone: it should be longer than a push takes.
 
 Examples:
   $ plimsoll serve collect --dry-run
-  $ plimsoll serve collect --after 1h"
+  $ plimsoll serve collect --after 1h
+  $ plimsoll serve collect --storage 's3://acme-images/prod?region=eu-central-1' --dry-run"
 )]
 pub struct Collect {
     /// How long content stays that no image needs yet
     #[arg(long, value_name = "TIME", default_value = "24h")]
     after: Timespan,
+    /// Collects in this bucket, s3://BUCKET/PREFIX[?region=NAME&endpoint=ADDRESS], instead of in the store
+    #[arg(long, value_name = "PLACE")]
+    storage: Option<S3Place>,
 }
 
 /// What was, or would be, removed.
@@ -49,19 +55,42 @@ struct Report {
 
 impl Collect {
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let store = session.store()?;
         let options = CollectOptions { grace: self.after.0, patience: PATIENCE };
-        let kept = kept(&steps(session)?);
-        let plan = store.plan_collection(&options, &|digest| kept.contains(digest))?;
-        let unreadable = plan.unreadable.clone();
-        let dry_run = session.global.dry_run;
-        let collected = match dry_run {
-            true => Collected { blobs: plan.blobs.len() as u64, bytes: plan.bytes(), interrupted: false },
-            false => store.apply_collection(plan, &options)?,
+        let report = match &self.storage {
+            None => in_folder(session, &options)?,
+            Some(place) => in_bucket(session, place, &options)?,
         };
-        let Collected { blobs, bytes, interrupted } = collected;
-        session.ui.answer("collection", &Report { blobs, bytes, unreadable, interrupted, dry_run })?;
+        session.ui.answer("collection", &report)?;
         Ok(())
+    }
+}
+
+fn in_folder(session: &Session, options: &CollectOptions) -> Result<Report, Error> {
+    let store = session.store()?;
+    let kept = kept(&steps(session)?);
+    let plan = store.plan_collection(options, &|digest| kept.contains(digest))?;
+    let unreadable = plan.unreadable.clone();
+    let planned = Collected { blobs: plan.blobs.len() as u64, bytes: plan.bytes(), interrupted: false };
+    let dry_run = session.global.dry_run;
+    let collected = if dry_run { planned } else { store.apply_collection(plan, options)? };
+    Ok(Report::new(collected, unreadable, dry_run))
+}
+
+/// Layers that builds of this machine want are in its store and not in the bucket.
+fn in_bucket(session: &Session, place: &S3Place, options: &CollectOptions) -> Result<Report, Error> {
+    let store = storage::open(session, place)?;
+    let plan = store.plan_collection(options, &|_| false)?;
+    let unreadable = plan.unreadable.clone();
+    let planned = Collected { blobs: plan.blobs.len() as u64, bytes: plan.bytes(), interrupted: false };
+    let dry_run = session.global.dry_run;
+    let collected = if dry_run { planned } else { store.apply_collection(plan, options)? };
+    Ok(Report::new(collected, unreadable, dry_run))
+}
+
+impl Report {
+    fn new(collected: Collected, unreadable: Vec<String>, dry_run: bool) -> Self {
+        let Collected { blobs, bytes, interrupted } = collected;
+        Self { blobs, bytes, unreadable, interrupted, dry_run }
     }
 }
 

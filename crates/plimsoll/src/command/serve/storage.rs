@@ -13,7 +13,7 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 pub struct Storage {
     /// Keeps images in a bucket, s3://BUCKET/PREFIX[?region=NAME&endpoint=ADDRESS], instead of the store
-    #[arg(long, value_name = "PLACE", conflicts_with = "proxy")]
+    #[arg(long, value_name = "PLACE")]
     storage: Option<S3Place>,
     /// Sends clients that pull a blob to the bucket, by an address that is valid for so long, such as 20m
     #[arg(long, value_name = "TIME", requires = "storage")]
