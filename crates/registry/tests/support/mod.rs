@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
+pub mod bucket;
 pub mod peer;
 pub mod scripted;
 pub mod spec;
