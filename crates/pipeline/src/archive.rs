@@ -25,6 +25,19 @@ pub struct Parcel {
     names: Vec<Reference>,
 }
 
+/// An archive on its way to somebody else could not be made, written or completed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {what}")]
+pub struct ArchiveFault {
+    /// `make`, `write` or `complete`.
+    pub action: &'static str,
+    /// Which archive.
+    pub what: String,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
 /// Why an archive could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {

@@ -50,6 +50,10 @@ pub struct ServiceRecord {
     /// The archive for hand-over, from the ledger's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<PathBuf>,
+    /// Repositories that have layers which the archive leaves out, beside the image's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub layers_from: Vec<Repository>,
     /// Tags, planned and moved.
     #[serde(default)]
     pub tags: TagRecord,
@@ -85,6 +89,7 @@ impl ServiceRecord {
             digest: None,
             platforms: BTreeMap::new(),
             archive: None,
+            layers_from: Vec::new(),
             tags: TagRecord::default(),
             status,
             reason: None,

@@ -368,8 +368,10 @@ fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
     }
     if let Some(error) = error.downcast_ref::<HandoverError>() {
         return match error {
-            HandoverError::Stale { .. } => Some(Code::WrongImage),
+            HandoverError::Stale { .. } | HandoverError::Incomplete { .. } => Some(Code::WrongImage),
             HandoverError::Store(error) => Some(code_of_store(error)),
+            // Transparent: what it holds is skipped in the chain of sources.
+            HandoverError::Place(error) => Some(code_of(error)),
             _ => None,
         };
     }

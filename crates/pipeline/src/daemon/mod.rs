@@ -27,6 +27,7 @@ use store::{
     save_to_path,
 };
 
+use crate::archive::ArchiveFault;
 use crate::configuration::Name;
 use crate::handover::local_name;
 use crate::image::{Image, ImageError};
@@ -108,14 +109,8 @@ pub enum DaemonError {
         name: String,
     },
     /// The archive to be sent cannot be made.
-    #[error("cannot make the archive of {image}")]
-    Archive {
-        /// The image.
-        image: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Archive(#[from] ArchiveFault),
     /// There is no image to run in what is to be loaded.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -346,7 +341,8 @@ fn archive_failed(
     image: impl std::fmt::Display,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> DaemonError {
-    DaemonError::Archive { image: image.to_string(), source: source.into() }
+    let what = format!("the archive of {image}");
+    ArchiveFault { action: "make", what, source: source.into() }.into()
 }
 
 impl Inspected {

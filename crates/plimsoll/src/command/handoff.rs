@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use oci::Pinned;
+use oci::{Pinned, Repository};
 use pipeline::configuration::{Archive, Name};
 use pipeline::event::CommitId;
 use pipeline::git::Checkout;
@@ -41,7 +41,8 @@ enum What {
 Examples:
   $ plimsoll handoff put
   $ plimsoll handoff put --ledger out/ledger.json -o out
-  $ plimsoll handoff put --thin")]
+  $ plimsoll handoff put --thin
+  $ plimsoll handoff put --thin --layers-from ghcr.io/acme/base")]
 struct Put {
     /// Folder for the archives [default: images beside the ledger]
     #[arg(short, long, value_name = "DIR")]
@@ -49,9 +50,13 @@ struct Put {
     /// Form of the archives [default: that of the configuration]
     #[arg(long, value_name = "FORM")]
     archive: Option<Form>,
-    /// Leaves out the layers that the registry has; whoever gets the image takes them from there
+    /// Leaves out the layers that the registry has under the image's own name or its base's; whoever gets
+    /// the image takes them from there
     #[arg(long, conflicts_with = "archive")]
     thin: bool,
+    /// Leaves out what this repository has too, which whoever gets the image can read; may be given several times
+    #[arg(long, value_name = "REPOSITORY", requires = "thin")]
+    layers_from: Vec<Repository>,
 }
 
 /// Brings the images of the ledger into the local store: from their registry, else from archives
@@ -63,6 +68,9 @@ struct Get {
     /// The services [default: all that have an image]
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
+    /// Takes layers that a thin archive leaves out from this repository too; may be given several times
+    #[arg(long, value_name = "REPOSITORY")]
+    layers_from: Vec<Repository>,
 }
 
 /// Proves that the images of the ledger are to be had and were built from the expected commit
@@ -76,6 +84,9 @@ struct Check {
     /// The services [default: all that have an image]
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
+    /// Takes layers that a thin archive leaves out from this repository too; may be given several times
+    #[arg(long, value_name = "REPOSITORY")]
+    layers_from: Vec<Repository>,
     /// The expected commit, in full [default: the one that is checked out, else the ledger's]
     #[arg(long, value_name = "COMMIT")]
     revision: Option<CommitId>,
@@ -132,7 +143,7 @@ impl Put {
         let tools = workbench.tools(None, &observer);
         let before = ledger.clone();
         let form = match self.thin {
-            true => handover::Form::Thin,
+            true => handover::Form::Thin(&self.layers_from),
             false => handover::Form::Whole(self.form(session)?),
         };
         handover::put(&mut ledger, Some(&before), form, &folder, &tools)?;
@@ -179,7 +190,7 @@ impl Get {
         let folder = project::ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
-            let what = match handover::get(name, record, &folder, &tools)? {
+            let what = match handover::get(name, record, &folder, &self.layers_from, &tools)? {
                 Found::Local => "here already".to_owned(),
                 Found::Registry => "from its registry".to_owned(),
                 Found::Archive(path) => format!("from {}", path.display()),
@@ -207,7 +218,7 @@ impl Check {
         let folder = project::ledger_folder(session);
         let mut lines = Vec::new();
         for (name, record) in chosen(&ledger, &self.services)? {
-            let image = handover::check(name, &ledger, &expected, &folder, &tools)?;
+            let image = handover::check(name, &ledger, &expected, &folder, &self.layers_from, &tools)?;
             let what = match &record.built_from {
                 Some(origin) if *origin != expected => {
                     format!("promoted to {expected}, built from {origin}")

@@ -63,7 +63,7 @@ impl Arguments {
         for (name, record) in &ledger.services {
             let Some(image) = record.pinned() else { continue };
             if wanted.contains(name) {
-                handover::get(name, record, &archives, &tools)?;
+                handover::get(name, record, &archives, &[], &tools)?;
             }
             images.insert(name.clone(), image);
         }

@@ -99,8 +99,53 @@ fn a_registry_that_lost_a_layer_is_told() {
         true => Fault::Answer(404, ""),
         false => Fault::None,
     });
-    handed.elsewhere("handoff get").exits(1).says("does not exist").says("left out of the thin archive");
+    let seen = handed.elsewhere("handoff get").exits(4).says("cannot be completed").says("app.thin.tar");
+    seen.says("leaves out sha256:").says(&handed.registry.address);
     handed.has_nothing_half();
+    assert_eq!(files_in(&handed.shop.beside("elsewhere/store/blobs/sha256")), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn layers_of_the_base_and_of_repositories_that_are_named_do_not_travel() {
+    let dockerfile = "ARG BASE=scratch\nFROM $BASE\nCOPY small /small\n";
+    let shop = Shop::without_base(&[("plimsoll.toml", "[service.app]\n"), ("Dockerfile", dockerfile)]);
+    let layer = vec![7_u8; 1 << 20];
+    shop.write("root/noise", layer.iter().enumerate().map(|(n, _)| (n * n / 7) as u8).collect::<Vec<u8>>());
+    let registry = Unreliable::start(&shop.beside("registry"));
+    let address = &registry.address;
+    shop.call("import root local/base:1").exits(0);
+    shop.call(&format!("copy local/base:1 {address}/images/base:1")).exits(0);
+    shop.write("small", "1");
+    shop.git.commit("first");
+    let line = format!(
+        "run --set registry={address}/acme --set service.app.args.BASE={address}/images/base:1 \
+         --set defaults.push.events=[\"schedule\"]"
+    );
+    shop.call(&line).exits(0);
+    shop.call("handoff put --thin").exits(0);
+    let archive = shop.path(".plimsoll/images/app.thin.tar");
+    let ledger: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(shop.path(".plimsoll/ledger.json")).unwrap()).unwrap();
+    let base = format!("{address}/images/base");
+    assert_eq!(ledger["services"]["app"]["layers_from"], serde_json::json!([base]));
+    let size = std::fs::metadata(&archive).unwrap().len();
+    assert!(size < 20_000, "{size} bytes with the layer of the base");
+    let handed = Handed { shop, registry, digest: String::new() };
+    handed.elsewhere("handoff get").exits(0);
+    // The same image, where the base is another repository's by now.
+    let address = handed.registry.address.clone();
+    std::fs::remove_dir_all(handed.shop.beside("elsewhere")).unwrap();
+    handed.registry.does(|line| match line.contains("/images/base/blobs/") {
+        true => Fault::Answer(404, ""),
+        false => Fault::None,
+    });
+    handed.elsewhere("handoff get").exits(4).says("cannot be completed").says("images/base");
+    handed.shop.call(&format!("copy local/base:1 {address}/images/moved:1")).exits(0);
+    handed.elsewhere(&format!("handoff get --layers-from {address}/images/moved")).exits(0);
+    std::fs::remove_file(&archive).unwrap();
+    handed.shop.call(&format!("handoff put --thin --layers-from {address}/images/moved")).exits(0);
+    std::fs::remove_dir_all(handed.shop.beside("elsewhere")).unwrap();
+    handed.elsewhere("handoff check").exits(0);
 }
 
 #[test]

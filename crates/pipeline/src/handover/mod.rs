@@ -1,19 +1,22 @@
 //! Images from one job to the next: an archive for each service beside the ledger, and the proof
 //! that what arrives is what was built, for the commit that was asked for.
 
-use std::collections::BTreeSet;
+mod thin;
+
 use std::path::{Path, PathBuf};
 
 use oci::{Descriptor, Digest, Document, Pinned, Reference, Repository, Tag};
 use store::{
-    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, CopyOptions, Fallback, ImageStore, StoreError,
+    ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, CopyOptions, ImageStore, StoreError,
     copy_image, save_to_path,
 };
 
+use crate::archive::ArchiveFault;
 use crate::configuration::{Archive, Name};
 use crate::event::CommitId;
 use crate::image::{Image, ImageError};
 use crate::ledger::{Ledger, ServiceRecord};
+use crate::place::PlaceError;
 use crate::tools::Tools;
 
 /// Why images could not be handed over.
@@ -49,17 +52,29 @@ pub enum HandoverError {
         /// The commit it should be of.
         expected: CommitId,
     },
-    /// An archive cannot be written or read.
-    #[error("cannot {action} the archive {}", path.display())]
-    Archive {
-        /// `read` or `write`.
-        action: &'static str,
+    /// Layers that a thin archive leaves out are nowhere to be had.
+    #[error(
+        "{image} of service {service} cannot be completed: the thin archive {} leaves out {}, and none of {} has it",
+        archive.display(), join(layers), join(asked)
+    )]
+    Incomplete {
+        /// The service.
+        service: Name,
+        /// The image.
+        image: Pinned,
         /// The archive.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        archive: PathBuf,
+        /// The layers.
+        layers: Vec<Digest>,
+        /// Who was asked.
+        asked: Vec<Repository>,
     },
+    /// An archive cannot be written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveFault),
+    /// A place cannot be asked.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -81,12 +96,16 @@ pub enum Found {
 
 /// What an archive of the hand-over holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Form<'a> {
     /// Everything, in this form.
     Whole(Archive),
-    /// An OCI archive without the layers that the image's repository has in its registry: who gets
-    /// the image takes them from there.
-    Thin,
+    /// An OCI archive without the layers that whoever gets the image takes from elsewhere: the image's own
+    /// repository in its registry, that of its base image, and these.
+    Thin(&'a [Repository]),
+}
+
+fn join(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes the archive of each image in the ledger into `folder` and notes it in the ledger. An
@@ -97,7 +116,7 @@ pub enum Form {
 pub fn put(
     ledger: &mut Ledger,
     before: Option<&Ledger>,
-    form: Form,
+    form: Form<'_>,
     folder: &Path,
     tools: &Tools<'_>,
 ) -> Result<(), HandoverError> {
@@ -106,31 +125,33 @@ pub fn put(
         let Some(image) = record.pinned() else { continue };
         let path = folder.join(match form {
             Form::Whole(_) => format!("{name}.tar"),
-            Form::Thin => format!("{name}.thin.tar"),
+            Form::Thin(_) => format!("{name}.thin.tar"),
         });
         let named = path.strip_prefix(base).unwrap_or(&path).to_owned();
         let known = before.and_then(|before| before.services.get(name));
         let kept = known.is_some_and(|known| known.pinned() == Some(image.clone()))
             && known.is_some_and(|known| known.archive.as_ref() == Some(&named))
             && path.is_file();
-        if !kept {
-            write(name, &image, form, &path, tools)?;
-        }
+        record.layers_from = match known {
+            Some(known) if kept => known.layers_from.clone(),
+            _ => write(name, &image, form, &path, tools)?,
+        };
         record.archive = Some(named);
     }
     Ok(())
 }
 
+/// Writes an archive and returns who has what it leaves out, beside the image's own repository.
 fn write(
     name: &Name,
     image: &Pinned,
-    form: Form,
+    form: Form<'_>,
     path: &Path,
     tools: &Tools<'_>,
-) -> Result<(), HandoverError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| HandoverError::Archive {
+) -> Result<Vec<Repository>, HandoverError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ArchiveFault {
         action: "write",
-        path: path.to_owned(),
+        what: format!("the archive {}", path.display()),
         source,
     };
     if let Some(folder) = path.parent() {
@@ -139,36 +160,18 @@ fn write(
     let local = tools.local(image.repository());
     let document = local.document(&image.digest())?;
     let names = vec![local_name(name).map_err(|error| failed(error.into()))?];
-    let (format, omit) = match form {
-        Form::Whole(Archive::DockerArchive) => (ArchiveFormat::DockerArchive, BTreeSet::new()),
-        Form::Whole(Archive::OciArchive) => (ArchiveFormat::OciArchive, BTreeSet::new()),
-        Form::Thin => {
-            let remote = tools.remote(image.repository()).map_err(|error| failed(error.into()))?;
-            (ArchiveFormat::OciArchive, there(&local, &document, &remote)?)
+    let (format, elsewhere) = match form {
+        Form::Whole(Archive::DockerArchive) => (ArchiveFormat::DockerArchive, thin::Elsewhere::default()),
+        Form::Whole(Archive::OciArchive) => (ArchiveFormat::OciArchive, thin::Elsewhere::default()),
+        Form::Thin(named) => {
+            let elsewhere = thin::look(&local, &document, image.repository(), named, tools)?;
+            (ArchiveFormat::OciArchive, elsewhere)
         }
     };
     let image = ArchiveImage { source: &local, descriptor: document.descriptor().clone(), names };
-    let options = ArchiveOptions { omit, ..ArchiveOptions::default() };
-    let saved = save_to_path(&[image], format, &options, path);
-    saved.map(drop).map_err(|error| failed(error.into()))
-}
-
-/// Returns the layers of an image that a registry has.
-fn there(
-    local: &dyn ImageStore,
-    document: &Document,
-    remote: &dyn ImageStore,
-) -> Result<BTreeSet<Digest>, StoreError> {
-    let mut found = BTreeSet::new();
-    for child in images(document) {
-        let child = local.document(&child)?;
-        for layer in child.as_image().map(|manifest| manifest.layers.as_slice()).unwrap_or_default() {
-            if !found.contains(&layer.digest) && remote.blob_size(&layer.digest)? == Some(layer.size) {
-                found.insert(layer.digest);
-            }
-        }
-    }
-    Ok(found)
+    let options = ArchiveOptions { omit: elsewhere.omit, ..ArchiveOptions::default() };
+    save_to_path(&[image], format, &options, path).map_err(|error| failed(error.into()))?;
+    Ok(elsewhere.from)
 }
 
 /// The name that archives and daemons give a service's image: `NAME:local`.
@@ -181,12 +184,16 @@ pub fn local_name(service: &Name) -> Result<Reference, oci::InvalidReference> {
 /// Brings the image of a service into the local store: it is there, or its registry has it, or its
 /// archive. Whatever it comes from, it has the digest of the ledger.
 ///
+/// Layers that a thin archive leaves out come from the image's repository, those that the ledger names, and `more`.
+///
 /// # Errors
-/// `Nowhere`, naming each place that was tried.
+/// `Nowhere`, naming each place that was tried; `Incomplete` where a layer is left out that none of them has. Nothing
+/// is written then.
 pub fn get(
     service: &Name,
     record: &ServiceRecord,
     archives: &Path,
+    more: &[Repository],
     tools: &Tools<'_>,
 ) -> Result<Found, HandoverError> {
     let image = pinned(service, record)?;
@@ -206,31 +213,48 @@ pub fn get(
         return Err(HandoverError::Nowhere { service: service.clone(), image, tried });
     };
     let path = if path.is_absolute() { path.clone() } else { archives.join(path) };
-    let from_archive = ArchiveStore::open(&path, tools.store.root()).and_then(|archive| {
-        // What a thin archive leaves out lies in the registry.
-        match tools.remote(image.repository()) {
-            Ok(remote) => copy(&Fallback { first: &archive, then: &remote }, &local, image.digest()),
-            Err(_) => copy(&archive, &local, image.digest()),
-        }
-    });
-    match from_archive {
-        Ok(()) => return Ok(Found::Archive(path)),
+    match from_archive(service, record, image.clone(), &path, more, tools) {
+        Ok(()) => Ok(Found::Archive(path)),
+        Err(error @ HandoverError::Incomplete { .. }) => Err(error),
         Err(error) => {
-            let thin = if is_thin(&path, image.digest(), tools) {
-                " (it was left out of the thin archive, so the registry must have it)"
-            } else {
-                ""
-            };
-            tried.push(format!("{}: {}{thin}", path.display(), chain_of(&error)));
+            tried.push(format!("{}: {}", path.display(), chain_of(&error)));
+            Err(HandoverError::Nowhere { service: service.clone(), image, tried })
         }
     }
-    Err(HandoverError::Nowhere { service: service.clone(), image, tried })
 }
 
-/// Whether an archive has the image without some of its content, as thin ones do.
-fn is_thin(path: &Path, digest: Digest, tools: &Tools<'_>) -> bool {
-    let Ok(archive) = ArchiveStore::open(path, tools.store.root()) else { return false };
-    archive.document(&digest).is_ok() && matches!(is_complete(&archive, digest), Ok(false))
+fn from_archive(
+    service: &Name,
+    record: &ServiceRecord,
+    image: Pinned,
+    path: &Path,
+    more: &[Repository],
+    tools: &Tools<'_>,
+) -> Result<(), HandoverError> {
+    let local = tools.local(image.repository());
+    let archive = ArchiveStore::open(path, tools.store.root())?;
+    let document = archive.document(&image.digest())?;
+    let own = std::iter::once(image.repository());
+    let sources: Vec<Repository> = own.chain(&record.layers_from).chain(more).cloned().collect();
+    let mut completion = thin::complete(&archive, &local, &document, &sources, tools)?;
+    match (completion.missing.is_empty(), completion.failed.pop()) {
+        (true, _) => {}
+        (false, Some((name, error))) => {
+            return Err(ArchiveFault {
+                action: "complete",
+                what: format!("what was left out of the thin archive, which {name} may have"),
+                source: error.into(),
+            }
+            .into());
+        }
+        (false, None) => {
+            let (service, archive) = (service.clone(), path.to_owned());
+            let layers = completion.missing;
+            return Err(HandoverError::Incomplete { service, image, archive, layers, asked: sources });
+        }
+    }
+    let digest = image.digest();
+    Ok(thin::with_all(&archive, &completion.remotes, &|source| copy(source, &local, digest))?)
 }
 
 /// Proves that the image of a service is to be had and was built from `expected`; returns it.
@@ -245,6 +269,7 @@ pub fn check(
     ledger: &Ledger,
     expected: &CommitId,
     archives: &Path,
+    more: &[Repository],
     tools: &Tools<'_>,
 ) -> Result<Pinned, HandoverError> {
     let no_record = || HandoverError::NoImage {
@@ -253,7 +278,7 @@ pub fn check(
     };
     let record = ledger.services.get(service).ok_or_else(no_record)?;
     let image = pinned(service, record)?;
-    get(service, record, archives, tools)?;
+    get(service, record, archives, more, tools)?;
     let origin = record.built_from.as_ref().filter(|_| ledger.revision == *expected);
     let expected = origin.unwrap_or(expected);
     let local = tools.local(image.repository());
