@@ -35,7 +35,7 @@ Examples:
   $ plimsoll migrate acme/api ghcr.io/acme/api
   $ plimsoll migrate acme/api ghcr.io/acme/api --dry-run --format json
   $ plimsoll migrate acme/api ghcr.io/acme/api --report migration.json
-  $ plimsoll migrate acme/api ghcr.io/acme/api --only 'v*' --except '*-rc*' --retag 'release-*=v*'
+  $ plimsoll migrate acme/api ghcr.io/acme/api --only 'v*' --except '*-rc' --retag 'release-*=v*'
   $ plimsoll migrate acme/api ghcr.io/acme/api --retag '/^release-(\\d+)\\.(\\d+)$/v$1.$2/'"
 )]
 pub struct Arguments {
