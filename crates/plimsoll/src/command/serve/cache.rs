@@ -17,6 +17,7 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// Other registries whose images are kept and served.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "A cache of other registries")]
 pub struct Cache {
     /// Serves and keeps what clients ask for of this registry, below PREFIX or under all names; may be
     /// repeated

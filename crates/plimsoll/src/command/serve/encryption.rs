@@ -12,6 +12,7 @@ use crate::session::Session;
 
 /// Where the certificate comes from.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Encryption")]
 pub struct Encryption {
     /// Speaks HTTPS with the certificates in this PEM file
     #[arg(long, value_name = "FILE", requires = "tls_key")]

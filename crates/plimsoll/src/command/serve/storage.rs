@@ -11,6 +11,7 @@ use crate::session::Session;
 
 /// Where images are.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "A bucket for the images")]
 pub struct Storage {
     /// Keeps images in a bucket, s3://BUCKET/PREFIX[?region=NAME&endpoint=ADDRESS], instead of the store
     #[arg(long, value_name = "PLACE")]

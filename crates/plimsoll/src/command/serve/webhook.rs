@@ -16,6 +16,7 @@ const MAX_WAITING: usize = 10_000;
 
 /// Who is told of pushes, moved tags and deletions.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Events")]
 pub struct Webhooks {
     /// Tells this address of pushes, moved tags and deletions (Standard Webhooks); may be repeated
     #[arg(long, value_name = "URL", requires = "webhook_secret")]
