@@ -13,7 +13,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use layer::Settings;
-use oci::{Compression, Descriptor, DiffId};
+use oci::{Descriptor, DiffId};
 
 use super::workspace::{Holder, LayerRef, Workspace, io_error};
 use crate::BuildError;
@@ -66,8 +66,9 @@ impl Workspace {
 
     fn is_as_asked(&self, record: &StepRecord) -> bool {
         let noted = match record.compression.as_str() {
-            "" => Settings::new(Compression::Gzip).to_string(),
-            noted => noted.to_owned(),
+            // Before it was noted there was no other.
+            "" => "gzip:3",
+            noted => noted,
         };
         noted == self.compression.to_string()
     }

@@ -77,6 +77,19 @@ fn a_copy_made_ahead_is_the_same_layer() {
     shop.check_root();
 }
 
+/// The first RUN changes the time of a folder of the base that the copy repeats: what was made beside it would be in
+/// vain, so it is made beside the last one only. Where a step made the folder, it is made beside the first.
+#[test]
+fn a_copy_is_made_ahead_where_it_is_likely_to_count() {
+    let lines =
+        "RUN touch /etc/x; sleep 1\nRUN touch /etc/y; sleep 1\nCOPY a.txt /etc/\nRUN test -f /etc/a.txt";
+    let Some(shop) = shop(lines) else { return };
+    let first = answer(&shop, "");
+    assert_eq!(records(&shop), 5, "{first}");
+    assert_eq!(answer(&shop.with_other_root(), "")["digest"], first["digest"]);
+    shop.check_root();
+}
+
 #[test]
 fn a_copy_made_ahead_is_made_again_where_the_run_changed_its_place() {
     let lines = "RUN mkdir -m 700 /d && mkdir /real && ln -s real /link && sleep 1\nCOPY a.txt /d/\n\
