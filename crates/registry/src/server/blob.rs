@@ -25,7 +25,7 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
         let size = state.on_disk(|| repository.blob_size(digest)).map_err(missing)?;
         let size = size.ok_or_else(|| unknown(name, digest))?;
         // A client that hears this will not send the blob before it names it in a manifest.
-        repository.refresh_blob(digest);
+        state.on_disk(|| repository.refresh_blob(digest));
         return Ok(describe(digest, respond::content(StatusCode::OK, MEDIA_TYPE, size, Content::Empty)));
     }
     let blob = state.on_disk(|| repository.open_blob(digest)).map_err(missing)?;

@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 
+use store::object::S3Credentials;
+use store::{ObjectStore, S3Place, S3Settings};
+
+use super::TestClient;
 use super::scripted::{Answer, Asked, Scripted};
 
 /// What lies in a bucket.
@@ -23,6 +27,16 @@ impl FakeBucket {
     pub fn start() -> Self {
         let mut content = Content::default();
         Self(Scripted::start_after(move |asked: &Asked| content.answer(asked)))
+    }
+
+    /// Returns a store in a new bucket, which is there until the process ends.
+    pub fn store() -> ObjectStore {
+        let (bucket, client) = (Self::start(), TestClient::new(|_| {}));
+        let place: S3Place = "s3:acme/images?region=r".parse().unwrap();
+        let credentials = S3Credentials { key: "k".into(), secret: "s".into(), session: None };
+        let endpoint = Some(bucket.endpoint());
+        let settings = S3Settings { credentials: Some(credentials), region: None, endpoint };
+        ObjectStore::open(place.open(&settings, client.client.object_transport()).unwrap()).unwrap()
     }
 
     pub fn endpoint(&self) -> String {

@@ -146,6 +146,8 @@ impl Scripted {
 
 /// Serves one connection until either side closes it.
 fn talk(stream: TcpStream, script: &Script, log: &Mutex<Vec<Asked>>, with_body: bool) -> Option<()> {
+    // Head and body are written one after the other: else the body would wait for the other side.
+    stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {

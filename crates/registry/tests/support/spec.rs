@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use oci::{Descriptor, Digest, Document, ImageManifest, MediaType};
 use registry::server::{InBucket, ServerOptions};
-use store::{Bucket, ObjectStore};
 
+use super::bucket::FakeBucket;
 use super::wire::{self, Response};
 use super::{TestServer, noise};
 
@@ -17,14 +17,14 @@ impl Spec {
         Self(TestServer::start())
     }
 
-    /// One over each kind of storage.
+    /// One over each kind of storage: a folder, and a bucket that is reached over HTTP. A bucket in memory
+    /// never waits, so it does not show what must not wait where other requests would have to as well.
     pub fn of_each_storage() -> [Self; 2] {
         Self::of_each_with(|_| {})
     }
 
     pub fn of_each_with(change: impl Fn(&mut ServerOptions)) -> [Self; 2] {
-        let bucket =
-            Some(InBucket { store: ObjectStore::open(Bucket::in_memory()).unwrap(), redirect: None });
+        let bucket = Some(InBucket { store: FakeBucket::store(), redirect: None });
         [None, bucket].map(|bucket| {
             Self(TestServer::with(|options| {
                 options.bucket = bucket;
