@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use oci::Digest;
-use store::{BlobStore as _, LayoutStore};
+use store::LayoutStore;
 use support::spec::Spec;
 use support::{TestServer, noise, wire};
 

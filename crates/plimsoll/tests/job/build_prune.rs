@@ -113,6 +113,12 @@ fn set_time(path: &std::path::Path, time: SystemTime) {
     std::fs::File::open(path).unwrap().set_times(times).unwrap();
 }
 
+/// Makes a file that was just written two days old.
+fn make_old(path: &std::path::Path) {
+    let written = std::fs::metadata(path).unwrap().modified().unwrap();
+    set_time(path, written - std::time::Duration::from_hours(48));
+}
+
 #[test]
 fn cache_mounts_and_notes_are_listed_and_go_by_age_and_size() {
     let dockerfile = "FROM local/base:1\nCOPY Dockerfile /d\n\
@@ -134,7 +140,7 @@ fn cache_mounts_and_notes_are_listed_and_go_by_age_and_size() {
         .find(|path| path.to_string_lossy().contains("/caches-"))
         .unwrap();
     let lock = files_in(&mounts).into_iter().map(|mount| mount.join("lock")).find(is_old).unwrap();
-    set_time(&lock, SystemTime::now() - std::time::Duration::from_hours(48));
+    make_old(&lock);
     let planned = shop.call("cache prune --max-age 1d --dry-run --format json").exits(0).json();
     assert_eq!(
         (planned["others"].as_array().unwrap().len(), &planned["others"][0]["name"]),
@@ -165,7 +171,7 @@ fn what_killed_processes_left_always_goes() {
     }
     let lock = std::fs::File::create(shop.root("build/work/step-used.lock")).unwrap();
     lock.lock().unwrap();
-    set_time(&shop.root("scratch/old"), SystemTime::now() - std::time::Duration::from_hours(48));
+    make_old(&shop.root("scratch/old"));
     assert_eq!(others(&shop), [("leftover".to_owned(), String::new(), 20)]);
     shop.call("cache prune").exits(0);
     assert!(!orphan.exists() && used.exists(), "somebody is at it");

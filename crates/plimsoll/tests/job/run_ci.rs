@@ -106,7 +106,7 @@ fn nothing_that_a_step_prints_is_a_command_to_the_runner() {
     let commands: Vec<&str> = errors.split(['\n', '\r']).filter(is_command).collect();
     let ours =
         |line: &&&str| ["::group::", "::endgroup::", "::error file="].iter().any(|own| line.starts_with(own));
-    assert!(commands.iter().any(|line| *line == "::group::build"), "{seen}");
+    assert!(commands.contains(&"::group::build"), "{seen}");
     assert_eq!(commands.iter().filter(ours).count(), commands.len(), "{commands:?}");
     let ends = commands.iter().filter(|line| **line == "::endgroup::").count();
     assert_eq!(commands.iter().filter(|line| line.starts_with("::group::")).count(), ends, "{seen}");
