@@ -31,7 +31,7 @@ fn an_image_travels_by_archive() {
     --- stdout
     local/base:1 is [DIGEST], 0 B new
     --- stderr
-    base.tar: 2 blobs, 394 B
+    base.tar: 2 blobs, 395 B
     ");
     assert_eq!(scene.see_raw("digest local/base:1"), digest);
     assert_snapshot!(scene.see("load oci-archive:base.tar --tag local/other:2 --format json"), @r#"
@@ -49,7 +49,7 @@ fn an_image_travels_by_archive() {
       "dry_run": false
     }
     --- stderr
-    base.tar: 2 blobs, 394 B
+    base.tar: 2 blobs, 395 B
     "#);
     assert_eq!(scene.see_raw("digest local/other:2"), digest);
 }
@@ -72,8 +72,8 @@ fn an_image_known_by_digest_travels_as_local() {
     type         application/vnd.oci.image.manifest.v1+json
     platforms    linux/amd64
     created      1970-01-01T00:00:00Z
-    size         394 B in 1 layer
-    layers       [DIGEST] 120 B
+    size         395 B in 1 layer
+    layers       [DIGEST] 121 B
     history      plimsoll import
     ");
     assert_snapshot!(scene.see("copy --dry-run local/base:1 docker-archive:x.tar:api:local"), @"
@@ -143,7 +143,7 @@ fn damaged_archives() {
     assert_snapshot!(scene.see("load short.tar"), @"
     exit code: 4
     --- stderr
-    error: blobs/sha256/ec990bc69f9d54f47c7efda38b58f7a1e337008e2256bb7f3dad4b30784eb6f2 in the archive short.tar is corrupt: the archive is truncated: this member ends at byte 3704, the archive at 3584
+    error: blobs/sha256/fb8d5d7ec9e82e256c52539d717d4ca5e2ef802cd1accb9a4bb2d2dc4e332f8e in the archive short.tar is corrupt: the archive is truncated: this member ends at byte 3705, the archive at 3584
     ");
     let at = archive.windows(4).position(|window| window == [0x1f, 0x8b, 8, 4]).expect("a gzip layer");
     archive[at + 60] ^= 1;
@@ -153,7 +153,7 @@ fn damaged_archives() {
     assert_snapshot!(scene.see("-q load changed.tar"), @"
     exit code: 4
     --- stderr
-    error: blobs/sha256/ec990bc69f9d54f47c7efda38b58f7a1e337008e2256bb7f3dad4b30784eb6f2 in the archive changed.tar is corrupt: expected [DIGEST], found [DIGEST]
+    error: blobs/sha256/fb8d5d7ec9e82e256c52539d717d4ca5e2ef802cd1accb9a4bb2d2dc4e332f8e in the archive changed.tar is corrupt: expected [DIGEST], found [DIGEST]
     ");
     assert_snapshot!(scene.see("load none.tar"), @"
     exit code: 2
@@ -183,7 +183,7 @@ fn an_archive_of_images_is_no_root_file_system() {
     --- stdout
     local/copy:1 is [DIGEST], 0 B new
     --- stderr
-    base.tar: 2 blobs, 394 B
+    base.tar: 2 blobs, 395 B
     ");
     assert_eq!(scene.see_raw("digest local/copy:1"), digest);
     assert_snapshot!(scene.see("import base.tar local/copy:1 --cmd x"), @"
@@ -200,7 +200,7 @@ fn layouts_in_folders() {
     assert_snapshot!(scene.see("-q copy local/base:1 oci:out:v1"), @"
     exit code: 0
     --- stdout
-    oci:out:v1 is [DIGEST]: 2 blobs copied, 394 B; 0 were there
+    oci:out:v1 is [DIGEST]: 2 blobs copied, 395 B; 0 were there
     ");
     assert_snapshot!(scene.see("-q copy local/base:1 oci:out:v1 --dry-run"), @"
     exit code: 0

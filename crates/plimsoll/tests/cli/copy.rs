@@ -25,7 +25,7 @@ fn within_the_local_store_no_bytes_move() {
     --- stdout
     local/other:2 is [DIGEST]: 0 blobs copied, 0 B; 2 were there
     --- stderr
-    local/other:2: 2 blobs, 366 B
+    local/other:2: 2 blobs, 365 B
     ");
     assert_snapshot!(scene.see("copy local/base:1 local/other:2 --format json"), @r#"
     exit code: 0
@@ -43,7 +43,7 @@ fn within_the_local_store_no_bytes_move() {
       "dry_run": false
     }
     --- stderr
-    local/other:2: 2 blobs, 366 B
+    local/other:2: 2 blobs, 365 B
     "#);
     assert_eq!(scene.see_raw("digest local/other:2"), scene.see_raw("digest local/base:1"));
 }
@@ -156,7 +156,7 @@ fn all_tags_of_a_repository_go_and_the_second_time_nothing_does() {
     1 [DIGEST] copied
     latest [DIGEST] copied
     release-2 [DIGEST] copied
-    3 of 3 tags are in oci:out and complete; 4 blobs copied, 732 B; 0 referrers
+    3 of 3 tags are in oci:out and complete; 4 blobs copied, 731 B; 0 referrers
     ");
     assert_snapshot!(scene.see("copy -q --all-tags local/base oci:out"), @"
     exit code: 0

@@ -22,7 +22,7 @@ fn import_prints_the_digest() {
     --- stdout
     [DIGEST]
     --- stderr
-    imported local/base:1 for linux/amd64: 2 files and folders, 2.50 KiB in 140 B
+    imported local/base:1 for linux/amd64: 2 files and folders, 2.50 KiB in 143 B
     ");
     let first = scene.see_raw("digest local/base:1");
     scene.see(IMPORT);
@@ -51,7 +51,7 @@ fn import_sets_the_configuration() {
         "linux/amd64"
       ],
       "created": "1970-01-01T00:00:05Z",
-      "size": 495,
+      "size": 498,
       "config": {
         "User": "1:2",
         "Env": [
@@ -72,7 +72,7 @@ fn import_sets_the_configuration() {
       "layers": [
         {
           "digest": "[DIGEST]",
-          "size": 140,
+          "size": 143,
           "diff_id": "[DIGEST]",
           "media_type": "application/vnd.oci.image.layer.v1.tar+gzip"
         }
@@ -94,13 +94,13 @@ fn import_sets_the_configuration() {
     type         application/vnd.oci.image.manifest.v1+json
     platforms    linux/amd64
     created      1970-01-01T00:00:05Z
-    size         495 B in 1 layer
+    size         498 B in 1 layer
     command      ["/bin/sh"]
     user         1:2
     workdir      /w
     environment  A=b
     labels       x=y
-    layers       [DIGEST] 140 B
+    layers       [DIGEST] 143 B
     history      plimsoll import
     "#);
 }
@@ -118,11 +118,11 @@ fn a_folder_is_a_root_file_system_too() {
       "digest": "[DIGEST]",
       "platform": "linux/amd64",
       "entries": 2,
-      "size": 124,
+      "size": 125,
       "uncompressed_size": 2560
     }
     --- stderr
-    imported local/base for linux/amd64: 2 files and folders, 2.50 KiB in 124 B
+    imported local/base for linux/amd64: 2 files and folders, 2.50 KiB in 125 B
     "#);
 }
 
@@ -171,8 +171,8 @@ fn listings() {
     exit code: 0
     --- stdout
     IMAGE                  DIGEST        PLATFORMS     SIZE
-    ghcr.io/acme/api:main  4baf29b9bdea  linux/arm64  414 B
-    local/base:1           f7e196fdea1a  linux/amd64  414 B
+    ghcr.io/acme/api:main  6d9c18338d7f  linux/arm64  417 B
+    local/base:1           2a3fe915f8cf  linux/amd64  417 B
     ");
     assert_snapshot!(scene.see("ls local/base --format json"), @r#"
     exit code: 0
@@ -187,7 +187,7 @@ fn listings() {
           "platforms": [
             "linux/amd64"
           ],
-          "size": 414
+          "size": 417
         }
       ]
     }
@@ -283,7 +283,7 @@ fn a_corrupt_blob_is_the_wrong_image() {
     assert_snapshot!(scene.see("inspect local/base:1"), @"
     exit code: 4
     --- stderr
-    error: blob [DIGEST] in the store at [DIR]/root/store is corrupt: expected [DIGEST], found [DIGEST]; moved to [DIR]/root/store/quarantine/sha256-f7e196fdea1a5bc5e1dc66ca9dd5d4729f6a0bc5769ab0657675568553054089, fetch or build it again
+    error: blob [DIGEST] in the store at [DIR]/root/store is corrupt: expected [DIGEST], found [DIGEST]; moved to [DIR]/root/store/quarantine/sha256-2a3fe915f8cfb0461009e0c5a96d1cb60d7a8f933ff2b7528cd7a441597ae02b, fetch or build it again
     ");
 }
 

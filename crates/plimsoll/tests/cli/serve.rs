@@ -241,7 +241,7 @@ fn a_registry_that_is_down_is_tried_again() {
     --- stderr
     warning: pull of manifest 1 from 127.0.0.1:1/api: attempt 1 of 2 failed: no connection to 127.0.0.1:1: client error (Connect): tcp connect error: Connection refused (os error 111); next one in 0 ms
     error: cannot resolve manifest 127.0.0.1:1/api:1
-      cause: no connection to 127.0.0.1:1
+      cause: no connection to 127.0.0.1:1 (gave up after 2 attempts over 0 s)
       cause: client error (Connect)
       cause: tcp connect error
       cause: Connection refused (os error 111)
