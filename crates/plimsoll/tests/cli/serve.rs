@@ -149,7 +149,7 @@ fn an_image_goes_out_and_comes_back() {
     let see = |line: &str| scene.see(line).replace(&address, "[REGISTRY]");
     let seen = see(&format!("copy local/base:1 {address}/acme/api:main"));
     assert!(
-        seen.contains("[REGISTRY]/acme/api:main is [DIGEST]: 2 blobs copied, 394 B; 0 were there"),
+        seen.contains("[REGISTRY]/acme/api:main is [DIGEST]: 2 blobs copied, 395 B; 0 were there"),
         "{seen}"
     );
     assert_eq!(seen.matches(" copied, ").count(), 3, "one line for each blob and the result: {seen}");
@@ -164,7 +164,7 @@ fn an_image_goes_out_and_comes_back() {
     assert_snapshot!(see(&format!("-q pull {address}/acme/api:main --platform linux/amd64")), @"
     exit code: 0
     --- stdout
-    [REGISTRY]/acme/api:main is [DIGEST]: 2 blobs copied, 394 B; 0 were there
+    [REGISTRY]/acme/api:main is [DIGEST]: 2 blobs copied, 395 B; 0 were there
     ");
     assert_snapshot!(see(&format!("ls {address}/acme/api --format json")), @r#"
     exit code: 0
@@ -179,7 +179,7 @@ fn an_image_goes_out_and_comes_back() {
           "platforms": [
             "linux/amd64"
           ],
-          "size": 394
+          "size": 395
         }
       ]
     }
