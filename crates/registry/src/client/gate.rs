@@ -7,8 +7,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
 
-use oci::Registry;
-
 /// What kind of request wants to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lane {
@@ -22,14 +20,19 @@ pub(crate) enum Lane {
 /// cost is the way there and back.
 pub(super) const EXCHANGES: usize = 2;
 
+impl Lane {
+    fn breadth(self) -> usize {
+        match self {
+            Self::Upload => 1,
+            Self::Exchange => EXCHANGES,
+        }
+    }
+}
+
 /// The gates of all hosts.
 #[derive(Debug)]
 pub(crate) struct Gates {
     width: usize,
-    /// The same for uploads to this machine. Its processors are what they wait for: with more of them at
-    /// once the largest, which is the last to end, gets less of a processor for as long as they go on. One
-    /// more than there are processors has something to do while another waits for the disk.
-    width_here: usize,
     gates: Mutex<HashMap<(String, Lane), Arc<Gate>>>,
 }
 
@@ -44,37 +47,25 @@ struct Gate {
 pub(crate) struct Pass(Arc<Gate>);
 
 impl Gates {
-    /// Returns gates that let `width` uploads, fewer to this machine, and [`EXCHANGES`] times as many other requests pass for
+    /// Returns gates that let `width` uploads and [`EXCHANGES`] times as many other requests pass for
     /// each host.
     pub fn new(width: usize) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let width = width.max(1);
-        Self { width, width_here: width.min(processors + 1), gates: Mutex::default() }
+        Self { width: width.max(1), gates: Mutex::default() }
     }
 
     /// Waits until a request to `host` may be made.
     pub fn enter(&self, host: &str, lane: Lane) -> Pass {
-        let most = self.most(host, lane);
         let mut gates = self.gates.lock().expect("nothing panics while it holds the lock");
         let gate = gates.entry((host.to_owned(), lane)).or_default().clone();
         drop(gates);
         let inside = gate.inside.lock().expect("nothing panics while it holds the lock");
         let mut inside = gate
             .left
-            .wait_while(inside, |inside| *inside >= most)
+            .wait_while(inside, |inside| *inside >= self.width * lane.breadth())
             .expect("nothing panics while it holds the lock");
         *inside += 1;
         drop(inside);
         Pass(gate)
-    }
-
-    fn most(&self, host: &str, lane: Lane) -> usize {
-        let is_here = || host.parse::<Registry>().is_ok_and(|registry| registry.is_loopback());
-        match lane {
-            Lane::Upload if is_here() => self.width_here,
-            Lane::Upload => self.width,
-            Lane::Exchange => self.width * EXCHANGES,
-        }
     }
 }
 
@@ -108,14 +99,6 @@ mod tests {
             }
         });
         assert!((1..=3).contains(&most.into_inner()));
-    }
-
-    #[test]
-    fn this_machine_takes_no_more_uploads_than_it_can_work_on() {
-        let gates = Gates { width_here: 3, ..Gates::new(6) };
-        let most = |host, lane| gates.most(host, lane);
-        assert_eq!((most("127.0.0.1:5000", Lane::Upload), most("ghcr.io", Lane::Upload)), (3, 6));
-        assert_eq!((most("localhost:5000", Lane::Upload), most("127.0.0.1:5000", Lane::Exchange)), (3, 12));
     }
 
     #[test]
