@@ -230,7 +230,7 @@ fn a_blob_that_is_too_large_is_refused() {
     let remote = test.client.repository(&server.repository("a"));
     let content = noise(1, 5_000_000);
     let error = remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap_err();
-    assert!(matches!(error, StoreError::Denied { .. }), "{error}");
+    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
     assert!(error.to_string().contains("at most 1000000 bytes"), "{error}");
     assert_eq!(server.temporary_files(), 0);
 }

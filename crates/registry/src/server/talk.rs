@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -32,6 +32,10 @@ use super::tls::Tls;
 const HEAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long what a refused client sends is read away at most, and how long nothing may come meanwhile.
+const LINGER_LIMIT: Duration = Duration::from_secs(5);
+const LINGER_SILENCE: Duration = Duration::from_millis(500);
+const LINGER_BUFFER_BYTES: usize = 64 << 10;
 /// How much of a request is held in memory before it is taken out, and the largest head.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// How much the kernel holds for a client on this machine that reads slower than we write. What it would
@@ -166,6 +170,9 @@ impl Turn {
         }
         // Whoever waits for the end of the connection sees it.
         let _ = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
+        if !stops {
+            let _ = tokio::time::timeout(LINGER_LIMIT, Box::pin(linger(stream))).await;
+        }
         None
     }
 
@@ -191,6 +198,16 @@ impl Requests {
         if is_last || request.version() < Version::HTTP_11 {
             self.last.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Reads away what a client goes on to send that was refused in the middle of its content. Were the
+/// connection let go of at once, the kernel would reset it, and the client lose the answer that says why.
+async fn linger(mut stream: Plain) {
+    // Most connections have ended by now: room is taken for those that have not.
+    let mut scratch = vec![0; 1];
+    while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_SILENCE, stream.read(&mut scratch)).await {
+        scratch.resize(LINGER_BUFFER_BYTES, 0);
     }
 }
 
