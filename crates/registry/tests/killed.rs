@@ -9,9 +9,8 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use registry::server::webhook::{Webhook, WebhookOptions};
 use registry::server::{Collection, Server, ServerOptions};
 use store::{Blob, BlobStore as _, Children, ImageStore as _, LayoutStore, StoreError};
 use support::scripted::{Answer, Asked, Scripted};
+use support::served::Served;
 use support::{TestClient, noise, tag, wire};
 
 const STORE: &str = "store-of-the-test";
@@ -69,30 +69,6 @@ fn webhooks(url: String, client: &TestClient) -> WebhookOptions {
         waits: vec![Duration::from_millis(5); 100],
         max_waiting: 100_000,
         report: Arc::new(|trouble| assert!(!trouble.is_lost, "{trouble:?}")),
-    }
-}
-
-struct Served {
-    child: Child,
-    registry: Registry,
-}
-
-impl Served {
-    fn start(folder: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "part_serving", "--nocapture", "--test-threads=1"]).current_dir(folder);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("address ")?.to_owned()));
-        Self { child, registry: address.unwrap().parse().unwrap() }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -13,9 +13,8 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +28,7 @@ use store::{
     S3Settings, StoreError,
 };
 use support::bucket::FakeBucket;
+use support::served::Served;
 use support::{TestClient, noise, read, tag};
 
 const STORE: &str = "store-of-the-test";
@@ -67,30 +67,6 @@ fn part_serving() {
     let server = Server::start(options).unwrap();
     println!("\naddress {}", server.address());
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-}
-
-struct Served {
-    child: Child,
-    registry: Registry,
-}
-
-impl Served {
-    fn start(folder: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "part_serving", "--nocapture", "--test-threads=1"]).current_dir(folder);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("address ")?.to_owned()));
-        Self { child, registry: address.unwrap().parse().unwrap() }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Pushes an image, and removes every third again. What fails fails because the server was killed.

@@ -5,6 +5,7 @@
 pub mod bucket;
 pub mod peer;
 pub mod scripted;
+pub mod served;
 pub mod spec;
 pub mod wire;
 
