@@ -127,6 +127,7 @@ impl PrunePlan {
         let mut plan = Self::default();
         let mut named: HashSet<Digest> = needed.clone();
         for one in all {
+            // A time to come is a clock that was set back: as young as can be.
             let age = now.duration_since(one.used()).unwrap_or_default();
             let is_old = budget.max_age.is_some_and(|most| age > most);
             let is_too_much = budget.max_bytes.is_some_and(|most| left > most);

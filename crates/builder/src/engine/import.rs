@@ -145,6 +145,7 @@ impl Build<'_> {
         }
         if let Settle::Target { store, repository } = &self.request.options.settle {
             let links = |layer: &LayerRef| {
+                // The loop above asked every layer for its blob already, and failed where one has none.
                 let blob = layer.descriptor().ok();
                 let origin = blob.and_then(|blob| workspace.elsewhere.origin(&blob.digest)?.repository);
                 origin.is_some_and(|origin| origin.registry() == repository.registry())

@@ -158,6 +158,7 @@ fn layer_item(tree: &LayerTree<'_>, selected: &Selected, item: SelectedItem) -> 
     if is_file(&item) {
         let digests = tree.digests(std::slice::from_ref(&path)).map_err(|error| chain_of(&error))?;
         digest = digests.first().copied();
+        // What cannot be resolved has no content, which is an error below.
         let resolved = tree.tree.resolve(&path, FollowLast::No).ok();
         content = resolved.and_then(|resolved| resolved.node).and_then(|node| match node.content.kind {
             Kind::File { offset, .. } => Some(Content::Layer { layer: node.content_layer, offset }),
