@@ -52,11 +52,12 @@ fn begin(socket: &Path, request: &Request<'_>) -> io::Result<(u16, BufReader<Uni
     stream.set_read_timeout(Some(request.patience))?;
     stream.set_write_timeout(Some(request.patience))?;
     let length = request.archive.map(File::metadata).transpose()?.map_or(0, |metadata| metadata.len());
-    write!(
-        stream,
+    let head = format!(
         "{} HTTP/1.0\r\nHost: daemon\r\nContent-Type: application/x-tar\r\nContent-Length: {length}\r\n\r\n",
         request.line
-    )?;
+    );
+    // In one piece: a daemon may answer and close as soon as it has read something.
+    stream.write_all(head.as_bytes())?;
     if let Some(mut archive) = request.archive {
         // A daemon that refuses early answers before it has read all; the answer says why.
         let sent = io::copy(&mut archive, &mut stream);

@@ -90,8 +90,13 @@ impl Runner {
         });
         let Ok((held, companion, (arrived, end))) = run.await else { return gone() };
         self.held = Some(held);
-        // Through a pause nobody is kept waiting: the companion ends when it has caught up.
-        self.companion = companion.filter(|_| arrived < most && matches!(end, End::Paused));
+        match (companion, &end) {
+            // Through a pause nobody is kept waiting: the companion ends when it has caught up.
+            (Some(companion), End::Paused) if arrived < most => self.companion = Some(companion),
+            // It holds the file too: when the refusal is answered, the room is free again.
+            (Some(companion), End::Full(_)) => companion.finish().await,
+            _ => {}
+        }
         (arrived, end)
     }
 
