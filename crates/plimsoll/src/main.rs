@@ -5,6 +5,7 @@
 
 mod cli;
 mod command;
+mod defect;
 mod elsewhere;
 mod env;
 mod error;
@@ -23,13 +24,11 @@ use crate::error::Code;
 
 fn main() -> ExitCode {
     // Before anything else: as a sandbox the process must have one thread and nothing open.
+    defect::abort_at_any();
     if let Some(code) = builder::sandbox::enter_if_asked(std::env::args_os()) {
         return ExitCode::from(code.clamp(0, 255) as u8);
     }
-    std::panic::set_hook(Box::new(|panic| {
-        ui::report_defect(panic);
-        end(Code::Defect)
-    }));
+    defect::end_at_any(end);
     interrupt::watch(end);
     ExitCode::from(cli::run(Environment::read(), std::env::args_os()) as u8)
 }

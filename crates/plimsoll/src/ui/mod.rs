@@ -288,3 +288,14 @@ pub fn report_defect(panic: &std::panic::PanicHookInfo<'_>) {
     let _ = writeln!(err, "error: this is a defect of plimsoll {}: {panic}", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(err, "hint: please report it with the command line that led here");
 }
+
+/// Reports a panic that ends a request and not the process.
+pub fn report_survived_defect(panic: &std::panic::PanicHookInfo<'_>) {
+    // One line, as every other one of a log.
+    let told = panic.to_string().replace('\n', " ");
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(
+        io::stderr().lock(),
+        "error: this is a defect of plimsoll {version}; please report it: {told}"
+    );
+}

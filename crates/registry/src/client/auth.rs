@@ -5,7 +5,7 @@
 //! thread fetches a token, the others wait for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -116,7 +116,7 @@ impl Authenticator {
     ) -> Result<Secret, Failure> {
         let key = (audience.host.registry.clone(), audience.scope.clone());
         let slot = self.tokens.lock().expect(LOCK).entry(key).or_default().clone();
-        let mut slot = slot.lock().expect(LOCK);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let now = audience.host.clock().now();
         if let Some(token) = slot.as_ref().filter(|token| token.expires > now) {
             let secret = Secret::new(format!("Bearer {}", token.secret.expose()));

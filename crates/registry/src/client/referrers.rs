@@ -11,6 +11,8 @@
 //!
 //! Source: distribution-spec v1.1, "Listing Referrers", "Pushing Manifests with Subject".
 
+use std::sync::PoisonError;
+
 use hyper::header::{ACCEPT, LINK};
 use hyper::{Method, StatusCode};
 use oci::manifest::MAX_DOCUMENT_BYTES;
@@ -68,7 +70,7 @@ fn change(
     edit: impl Fn(&mut Vec<Descriptor>) -> bool,
 ) -> Result<(), Failure> {
     // Of our own threads only one at a time; other processes are found out by reading again.
-    let _turn = remote.host.shared.fallback.lock().expect("nothing panics while it holds the lock");
+    let _turn = remote.host.shared.fallback.lock().unwrap_or_else(PoisonError::into_inner);
     let tag = fallback_tag(subject);
     for _ in 0..=MAX_RACES {
         let mut entries = of_tag(remote, subject)?.unwrap_or_default();

@@ -69,6 +69,7 @@ impl Transport {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("registry-client")
+            .on_thread_start(crate::server::mark_thread)
             .enable_all()
             .build()?;
         let plain = pool(connector.clone(), connections);

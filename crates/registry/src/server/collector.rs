@@ -42,16 +42,18 @@ pub(super) async fn run(state: Arc<State>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (state, collection) = (state.clone(), collection.clone());
+        let (collected_here, collection) = (state.clone(), collection.clone());
         let done = tokio::task::spawn_blocking(move || {
-            let result = collect(&state, &collection);
+            let result = collect(&collected_here, &collection);
             if let Ok(collected) = &result {
-                state.metrics.collected(collected);
+                collected_here.metrics.collected(collected);
             }
             (collection.report)(&result);
         });
-        // A panic in there was printed where it happened; the next round may do better.
-        let _ = done.await;
+        // The next round may do better.
+        if let Err(error) = done.await {
+            state.note_defect("a collection", &error.into());
+        }
     }
 }
 

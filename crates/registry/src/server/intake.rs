@@ -21,6 +21,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use oci::{Digest, Repository};
 use store::{Ingest, StoreError};
 
+use super::defect::Defect;
 use super::inlet::{Hold, Inlet};
 use super::quota;
 use super::refusal::Refusal;
@@ -144,6 +145,10 @@ impl Intake<'_> {
                 held.take();
                 refusal(StoreError::io("write", "the upload", source))
             }
+            Problem::Lost(defect) => {
+                self.state.note_defect("a request that brought content", &defect);
+                Refusal::defect()
+            }
         });
         (held, drawn)
     }
@@ -167,6 +172,7 @@ impl Intake<'_> {
                 End::Paused => {}
                 End::Closed(error) => return Err((left, Problem::Refused(broken(&error)))),
                 End::Full(error) => return Err((left, Problem::Full(error))),
+                End::Lost(defect) => return Err((left, Problem::Lost(defect))),
             }
         }
         Ok(())
@@ -207,6 +213,7 @@ impl Intake<'_> {
 enum Problem {
     Refused(Refusal),
     Full(io::Error),
+    Lost(Defect),
 }
 
 /// Returns the next piece that the library holds; `None` when it has none left.

@@ -2,12 +2,13 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
+use super::defect::{Defect, caught};
 use super::routes::State;
 use super::{collector, talk, webhook};
 
@@ -29,7 +30,7 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
     let sweeper = tokio::spawn(sweep(state.clone()));
     let collector = tokio::spawn(collector::run(state.clone()));
-    let teller = state.hooks.clone().map(|hooks| tokio::spawn(webhook::run(hooks)));
+    let teller = state.hooks.clone().map(|hooks| tokio::spawn(webhook::run(state.clone(), hooks)));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -37,15 +38,14 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
         };
         tokio::select! {
             () = told(&mut stopped) => break,
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => note(&state, ended),
             (accepted, place) = next => match accepted {
                 Ok((stream, peer)) => {
                     let (state, stopped) = (state.clone(), stopped.clone());
                     connections.spawn(async move {
                         let _place = place;
-                        state.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                        let _open = Open::new(&state.metrics.connections);
                         talk::connection(stream, peer, state.clone(), stopped).await;
-                        state.metrics.connections.fetch_sub(1, Ordering::Relaxed);
                     });
                 }
                 Err(error) => {
@@ -61,9 +61,36 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
     if let Some(teller) = teller {
         teller.abort();
     }
-    let ended = async { while connections.join_next().await.is_some() {} };
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            note(&state, ended)
+        }
+    };
     if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
         tracing::warn!("requests were cut off because the server was stopped");
+    }
+}
+
+/// Tells of a connection that ended because its answer ran into a defect of ours.
+fn note(state: &State, ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        state.note_defect("a connection", &Defect::from(error));
+    }
+}
+
+/// Counts a connection until it is dropped.
+struct Open<'a>(&'a AtomicU64);
+
+impl<'a> Open<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -77,6 +104,8 @@ async fn sweep(state: Arc<State>) {
     let mut ticks = tokio::time::interval((state.options.session_lifetime / 4).max(Duration::from_secs(1)));
     loop {
         ticks.tick().await;
-        state.sessions.sweep();
+        if let Err(defect) = caught(async { state.sessions.sweep() }).await {
+            state.note_defect("forgetting old uploads", &defect);
+        }
     }
 }

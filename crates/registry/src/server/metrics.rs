@@ -23,6 +23,7 @@ pub(super) struct Metrics {
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     pub connections: AtomicU64,
+    defects: AtomicU64,
     collections: AtomicU64,
     collected_blobs: AtomicU64,
     collected_bytes: AtomicU64,
@@ -39,6 +40,11 @@ impl Metrics {
         self.duration_micros.fetch_add(micros, Relaxed);
         let bucket = BOUNDS.iter().position(|bound| micros <= bound * 1000).unwrap_or(BOUNDS.len());
         self.durations[bucket].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a panic.
+    pub fn ran_into_defect(&self) {
+        self.defects.fetch_add(1, Relaxed);
     }
 
     /// Counts content of an upload.
@@ -87,6 +93,7 @@ impl Metrics {
             ("sent_bytes_total", "counter", "Content of answers.", self.sent_bytes.load(Relaxed)),
             ("connections", "gauge", "Open connections.", self.connections.load(Relaxed)),
             ("uploads", "gauge", "Uploads under way.", uploads as u64),
+            ("defects_total", "counter", "Requests and rounds that panicked.", self.defects.load(Relaxed)),
             ("collections_total", "counter", "Garbage collections.", self.collections.load(Relaxed)),
             ("collected_blobs_total", "counter", "Blobs they removed.", self.collected_blobs.load(Relaxed)),
             ("collected_bytes_total", "counter", "Bytes they removed.", self.collected_bytes.load(Relaxed)),
@@ -136,6 +143,7 @@ mod tests {
         metrics.answered("GET", 404, 5, Duration::from_millis(70));
         metrics.answered("BREW", 405, 0, Duration::from_secs(60));
         metrics.received(7);
+        metrics.ran_into_defect();
         let text = metrics.text(3);
         for line in [
             "plimsoll_registry_requests_total{method=\"GET\",status=\"2xx\"} 1",
@@ -148,6 +156,7 @@ mod tests {
             "plimsoll_registry_received_bytes_total 7",
             "plimsoll_registry_sent_bytes_total 15",
             "plimsoll_registry_uploads 3",
+            "plimsoll_registry_defects_total 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -21,6 +21,7 @@
 //! | `intake`, `sprint` | how their content comes in |
 //! | `manifest`, `shelf`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
 //! | `refusal`, `answer`, `body` | the shape of answers |
+//! | `defect` | panics, which end one request and not the server |
 //!
 //! Source: distribution-spec v1.1.
 
@@ -30,6 +31,7 @@ mod blob;
 mod body;
 mod certificate;
 mod collector;
+mod defect;
 mod immutable;
 mod inlet;
 mod intake;
@@ -68,6 +70,8 @@ use tokio::sync::watch;
 pub use access::Policy;
 pub use certificate::{NoCertificate, SelfSigned};
 pub use collector::{Collection, CollectionReport, Keep};
+pub use defect::is_survivable;
+pub(crate) use defect::mark_thread;
 pub use immutable::Immutable;
 pub use pattern::Pattern;
 pub use proxy::{InvalidUpstream, ProxyOptions, ProxyReport, ProxyTrouble, Upstream};
@@ -216,6 +220,7 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("registry-server")
+            .on_thread_start(defect::mark_thread)
             .enable_all()
             .build()
             .map_err(ServerError::Threads)?;
@@ -227,7 +232,7 @@ impl Server {
             // Work on the store that a cut connection left behind is not waited for for ever.
             runtime.shutdown_timeout(listener::STOP_LIMIT);
         };
-        let thread = std::thread::Builder::new().name("registry-server".to_owned()).spawn(serve);
+        let thread = std::thread::Builder::new().name("registry-listener".to_owned()).spawn(serve);
         Ok(ServerHandle { address, stop, thread: Some(thread.map_err(ServerError::Threads)?) })
     }
 }

@@ -1,7 +1,7 @@
 //! What says something about a manifest. Source: distribution-spec v1.1, "Listing Referrers".
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use hyper::header::HeaderName;
 use hyper::{Response, StatusCode};
@@ -83,7 +83,7 @@ impl Referrers {
     }
 
     fn known(&self, digest: &Digest) -> Option<Option<Referrer>> {
-        self.known.lock().expect(LOCK).get(digest).cloned()
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
     fn learn(&self, repository: &LayoutRepository, digest: &Digest) -> Result<Option<Referrer>, StoreError> {
@@ -95,7 +95,7 @@ impl Referrers {
         let referrer = document
             .subject()
             .map(|subject| Referrer { subject: subject.digest, descriptor: describe(&document) });
-        let mut known = self.known.lock().expect(LOCK);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
@@ -103,5 +103,3 @@ impl Referrers {
         Ok(referrer)
     }
 }
-
-const LOCK: &str = "nothing panics while it holds the lock";

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use store::StoreError;
 
@@ -64,6 +64,14 @@ impl Refusal {
             ),
         };
         Self::new(status, ErrorCode::Other("UNKNOWN".to_owned()), message)
+    }
+
+    /// A panic of ours, which was told where it happened. What is left of the request is not read: nobody
+    /// knows how far it was.
+    pub fn defect() -> Self {
+        let message = "the registry ran into a defect of its own; its log says which";
+        let code = ErrorCode::Other("UNKNOWN".to_owned());
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message).with(CONNECTION, "close")
     }
 
     pub fn into_response(self) -> Response<Content> {

@@ -14,6 +14,7 @@ use store::{Reach, RepositoryOptions};
 
 use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
+use super::defect::{Defect, caught};
 use super::metrics::Metrics;
 use super::plain::Wire;
 use super::proxy::{self, Proxy};
@@ -97,6 +98,12 @@ impl State {
         Storage::of(&self.options)
     }
 
+    /// Tells of a panic that somebody caught: `what` ended with it.
+    pub fn note_defect(&self, what: &str, Defect(reason): &Defect) {
+        self.metrics.ran_into_defect();
+        tracing::error!(reason, "{what} was ended by a defect of the server, which goes on");
+    }
+
     /// Does work on the disk; other requests go on meanwhile.
     pub fn on_disk<T>(&self, work: impl FnOnce() -> T) -> T {
         tokio::task::block_in_place(work)
@@ -145,13 +152,10 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let query = query::pairs(head.uri.query().unwrap_or_default());
     let mut question = Question { head, wire, who: None, query };
-    let response = match beside(&state, &question) {
-        Some(response) => Ok(response),
-        None => match admit(&state, &mut question).await {
-            Ok(()) => route(&state, &question, body).await,
-            Err(refusal) => Err(refusal),
-        },
-    };
+    let response = caught(respond(&state, &mut question, body)).await.unwrap_or_else(|defect| {
+        state.note_defect(&format!("{} {}", question.head.method, question.head.uri.path()), &defect);
+        Err(Refusal::defect())
+    });
     let response = response.unwrap_or_else(Refusal::into_response);
     let bytes = response.body().size_hint().exact();
     let (method, status) = (question.head.method.as_str(), response.status().as_u16());
@@ -166,6 +170,14 @@ pub(super) async fn answer(
         elapsed: started.elapsed(),
     });
     response
+}
+
+async fn respond(state: &State, question: &mut Question, body: Incoming) -> Answer {
+    if let Some(response) = beside(state, question) {
+        return Ok(response);
+    }
+    admit(state, question).await?;
+    route(state, question, body).await
 }
 
 /// Answers what is beside the protocol and asks nobody for credentials: whether the server is well,

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
@@ -24,20 +25,29 @@ const MAX_SESSIONS: usize = 2048;
 /// takes to notice a broken connection on the same machine, shorter than clients wait.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
+type ByName = HashMap<String, Arc<Session>>;
+
 /// All sessions.
 pub(super) struct Sessions {
     lifetime: Duration,
-    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    sessions: Arc<Mutex<ByName>>,
 }
 
+#[derive(Debug)]
 struct Session {
     repository: Repository,
     touched: Mutex<Instant>,
     upload: Arc<AsyncMutex<Option<Ingest>>>,
 }
 
-/// The content of a session, held by one request. `None` once it was closed.
-pub(super) type Held = OwnedMutexGuard<Option<Ingest>>;
+/// The content of a session, held by one request. `None` once it was closed. A request that panics while it
+/// holds a session ends it: nobody knows what it had written.
+#[derive(Debug)]
+pub(super) struct Held {
+    content: OwnedMutexGuard<Option<Ingest>>,
+    /// Where the session is listed, under which name; `None` for content that no session has.
+    listed: Option<(Arc<Mutex<ByName>>, String)>,
+}
 
 /// Returns content that no session has, in the same form.
 pub(super) fn own(ingest: Ingest) -> Held {
@@ -50,12 +60,39 @@ pub(super) fn nothing() -> Held {
 }
 
 fn held(ingest: Option<Ingest>) -> Held {
-    Arc::new(AsyncMutex::new(ingest)).try_lock_owned().expect("nobody else knows of the lock")
+    let content = Arc::new(AsyncMutex::new(ingest)).try_lock_owned();
+    Held { content: content.expect("nobody else knows of the lock"), listed: None }
+}
+
+impl Deref for Held {
+    type Target = Option<Ingest>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.content
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.content
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.content.take();
+        if let Some((sessions, name)) = &self.listed {
+            lock(sessions).remove(name);
+        }
+    }
 }
 
 impl Sessions {
     pub fn new(lifetime: Duration) -> Self {
-        Self { lifetime, sessions: Mutex::default() }
+        Self { lifetime, sessions: Arc::default() }
     }
 
     /// Begins a session and returns its name.
@@ -66,7 +103,7 @@ impl Sessions {
             touched: Mutex::new(Instant::now()),
             upload: Arc::new(AsyncMutex::new(Some(ingest))),
         };
-        let mut sessions = self.sessions.lock().expect(LOCK);
+        let mut sessions = lock(&self.sessions);
         if sessions.len() >= MAX_SESSIONS {
             return Err(busy(format!("{MAX_SESSIONS} uploads are under way")));
         }
@@ -79,45 +116,50 @@ impl Sessions {
         let session = self.find(repository, name).ok_or_else(|| unknown(name))?;
         let held = tokio::time::timeout(LOCK_LIMIT, session.upload.clone().lock_owned()).await;
         let held = held.map_err(|_| busy("another request is writing to this upload".to_owned()))?;
-        *session.touched.lock().expect(LOCK) = Instant::now();
-        if held.is_none() { Err(unknown(name)) } else { Ok(held) }
+        *lock(&session.touched) = Instant::now();
+        match held.is_some() {
+            true => Ok(Held { content: held, listed: Some((self.sessions.clone(), name.to_owned())) }),
+            false => Err(unknown(name)),
+        }
     }
 
     /// Forgets a session; what it holds is removed as soon as no request uses it.
     pub fn close(&self, repository: &Repository, name: &str) -> Result<(), Refusal> {
         self.find(repository, name).ok_or_else(|| unknown(name))?;
-        self.sessions.lock().expect(LOCK).remove(name);
+        lock(&self.sessions).remove(name);
         Ok(())
     }
 
     /// Notes that the session was written to just now.
     pub fn touch(&self, name: &str) {
-        if let Some(session) = self.sessions.lock().expect(LOCK).get(name) {
-            *session.touched.lock().expect(LOCK) = Instant::now();
+        if let Some(session) = lock(&self.sessions).get(name) {
+            *lock(&session.touched) = Instant::now();
         }
     }
 
     /// Returns how many uploads are under way.
     pub fn count(&self) -> usize {
-        self.sessions.lock().expect(LOCK).len()
+        lock(&self.sessions).len()
     }
 
     /// Forgets sessions that nobody used for their lifetime.
     pub fn sweep(&self) {
         let is_alive = |session: &Arc<Session>| {
-            session.upload.try_lock().is_err()
-                || session.touched.lock().expect(LOCK).elapsed() < self.lifetime
+            session.upload.try_lock().is_err() || lock(&session.touched).elapsed() < self.lifetime
         };
-        self.sessions.lock().expect(LOCK).retain(|_, session| is_alive(session));
+        lock(&self.sessions).retain(|_, session| is_alive(session));
     }
 
     fn find(&self, repository: &Repository, name: &str) -> Option<Arc<Session>> {
-        let session = self.sessions.lock().expect(LOCK).get(name).cloned();
+        let session = lock(&self.sessions).get(name).cloned();
         session.filter(|session| session.repository == *repository)
     }
 }
 
-const LOCK: &str = "nothing panics while it holds the lock";
+/// The sessions are whole whatever panicked beside them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn random_name() -> Result<String, Refusal> {
     let mut bytes = [0; 16];

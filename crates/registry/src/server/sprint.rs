@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::defect::Defect;
 use super::session::Held;
 
 /// How many runs there are at once.
@@ -57,6 +58,8 @@ pub(super) enum End {
     Closed(io::Error),
     /// The file takes no more.
     Full(io::Error),
+    /// The run panicked. It took the session along, and nobody knows how much it moved.
+    Lost(Defect),
 }
 
 /// One after the other, the runs of one request.
@@ -88,7 +91,10 @@ impl Runner {
                 held.as_mut().map_or_else(gone, |ingest| run(ingest, &socket, most, companion.as_ref()));
             (held, companion, ran)
         });
-        let Ok((held, companion, (arrived, end))) = run.await else { return gone() };
+        let (held, companion, (arrived, end)) = match run.await {
+            Ok(ran) => ran,
+            Err(error) => return (0, End::Lost(error.into())),
+        };
         self.held = Some(held);
         match (companion, &end) {
             // Through a pause nobody is kept waiting: the companion ends when it has caught up.
@@ -110,6 +116,8 @@ impl Runner {
 }
 
 fn run(ingest: &mut Ingest, socket: &TcpStream, most: u64, companion: Option<&Companion>) -> (u64, End) {
+    #[cfg(test)]
+    assert_ne!(most, tests::PANICS, "a run of the test");
     let started = Instant::now();
     let mut arrived = 0;
     let end = match Funnel::new() {
@@ -228,4 +236,37 @@ fn follow(follower: &Follower, orders: &(Mutex<Order>, Condvar), _place: OwnedSe
 
 fn lock(order: &Mutex<Order>) -> MutexGuard<'_, Order> {
     order.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use store::LayoutStore;
+
+    use super::super::session::Sessions;
+    use super::*;
+
+    /// So much content makes a run panic.
+    pub(super) const PANICS: u64 = COMPANY_BYTES + 7;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_run_that_panics_ends_the_session_and_gives_its_place_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LayoutStore::open(folder.path()).unwrap();
+        let (sessions, track) = (Sessions::new(Duration::from_secs(60)), Track::default());
+        let name = "local/a".parse().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Arc::new(listener.accept().await.unwrap().0);
+        for _ in 0..2 * RUNS {
+            let session = sessions.open(&name, store.ingest().unwrap()).unwrap();
+            let mut runner = Runner::new(sessions.hold(&name, &session).await.unwrap());
+            let (arrived, end) = runner.run(&track, socket.clone(), PANICS).await;
+            assert!(matches!(&end, End::Lost(Defect(text)) if text.contains("a run of the test")));
+            assert_eq!(arrived, 0);
+            assert!(runner.finish().await.is_none());
+            assert!(sessions.hold(&name, &session).await.is_err());
+        }
+        assert_eq!((sessions.count(), track.runs.available_permits()), (0, RUNS));
+        assert_eq!(std::fs::read_dir(folder.path().join("temporary")).unwrap().count(), 0);
+    }
 }

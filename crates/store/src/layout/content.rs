@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use oci::{Descriptor, Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -121,7 +121,7 @@ impl LayoutStore {
         let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
         let linked = linkat(CWD, name, CWD, self.blob_path(digest), AtFlags::SYMLINK_FOLLOW).is_ok();
         if linked {
-            self.0.written.lock().expect("no code panics while it holds this lock").insert(*digest);
+            self.0.written.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest);
         }
         Ok(linked)
     }
@@ -136,7 +136,7 @@ impl LayoutStore {
     /// Hashes a file without a fitting stamp; of several threads that ask for the same blob, one does.
     fn hash_once(&self, digest: &Digest, file: &File, stamp: Stamp) -> Result<(), StoreError> {
         let entry = {
-            let mut hashed = self.0.hashed.lock().expect("no code panics while it holds this lock");
+            let mut hashed = self.0.hashed.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(hashed.entry(*digest).or_default())
         };
         let mut known = entry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

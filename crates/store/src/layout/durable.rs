@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use oci::Digest;
 
@@ -56,13 +56,13 @@ impl Names {
 impl LayoutStore {
     /// Returns the blobs that are not known to survive a crash.
     pub(super) fn not_synced_of(&self, digests: impl IntoIterator<Item = Digest>) -> Vec<Digest> {
-        let synced = self.0.synced.lock().expect("no code panics while it holds this lock");
+        let synced = self.0.synced.lock().unwrap_or_else(PoisonError::into_inner);
         digests.into_iter().filter(|digest| !synced.contains(digest)).collect()
     }
 
     /// Returns the blobs that this process wrote and nobody synced, leaving out those it found there.
     pub(super) fn written_of(&self, digests: impl IntoIterator<Item = Digest>) -> Vec<Digest> {
-        let written = self.0.written.lock().expect("no code panics while it holds this lock");
+        let written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         digests.into_iter().filter(|digest| written.contains(digest)).collect()
     }
 
@@ -95,8 +95,8 @@ impl LayoutStore {
         }
         let folders: Vec<PathBuf> = folders.into_iter().collect();
         side_by_side(&folders, |folder| sync_folder(folder))?;
-        self.0.synced.lock().expect("no code panics while it holds this lock").extend(&blobs);
-        let mut written = self.0.written.lock().expect("no code panics while it holds this lock");
+        self.0.synced.lock().unwrap_or_else(PoisonError::into_inner).extend(&blobs);
+        let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         blobs.iter().for_each(|digest| {
             written.remove(digest);
         });
@@ -127,7 +127,7 @@ fn side_by_side<T: Sync>(
     let run = || {
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = work(job) {
-                *problem.lock().expect("no code panics while it holds this lock") = Some(error);
+                *problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         }
     };

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::sync::PoisonError;
 
 use oci::{Algorithm, Digest, Hasher};
 
@@ -118,8 +119,8 @@ impl Ingest {
         durable::make_folder(&store.blob_folder(digest))?;
         stamp.put_on(self.temporary.file());
         self.temporary.persist(&store.blob_path(digest), 0o444).map_err(failed)?;
-        store.0.synced.lock().expect("no code panics while it holds this lock").remove(digest);
-        store.0.written.lock().expect("no code panics while it holds this lock").insert(*digest);
+        store.0.synced.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+        store.0.written.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest);
         Ok(Put::Written)
     }
 

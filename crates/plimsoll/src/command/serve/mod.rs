@@ -19,6 +19,7 @@ use registry::server::{Access, Immutable, PublicUrl, Server, ServerOptions};
 use serde::Serialize;
 use store::{Children, LayoutStore};
 
+use crate::defect;
 use crate::error::Error;
 use crate::interrupt;
 use crate::session::Session;
@@ -127,6 +128,7 @@ impl Registry {
         let store = session.store()?;
         let root = store.root().display().to_string();
         interrupt::take();
+        defect::survive_in_servers();
         let options = self.options(session, store)?;
         let root = options.bucket.as_ref().map_or(root, |bucket| bucket.store.name().to_owned());
         let tls = options.tls.clone();

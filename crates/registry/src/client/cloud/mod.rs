@@ -18,7 +18,7 @@ mod signature;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use hyper::header::HeaderName;
 use hyper::{Method, Request, StatusCode, Uri};
@@ -72,7 +72,7 @@ impl Clouds {
         let registry = &host.registry;
         let Some(cloud) = Cloud::of(registry) else { return Ok(None) };
         // Held while a login is made, so that one is made for all threads.
-        let mut known = self.known.lock().expect("nothing panics while it holds the lock");
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let now = host.clock().now();
         if let Some((credential, _)) = known.get(registry).filter(|(_, expires)| *expires > now) {
             return Ok(credential.clone());

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use oci::Registry;
@@ -49,7 +49,7 @@ impl Helpers {
     /// Returns what the helper `name` knows about `registry`. The lock is held while it runs, so
     /// that several requests do not open several dialogues.
     pub fn get(&self, name: &str, registry: &Registry) -> Result<Option<Credential>, CredentialError> {
-        let mut answers = self.answers.lock().expect("nothing panics while it holds the lock");
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (name.to_owned(), registry.clone());
         if let Some(known) = answers.get(&key) {
             return Ok(known.clone());

@@ -40,6 +40,18 @@ pub(super) enum Stage {
 #[derive(Default)]
 pub(super) struct Flights(Mutex<HashMap<(Repository, Digest), watch::Receiver<Stage>>>);
 
+/// An entry of the list, which goes with this, also where the fetch panics.
+struct Listed<'a> {
+    flights: &'a Flights,
+    key: (Repository, Digest),
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
 /// What a fetch needs of the server.
 struct Limits {
     quotas: Arc<Quotas>,
@@ -64,12 +76,13 @@ impl Proxy {
         let limits = Limits { quotas: state.quotas.clone(), max_bytes: state.options.max_blob_bytes };
         let proxy = self.clone();
         tokio::spawn(async move {
+            let listed = Listed { flights: &proxy.flights, key };
             let place = proxy.places.acquire().await.expect("it is never closed");
-            let (upstream, digest) = &key;
+            let (upstream, digest) = &listed.key.clone();
             let result = tokio::task::block_in_place(|| proxy.fetch(&limits, upstream, digest, &sender));
             drop(place);
             // Out of the list first: whoever comes now finds the blob in the store, or tries anew.
-            proxy.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            drop(listed);
             if let Err(error) = result {
                 proxy.note_failure(upstream, &error);
                 proxy.report(format!("blob {digest} of {upstream}"), &error, false);

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use super::queue::Message;
 use super::{Hooks, Receiver};
 use crate::client::PostFailure;
+use crate::server::defect::{Defect, caught};
+use crate::server::routes::State;
 
 /// How long a receiver may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -26,19 +28,28 @@ struct Tries {
 }
 
 /// Tells all receivers until the server ends.
-pub(in crate::server) async fn run(hooks: Arc<Hooks>) {
+pub(in crate::server) async fn run(state: Arc<State>, hooks: Arc<Hooks>) {
     let mut tasks = tokio::task::JoinSet::new();
     for receiver in &hooks.receivers {
-        tasks.spawn(tell(hooks.clone(), receiver.clone()));
+        let (state, hooks, receiver) = (state.clone(), hooks.clone(), receiver.clone());
+        tasks.spawn(async move {
+            loop {
+                if let Err(defect) = caught(tell(&hooks, &receiver)).await {
+                    state.note_defect("telling a receiver of events", &defect);
+                }
+                // What waits is in files: it is told again, as after a restart.
+                tokio::time::sleep(hooks.options.waits.first().copied().unwrap_or(ANSWER_LIMIT)).await;
+            }
+        });
     }
-    // A task that panicked was printed where it happened; the others go on.
     while tasks.join_next().await.is_some() {}
 }
 
-async fn tell(hooks: Arc<Hooks>, receiver: Arc<Receiver>) {
+/// Tells a receiver for ever.
+async fn tell(hooks: &Arc<Hooks>, receiver: &Arc<Receiver>) {
     let mut tries: HashMap<u64, Tries> = HashMap::new();
     loop {
-        let (message, due) = match next(&receiver, &tries) {
+        let (message, due) = match next(receiver, &tries) {
             Some(next) => next,
             None => {
                 receiver.added.notified().await;
@@ -55,8 +66,11 @@ async fn tell(hooks: Arc<Hooks>, receiver: Arc<Receiver>) {
         let (sender, to) = (hooks.clone(), receiver.clone());
         let sent = message.clone();
         let outcome = tokio::task::spawn_blocking(move || post(&sender, &to, &sent)).await;
-        let Ok(outcome) = outcome else { return };
-        settle(&hooks, &receiver, &mut tries, &message, outcome).await;
+        let outcome = outcome.unwrap_or_else(|error| {
+            let Defect(reason) = error.into();
+            Err(PostFailure { status: None, retry_after: None, reason })
+        });
+        settle(hooks, receiver, &mut tries, &message, outcome).await;
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
@@ -149,7 +150,7 @@ impl LayoutStore {
                 if plan.needed.contains(digest) || noted.contains(digest) || is_younger(&path, before) {
                     continue;
                 }
-                self.0.synced.lock().expect("no code panics while it holds this lock").remove(digest);
+                self.0.synced.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
                 if names::remove(&path)? {
                     collected.blobs += 1;
                     collected.bytes += size;
