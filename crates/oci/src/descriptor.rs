@@ -15,7 +15,7 @@ pub struct Descriptor {
     pub digest: Digest,
     /// The content's size in bytes.
     pub size: u64,
-    /// Other places to get the content from; never followed by us.
+    /// Other places to get the content from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Free key-value pairs.

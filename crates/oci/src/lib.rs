@@ -22,7 +22,7 @@ pub use config::{Healthcheck, History, ImageConfig, RootFs, RuntimeConfig};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, DiffId, Digest, Hasher, InvalidDigest};
 pub use index::ImageIndex;
-pub use manifest::{Document, ImageManifest, InvalidDocument};
+pub use manifest::{ArtifactManifest, Document, ImageManifest, InvalidDocument};
 pub use media_type::{Compression, MediaType};
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{InvalidReference, Pinned, Reference, Registry, Repository};

@@ -61,6 +61,27 @@ impl ImageManifest {
     }
 }
 
+/// The manifest of an artifact as drafts of image-spec 1.1 had it and its release does not: some registries still
+/// hold such signatures and SBOMs, and they are carried and looked at, but never written.
+///
+/// Source: image-spec v1.1.0-rc2, artifact.md.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactManifest {
+    /// The type of the artifact.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
+    /// What it consists of; may be empty.
+    #[serde(default)]
+    pub blobs: Vec<Descriptor>,
+    /// What it says something about.
+    #[serde(default)]
+    pub subject: Option<Descriptor>,
+    /// Free key-value pairs.
+    #[serde(default)]
+    pub annotations: Annotations,
+}
+
 /// A manifest or index as it lies in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
@@ -72,6 +93,7 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum View {
     Image(ImageManifest),
+    Artifact(ArtifactManifest),
     Index(ImageIndex),
 }
 
@@ -93,7 +115,13 @@ pub enum InvalidDocument {
         #[source]
         source: serde_json::Error,
     },
-    /// Docker's schema 1, or something that is neither manifest nor index.
+    /// Docker's first form of manifests.
+    #[error(
+        "it is in Docker's schema 1, a form of before 2016 that names no sizes and no configuration and is not read any more; \
+         convert it with a tool that still does (skopeo copy --format oci docker://OLD docker://NEW), or build the image anew"
+    )]
+    Schema1,
+    /// Something that is neither manifest nor index.
     #[error("{media_type:?} is not a manifest type that can be read")]
     Unsupported {
         /// The media type found.
@@ -125,10 +153,10 @@ impl Document {
             _ => sniff(&raw)?,
         };
         let json = |source| InvalidDocument::Json { media_type: media_type.clone(), source };
-        let view = if media_type.is_index() {
-            View::Index(serde_json::from_slice(&raw).map_err(json)?)
-        } else {
-            View::Image(serde_json::from_slice(&raw).map_err(json)?)
+        let view = match &media_type {
+            MediaType::OciArtifact => View::Artifact(serde_json::from_slice(&raw).map_err(json)?),
+            index if index.is_index() => View::Index(serde_json::from_slice(&raw).map_err(json)?),
+            _ => View::Image(serde_json::from_slice(&raw).map_err(json)?),
         };
         let descriptor = Descriptor::of(media_type, &raw);
         Ok(Self { raw, descriptor, view })
@@ -176,7 +204,15 @@ impl Document {
     pub fn as_image(&self) -> Option<&ImageManifest> {
         match &self.view {
             View::Image(manifest) => Some(manifest),
-            View::Index(_) => None,
+            View::Artifact(_) | View::Index(_) => None,
+        }
+    }
+
+    /// Returns the manifest of an artifact of the withdrawn form, where the document is one.
+    pub fn as_artifact(&self) -> Option<&ArtifactManifest> {
+        match &self.view {
+            View::Artifact(manifest) => Some(manifest),
+            View::Image(_) | View::Index(_) => None,
         }
     }
 
@@ -184,22 +220,24 @@ impl Document {
     pub fn as_index(&self) -> Option<&ImageIndex> {
         match &self.view {
             View::Index(index) => Some(index),
-            View::Image(_) => None,
+            View::Image(_) | View::Artifact(_) => None,
         }
     }
 
-    /// Returns the annotations of either kind.
+    /// Returns the annotations of any kind.
     pub fn annotations(&self) -> &Annotations {
         match &self.view {
             View::Image(manifest) => &manifest.annotations,
+            View::Artifact(manifest) => &manifest.annotations,
             View::Index(index) => &index.annotations,
         }
     }
 
-    /// Returns the subject of either kind.
+    /// Returns the subject of any kind.
     pub fn subject(&self) -> Option<&Descriptor> {
         match &self.view {
             View::Image(manifest) => manifest.subject.as_ref(),
+            View::Artifact(manifest) => manifest.subject.as_ref(),
             View::Index(index) => index.subject.as_ref(),
         }
     }
@@ -210,10 +248,8 @@ fn sniff(raw: &[u8]) -> Result<MediaType, InvalidDocument> {
         .map_err(|source| InvalidDocument::Json { media_type: MediaType::OciManifest, source })?;
     match (probe.media_type, probe.manifests) {
         (Some(own), _) if own.is_manifest() || own.is_index() => Ok(own),
+        (_, _) if probe.schema_version == Some(1) => Err(InvalidDocument::Schema1),
         (Some(own), _) => Err(InvalidDocument::Unsupported { media_type: own.to_string() }),
-        (None, _) if probe.schema_version == Some(1) => {
-            Err(InvalidDocument::Unsupported { media_type: "Docker schema 1".to_owned() })
-        }
         (None, Some(_)) => Ok(MediaType::OciIndex),
         (None, None) => Ok(MediaType::OciManifest),
     }
@@ -263,11 +299,28 @@ mod tests {
     }
 
     #[test]
+    fn the_withdrawn_form_of_artifacts_is_read() {
+        let text = r#"{"mediaType":"application/vnd.oci.artifact.manifest.v1+json","artifactType":"a/b",
+            "blobs":[{"mediaType":"c/d","digest":"sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+            "size":3}],"annotations":{"k":"v"},"x":1}"#;
+        let document = Document::parse(Bytes::from(text), None).unwrap();
+        assert_eq!((document.as_image(), document.as_index()), (None, None));
+        assert_eq!((document.raw().as_ref(), document.annotations()["k"].as_str()), (text.as_bytes(), "v"));
+        let artifact = document.as_artifact().unwrap();
+        assert_eq!((artifact.artifact_type.as_deref(), artifact.blobs[0].size), (Some("a/b"), 3));
+        let broken =
+            Bytes::from_static(br#"{"mediaType":"application/vnd.oci.artifact.manifest.v1+json","blobs":1}"#);
+        assert!(matches!(Document::parse(broken, None), Err(InvalidDocument::Json { .. })));
+    }
+
+    #[test]
     fn refuses_what_it_cannot_read() {
         let refused =
             |text: &'static str| Document::parse(Bytes::from_static(text.as_bytes()), None).unwrap_err();
         assert!(matches!(refused("<html>"), InvalidDocument::Json { .. }));
-        assert!(matches!(refused(r#"{"schemaVersion":1}"#), InvalidDocument::Unsupported { .. }));
+        assert!(matches!(refused(r#"{"schemaVersion":1}"#), InvalidDocument::Schema1));
+        let signed = r#"{"schemaVersion":1,"name":"a","tag":"1","fsLayers":[],"history":[],"signatures":[]}"#;
+        assert!(matches!(refused(signed), InvalidDocument::Schema1));
         assert!(matches!(refused(r#"{"mediaType":"text/html"}"#), InvalidDocument::Unsupported { .. }));
         let large = Bytes::from(vec![b' '; MAX_DOCUMENT_BYTES as usize + 1]);
         assert!(matches!(Document::parse(large, None), Err(InvalidDocument::TooLarge { .. })));

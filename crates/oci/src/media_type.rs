@@ -8,6 +8,7 @@ use std::str::FromStr;
 #[allow(missing_docs, reason = "each variant is the media type that `as_str` prints")]
 pub enum MediaType {
     OciManifest,
+    OciArtifact,
     OciIndex,
     OciConfig,
     OciEmpty,
@@ -37,6 +38,7 @@ pub enum Compression {
 
 const NAMES: &[(MediaType, &str)] = &[
     (MediaType::OciManifest, "application/vnd.oci.image.manifest.v1+json"),
+    (MediaType::OciArtifact, "application/vnd.oci.artifact.manifest.v1+json"),
     (MediaType::OciIndex, "application/vnd.oci.image.index.v1+json"),
     (MediaType::OciConfig, "application/vnd.oci.image.config.v1+json"),
     (MediaType::OciEmpty, "application/vnd.oci.empty.v1+json"),
@@ -52,6 +54,13 @@ const NAMES: &[(MediaType, &str)] = &[
     (MediaType::OciNondistributableLayerGzip, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
 ];
 
+/// Layers that are not to be distributed in forms that hardly anybody writes.
+const NONDISTRIBUTABLE: [(&str, Compression); 3] = [
+    ("application/vnd.docker.image.rootfs.foreign.diff.tar", Compression::None),
+    ("application/vnd.oci.image.layer.nondistributable.v1.tar", Compression::None),
+    ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression::Zstd),
+];
+
 impl MediaType {
     /// Returns the media type as text.
     pub fn as_str(&self) -> &str {
@@ -61,9 +70,9 @@ impl MediaType {
         }
     }
 
-    /// Whether a document of this type lists layers of one image.
+    /// Whether a document of this type lists the layers of one image or the blobs of one artifact.
     pub fn is_manifest(&self) -> bool {
-        matches!(self, Self::OciManifest | Self::DockerManifest)
+        matches!(self, Self::OciManifest | Self::DockerManifest | Self::OciArtifact)
     }
 
     /// Whether a document of this type lists manifests.
@@ -89,8 +98,19 @@ impl MediaType {
             | Self::DockerForeignLayerGzip
             | Self::OciNondistributableLayerGzip => Some(Compression::Gzip),
             Self::OciLayerZstd => Some(Compression::Zstd),
+            Self::Other(text) => {
+                let known = NONDISTRIBUTABLE.iter().find(|(name, _)| name == text);
+                known.map(|(_, compression)| *compression)
+            }
             _ => None,
         }
+    }
+
+    /// Whether content of this type is not to be handed on by registries: Docker's foreign layers and the
+    /// non-distributable ones of the OCI. A manifest tells by `urls` where to get it.
+    pub fn is_nondistributable(&self) -> bool {
+        matches!(self, Self::DockerForeignLayerGzip | Self::OciNondistributableLayerGzip)
+            || NONDISTRIBUTABLE.iter().any(|(name, _)| *name == self.as_str())
     }
 }
 
@@ -128,5 +148,24 @@ mod tests {
             assert_eq!(media_type.as_str(), *name);
         }
         assert_eq!(MediaType::from("text/plain").as_str(), "text/plain");
+    }
+
+    #[test]
+    fn layers_that_are_not_to_be_distributed() {
+        for (name, compression) in [
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar", Compression::None),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Compression::Gzip),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar", Compression::None),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Compression::Gzip),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression::Zstd),
+        ] {
+            let media_type = MediaType::from(name);
+            assert!(media_type.is_nondistributable(), "{name}");
+            assert_eq!(media_type.layer_compression(), Some(compression), "{name}");
+        }
+        assert!(!MediaType::OciLayerGzip.is_nondistributable());
+        assert!(
+            !MediaType::from("application/vnd.oci.image.layer.nondistributable.v2.tar").is_nondistributable()
+        );
     }
 }

@@ -235,7 +235,7 @@ fn load_one(
     observe: CopyObserver<'_>,
 ) -> Result<Loaded, ArchiveError> {
     let repository = places.local().repository(name.repository());
-    let copied = copy_image(archive, &repository, &image.descriptor, &CopyOptions::default(), observe)?;
+    let copied = copy_image(archive, &repository, &image.descriptor, &CopyOptions::whole(), observe)?;
     let digest = image.descriptor.digest;
     let tag: Option<Tag> = name.tag_or_latest();
     if let Some(tag) = tag {

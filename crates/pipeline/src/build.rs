@@ -252,7 +252,7 @@ impl Builds<'_> {
             Err(StoreError::NotFound { .. }) => {
                 let remote = self.tools.remote(&service.image)?;
                 let image = remote.document(&digest)?;
-                let options = store::CopyOptions::default();
+                let options = store::CopyOptions::whole();
                 store::copy_image(&remote, &local, image.descriptor(), &options, &|_| {})?;
                 image
             }

@@ -59,7 +59,12 @@ impl Content {
                 Err(error) => return Err(error),
             };
         }
-        let Some(manifest) = found.as_image() else { return Ok(Self::Index(document.clone())) };
+        let Some(manifest) = found.as_image() else {
+            return Ok(match found.as_artifact() {
+                Some(_) => Self::Artifact(Artifact { document: found, config: None }),
+                None => Self::Index(document.clone()),
+            });
+        };
         match of_manifest(store, manifest)? {
             Config::Image(config) => {
                 let own = config.platform();
@@ -90,7 +95,7 @@ impl Content {
         match (document.as_image(), document.as_index()) {
             (Some(manifest), _) => manifest.blobs().collect(),
             (None, Some(index)) => index.manifests.iter().collect(),
-            (None, None) => Vec::new(),
+            (None, None) => document.as_artifact().into_iter().flat_map(|artifact| &artifact.blobs).collect(),
         }
     }
 
@@ -111,6 +116,9 @@ impl Content {
 pub fn artifact_type(document: &Document) -> Option<String> {
     if let Some(index) = document.as_index() {
         return index.artifact_type.clone();
+    }
+    if let Some(artifact) = document.as_artifact() {
+        return artifact.artifact_type.clone();
     }
     let manifest = document.as_image()?;
     let of_config = || (!image::is_config(manifest)).then(|| manifest.config.media_type.to_string());

@@ -80,7 +80,11 @@ impl Image {
     }
 
     fn read(store: &dyn ImageStore, document: Document) -> Result<Self, ImageError> {
-        let manifest = document.as_image().expect("indexes were told apart");
+        let Some(manifest) = document.as_image() else {
+            let artifact_type = document.as_artifact().and_then(|artifact| artifact.artifact_type.clone());
+            let artifact_type = artifact_type.unwrap_or_else(|| document.descriptor().media_type.to_string());
+            return Err(ImageError::Artifact { digest: document.digest(), artifact_type });
+        };
         if !is_config(manifest) {
             let artifact_type = manifest.artifact_type.clone();
             let artifact_type = artifact_type.unwrap_or_else(|| manifest.config.media_type.to_string());

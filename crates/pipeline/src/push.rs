@@ -113,7 +113,7 @@ fn transfer(
             let done_bytes = before + blob.size;
             (tools.observer)(Progress::PushAdvanced { service: name.clone(), done_bytes });
         }
-        CopyEvent::BlobStarted(_) | CopyEvent::DocumentDone(_) => {}
+        CopyEvent::BlobStarted(_) | CopyEvent::BlobLeftOut(_) | CopyEvent::DocumentDone(_) => {}
     };
     let copied = copy_image(local, &remote, image.descriptor(), &CopyOptions::default(), &observe)?;
     (tools.observer)(Progress::PushFinished {

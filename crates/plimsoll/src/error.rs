@@ -415,7 +415,7 @@ fn code_of_layer(error: &LayerError) -> Code {
 
 fn code_of_store(error: &StoreError) -> Code {
     match error {
-        StoreError::NotFound { .. } => Code::Failed,
+        StoreError::NotFound { .. } | StoreError::Unsupported { .. } => Code::Failed,
         StoreError::Corrupt { .. } => Code::WrongImage,
         StoreError::Denied { .. } => Code::NotAllowed,
         StoreError::Unreachable { transient: true, .. } => Code::Remote,

@@ -109,6 +109,7 @@ impl Session {
             retry: self.retry_policy()?,
             chunks: self.chunks()?,
             sessions: Some(self.root()?.join("uploads")),
+            follow_urls: !self.global.offline,
             notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
             ..ClientOptions::new(self.environment.clock(), self.scratch()?)
         })

@@ -14,7 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use oci::{Descriptor, Digest, Document, ImageIndex, Repository};
-use store::{CopyOptions, ImageStore, LayoutStore, OciFolder, StoreError, copy_image, missing_parts};
+use store::{
+    CopyOptions, Foreign, ImageStore, LayoutStore, OciFolder, StoreError, copy_image, missing_parts,
+};
 use support::{TestClient, TestServer, layer, put_image, read, tag};
 
 /// Holds the repository to copy from.
@@ -61,7 +63,7 @@ fn check(store: &dyn ImageStore, image: &Document) -> bool {
         found => found.unwrap(),
     };
     assert_eq!(found.digest, image.digest());
-    assert_eq!(missing_parts(store, &found).unwrap(), []);
+    assert_eq!(missing_parts(store, &found, Foreign::LeftOut).unwrap(), []);
     for child in &image.as_index().unwrap().manifests {
         for blob in store.document(&child.digest).unwrap().as_image().unwrap().blobs() {
             assert_eq!(Digest::of(&read(store.open_blob(&blob.digest).unwrap()).unwrap()), blob.digest);

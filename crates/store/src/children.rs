@@ -1,6 +1,6 @@
 //! What a manifest or index needs, in one place for all stores and for copying.
 
-use oci::{Descriptor, Document, MediaType, Repository};
+use oci::{Descriptor, Document, Repository};
 
 use crate::StoreError;
 
@@ -13,6 +13,8 @@ pub struct Child<'a> {
     pub kind: ChildKind,
     /// Whether it may be absent, because it is to be had elsewhere or may not be distributed.
     pub optional: bool,
+    /// Whether registries are not to hand it on.
+    pub foreign: bool,
 }
 
 impl Child<'_> {
@@ -47,12 +49,12 @@ pub enum ChildKind {
 }
 
 /// Returns what `document` needs, in its order: the children of an index; the configuration and the
-/// layers of a manifest. A subject is not among them, it may come later or never.
+/// layers of a manifest, the blobs of an artifact. A subject is not among them, it may come later or never.
 pub fn children(document: &Document) -> Vec<Child<'_>> {
     let descriptors: Vec<&Descriptor> = match (document.as_image(), document.as_index()) {
         (Some(manifest), _) => manifest.blobs().collect(),
         (_, Some(index)) => index.manifests.iter().collect(),
-        (None, None) => Vec::new(),
+        (None, None) => document.as_artifact().into_iter().flat_map(|artifact| &artifact.blobs).collect(),
     };
     descriptors.into_iter().map(child).collect()
 }
@@ -63,17 +65,13 @@ fn child(descriptor: &Descriptor) -> Child<'_> {
         true => ChildKind::Document,
         false => ChildKind::Blob,
     };
-    Child { descriptor, kind, optional: !descriptor.urls.is_empty() || is_foreign(media_type) }
-}
-
-fn is_foreign(media_type: &MediaType) -> bool {
-    let known = [MediaType::DockerForeignLayerGzip, MediaType::OciNondistributableLayerGzip];
-    known.contains(media_type) || media_type.as_str().contains(".layer.nondistributable.")
+    let foreign = media_type.is_nondistributable();
+    Child { descriptor, kind, optional: !descriptor.urls.is_empty() || foreign, foreign }
 }
 
 #[cfg(test)]
 mod tests {
-    use oci::{ImageIndex, ImageManifest};
+    use oci::{ImageIndex, ImageManifest, MediaType};
 
     use super::*;
 

@@ -24,11 +24,24 @@ pub struct CopyOptions {
     pub platforms: Platforms,
     /// What else comes along.
     pub company: Company,
+    /// What becomes of layers that registries are not to hand on.
+    pub foreign: Foreign,
     /// Who stores the manifest or index itself.
     pub top: Top,
     /// How many large blobs are under way at the same time; 0 counts as 1. Of small ones, three times as many
     /// are under way beside them, unless it is 1.
     pub concurrency: usize,
+}
+
+/// What becomes of the content of layers that registries are not to hand on (Docker's foreign layers, the OCI's
+/// non-distributable ones). Their descriptors stay in any case: no digest changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// It is left out, whether or not the source has it: for places from which others pull.
+    #[default]
+    LeftOut,
+    /// It is copied as every layer is, and the copy fails where it cannot be had: for places of one's own.
+    Copied,
 }
 
 /// Who stores the manifest or index that an image is called by.
@@ -50,9 +63,22 @@ pub enum Company {
     Referrers,
 }
 
+impl CopyOptions {
+    /// Returns options for a place of one's own, such as the local store: it gets all of an image.
+    pub fn whole() -> Self {
+        Self { foreign: Foreign::Copied, ..Self::default() }
+    }
+}
+
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { platforms: Platforms::All, company: Company::Alone, top: Top::Copied, concurrency: 4 }
+        Self {
+            platforms: Platforms::All,
+            company: Company::Alone,
+            foreign: Foreign::LeftOut,
+            top: Top::Copied,
+            concurrency: 4,
+        }
     }
 }
 
@@ -67,7 +93,7 @@ pub enum Platforms {
 }
 
 /// What was copied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Sum of the sizes of the blobs that were transferred.
     pub bytes_moved: u64,
@@ -81,6 +107,9 @@ pub struct Copied {
     pub documents: u64,
     /// Those of them that came along because they refer to the image or a part of it.
     pub referrers: u64,
+    /// Blobs that were not copied, ascending by digest: they are not to be distributed, or the source does not have
+    /// them and names other places where they are.
+    pub left_out: Vec<Descriptor>,
 }
 
 /// A step of a copy, for whoever shows progress. Blobs come from several threads.
@@ -102,6 +131,8 @@ pub enum CopyEvent<'a> {
         /// Whether bytes had to be moved.
         put: Put,
     },
+    /// The blob is not copied: it is to be had elsewhere or not to be distributed.
+    BlobLeftOut(&'a Descriptor),
     /// The destination has the manifest or index.
     DocumentDone(&'a Descriptor),
 }
@@ -125,13 +156,18 @@ pub fn copy_image(
         Company::Alone => Vec::new(),
         Company::Referrers => graph.add_company(source)?,
     };
-    let mut blobs: Vec<Part> = graph.blobs.into_values().collect();
+    let (left_out, mut blobs): (Vec<Part>, Vec<Part>) =
+        graph.blobs.into_values().partition(|part| part.foreign && options.foreign == Foreign::LeftOut);
     // The largest first: the end of a copy is then many small blobs side by side, not one large one.
     blobs.sort_by_key(|part| std::cmp::Reverse(part.descriptor.size));
     let bytes = blobs.iter().map(|part| part.descriptor.size).sum();
     observe(CopyEvent::Planned { blobs: blobs.len(), bytes });
 
+    left_out.iter().for_each(|part| observe(CopyEvent::BlobLeftOut(&part.descriptor)));
+
     let mut copied = copy_blobs(source, destination, &blobs, options.concurrency, observe)?;
+    copied.left_out.extend(left_out.into_iter().map(|part| part.descriptor));
+    copied.left_out.sort_by_key(|blob| blob.digest);
     let is_left =
         |document: &Document| options.top == Top::LeftToTag && document.digest() == descriptor.digest;
     for document in graph.documents.iter().filter(|document| !is_left(document)) {
@@ -155,7 +191,8 @@ pub struct Parts {
     pub blobs: Vec<Descriptor>,
 }
 
-/// Returns what [`copy_image`] would copy.
+/// Returns what [`copy_image`] would copy, with what it would leave out because it is not to be distributed only where
+/// `foreign` says so.
 ///
 /// # Errors
 /// What the store says.
@@ -163,23 +200,31 @@ pub fn parts(
     source: &dyn ImageStore,
     descriptor: &Descriptor,
     company: Company,
+    foreign: Foreign,
 ) -> Result<Parts, StoreError> {
     let mut graph = Graph::of(source, descriptor, &Platforms::All)?;
     if company == Company::Referrers {
         graph.add_company(source)?;
     }
-    let blobs = graph.blobs.into_values().map(|part| part.descriptor).collect();
+    let blobs = graph.blobs.into_values().filter(|part| !part.foreign || foreign == Foreign::Copied);
+    let blobs = blobs.map(|part| part.descriptor).collect();
     Ok(Parts { documents: graph.documents.iter().map(Document::digest).collect(), blobs })
 }
 
-/// Returns the blobs of an image that `store` does not have, as far as they are not optional.
+/// Returns the blobs of an image that `store` does not have, as far as they are not optional; layers that registries
+/// do not hand on are where `foreign` says so.
 ///
 /// # Errors
 /// `NotFound`, naming it, where a manifest is missing; what the store says.
-pub fn missing_parts(store: &dyn ImageStore, descriptor: &Descriptor) -> Result<Vec<Descriptor>, StoreError> {
+pub fn missing_parts(
+    store: &dyn ImageStore,
+    descriptor: &Descriptor,
+    foreign: Foreign,
+) -> Result<Vec<Descriptor>, StoreError> {
     let graph = Graph::of(store, descriptor, &Platforms::All)?;
     let mut missing = Vec::new();
-    for part in graph.blobs.into_values().filter(|part| !part.optional) {
+    let is_wanted = |part: &Part| if part.foreign { foreign == Foreign::Copied } else { !part.optional };
+    for part in graph.blobs.into_values().filter(is_wanted) {
         if store.blob_size(&part.descriptor.digest)? != Some(part.descriptor.size) {
             missing.push(part.descriptor);
         }
@@ -204,7 +249,7 @@ fn copy_blobs(
             let result = copy_blob(source, destination, part, observe);
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
-                Ok(put) => outcome.0.count(part.descriptor.size, put),
+                Ok(put) => outcome.0.count(&part.descriptor, put),
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
                     outcome.1.get_or_insert(error);
@@ -247,7 +292,11 @@ fn copy_blob(
         return Ok(Some(Put::Present));
     }
     let content = match source.open_blob(&blob.digest) {
-        Err(StoreError::NotFound { .. }) if part.optional => return Ok(None),
+        Err(StoreError::NotFound { what }) if part.foreign => return Err(no_foreign(blob, &what)),
+        Err(StoreError::NotFound { .. }) if part.optional => {
+            observe(CopyEvent::BlobLeftOut(blob));
+            return Ok(None);
+        }
         other => other?,
     };
     if content.size() != blob.size {
@@ -261,6 +310,17 @@ fn copy_blob(
     Ok(Some(put))
 }
 
+/// Says that a layer that registries do not hand on is not to be had.
+fn no_foreign(blob: &Descriptor, what: &str) -> StoreError {
+    let named = match blob.urls.first() {
+        Some(url) if !what.contains(" or at ") => format!(" (its manifest names {url} for it)"),
+        _ => String::new(),
+    };
+    let what =
+        format!("{what}, a non-distributable layer that only a copy to a registry does without{named},");
+    StoreError::NotFound { what }
+}
+
 impl Copied {
     /// Adds what another copy moved.
     pub fn add(&mut self, other: &Self) {
@@ -270,17 +330,22 @@ impl Copied {
         self.blobs_mounted += other.blobs_mounted;
         self.documents += other.documents;
         self.referrers += other.referrers;
+        for blob in &other.left_out {
+            if let Err(at) = self.left_out.binary_search_by_key(&blob.digest, |known| known.digest) {
+                self.left_out.insert(at, blob.clone());
+            }
+        }
     }
 
-    fn count(&mut self, size: u64, put: Option<Put>) {
+    fn count(&mut self, blob: &Descriptor, put: Option<Put>) {
         match put {
             Some(Put::Written) => {
                 self.blobs_moved += 1;
-                self.bytes_moved += size;
+                self.bytes_moved += blob.size;
             }
             Some(Put::Present) => self.blobs_present += 1,
             Some(Put::Mounted) => self.blobs_mounted += 1,
-            None => {}
+            None => self.left_out.push(blob.clone()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oci::{Descriptor, Digest, Document, Platform, Tag};
 
-use crate::children::{ChildKind, children};
+use crate::children::{Child, ChildKind, children};
 use crate::copy::Platforms;
 use crate::referrer::{COSIGN_SUFFIXES, cosign_tag, fallback_tag};
 use crate::{ImageStore, StoreError};
@@ -57,6 +57,8 @@ pub(crate) struct Part {
     pub descriptor: Descriptor,
     /// Whether it may be absent.
     pub optional: bool,
+    /// Whether registries are not to hand it on.
+    pub foreign: bool,
 }
 
 impl Graph {
@@ -149,7 +151,8 @@ impl Graph {
                 }
                 ChildKind::Document => {}
                 ChildKind::Blob => {
-                    let part = Part { descriptor: child.descriptor.clone(), optional: child.optional };
+                    let Child { optional, foreign, .. } = child;
+                    let part = Part { descriptor: child.descriptor.clone(), optional, foreign };
                     self.blobs.entry(part.descriptor.digest).or_insert(part);
                 }
             }

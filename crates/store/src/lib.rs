@@ -33,7 +33,7 @@ pub use archive::{
 pub use blob::{Blob, Resumable, Source};
 pub use check::CheckedReader;
 pub use children::{Child, ChildKind, children};
-pub use copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image, missing_parts};
+pub use copy::{Company, Copied, CopyEvent, CopyOptions, Foreign, Platforms, Top, copy_image, missing_parts};
 pub use fallback::Fallback;
 pub use flat::FlatFolder;
 pub use folder::OciFolder;
@@ -134,6 +134,14 @@ pub enum StoreError {
         /// The thing and the store.
         what: String,
         /// Expected and found.
+        reason: String,
+    },
+    /// It is there, and of a kind that nothing here works with.
+    #[error("{what} cannot be read: {reason}")]
+    Unsupported {
+        /// The thing and the store.
+        what: String,
+        /// What it is, and what to do about it.
         reason: String,
     },
     /// The store refuses: credentials, permissions, an immutable tag, a policy.

@@ -19,7 +19,8 @@ pub fn describe(document: &Document) -> Descriptor {
         .as_image()
         .map(|image| image.artifact_type.clone().unwrap_or_else(|| image.config.media_type.to_string()));
     let of_index = || document.as_index().and_then(|index| index.artifact_type.clone());
-    descriptor.artifact_type = of_image.or_else(of_index);
+    let of_artifact = || document.as_artifact().and_then(|artifact| artifact.artifact_type.clone());
+    descriptor.artifact_type = of_image.or_else(of_index).or_else(of_artifact);
     descriptor
 }
 
@@ -63,7 +64,10 @@ pub(crate) fn among(
     for digest in candidates {
         match store.document(&digest) {
             Ok(document) if is_about(&document, subject) => found.push(describe(&document)),
-            Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => {}
+            Ok(_)
+            | Err(
+                StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Unsupported { .. },
+            ) => {}
             Err(error) => return Err(error),
         }
     }

@@ -11,9 +11,9 @@ pub mod repository;
 
 use std::path::Path;
 
-use oci::{Digest, Document, Platform, Reference, Tag};
+use oci::{Descriptor, Digest, Document, Platform, Reference, Tag};
 use registry::client::RemoteRepository;
-use store::copy::{Company, Copied, CopyEvent, CopyOptions, Platforms, Top, copy_image};
+use store::copy::{Company, Copied, CopyEvent, CopyOptions, Foreign, Platforms, Top, copy_image};
 use store::{Children, FlatFolder, ImageStore, OciFolder, RepositoryOptions, StoreError};
 
 use crate::daemon::{DaemonError, Loaded};
@@ -69,17 +69,24 @@ pub struct Choice {
     pub platform: Option<Platform>,
     /// What comes along.
     pub company: Company,
+    /// What becomes of non-distributable layers where the destination is a registry. Other places get them.
+    pub foreign: Foreign,
 }
 
 impl Default for Choice {
     fn default() -> Self {
-        Self { platform: None, company: Company::Alone }
+        Self { platform: None, company: Company::Alone, foreign: Foreign::LeftOut }
     }
 }
 
 impl Choice {
     fn options(&self) -> CopyOptions {
-        CopyOptions { company: self.company, ..CopyOptions::default() }
+        CopyOptions { company: self.company, foreign: self.foreign, ..CopyOptions::default() }
+    }
+
+    /// The same for a place that others do not pull from.
+    fn whole(&self) -> CopyOptions {
+        CopyOptions { company: self.company, ..CopyOptions::whole() }
     }
 }
 
@@ -100,20 +107,21 @@ pub fn copy(
         let (found, wanted) = (document.digest().to_string(), wanted.to_string());
         return Err(CopyError::OtherDigest { found, wanted });
     }
-    let options = choice.options();
     let tag = destination.tag_or_latest();
     let name = destination.repository();
     let copied = if name.registry().is_local() {
         let _lock = places.local().lock_shared().map_err(PlaceError::from)?;
-        transfer(image, &document, &places.local().repository(name), tag.as_ref(), &options, observe)?
+        transfer(image, &document, &places.local().repository(name), tag.as_ref(), &choice.whole(), observe)?
     } else {
         let remote = mountable(places.remote(name)?, image);
-        let known = tag.as_ref().filter(|_| choice.company == Company::Alone);
-        if known.map(|tag| is_there(&remote, tag, &document)).transpose()? == Some(true) {
-            let copied = Copied { blobs_present: blobs_of(&document), ..Copied::default() };
+        // What is asked for beyond the image itself has to be looked for.
+        let is_plain = choice.company == Company::Alone && choice.foreign == Foreign::LeftOut;
+        let known = tag.as_ref().filter(|_| is_plain);
+        let there = known.map(|tag| is_there(&remote, tag, &document)).transpose()?.flatten();
+        if let Some(copied) = there {
             return Ok(Outcome { digest: document.digest(), destination: destination.clone(), copied });
         }
-        transfer(image, &document, &remote, tag.as_ref(), &options, observe)?
+        transfer(image, &document, &remote, tag.as_ref(), &choice.options(), observe)?
     };
     Ok(Outcome { digest: document.digest(), destination: destination.clone(), copied })
 }
@@ -132,7 +140,7 @@ pub fn copy_to_layout(
 ) -> Result<(Digest, Copied), CopyError> {
     let document = of_platform(image, choice.platform.as_ref())?;
     let layout = OciFolder::create(folder)?;
-    let copied = transfer(image, &document, &layout, tag, &choice.options(), observe)?;
+    let copied = transfer(image, &document, &layout, tag, &choice.whole(), observe)?;
     if tag.is_none() {
         layout.add(&document)?;
     }
@@ -152,7 +160,7 @@ pub fn copy_to_folder(
 ) -> Result<(Digest, Copied), CopyError> {
     let document = of_platform(image, choice.platform.as_ref())?;
     let folder = FlatFolder::create(folder)?;
-    let options = CopyOptions { top: Top::LeftToTag, ..choice.options() };
+    let options = CopyOptions { top: Top::LeftToTag, ..choice.whole() };
     let copied = copy_image(&*image.store, &folder, document.descriptor(), &options, observe)?;
     folder.set(&document)?;
     Ok((document.digest(), copied))
@@ -174,25 +182,39 @@ pub fn copy_to_daemon(
     Ok((image.document.digest(), loaded))
 }
 
-/// Whether `tag` is the document already and nothing of it is missing. A registry that has a manifest
+/// Returns what is there already where `tag` is the document and nothing of it is missing. A registry that has a manifest
 /// has its blobs, or would have refused it; of an index it may have a part.
-fn is_there(remote: &dyn ImageStore, tag: &Tag, document: &Document) -> Result<bool, StoreError> {
+fn is_there(remote: &dyn ImageStore, tag: &Tag, document: &Document) -> Result<Option<Copied>, StoreError> {
     match remote.resolve(tag) {
-        Ok(found) if found.digest != document.digest() => return Ok(false),
-        Err(StoreError::NotFound { .. }) => return Ok(false),
+        Ok(found) if found.digest != document.digest() => return Ok(None),
+        Err(StoreError::NotFound { .. }) => return Ok(None),
         found => found?,
     };
+    let mut copied = Copied::default();
+    copied.add(&blobs_of(document));
     for child in document.as_index().map(|index| index.manifests.as_slice()).unwrap_or_default() {
         match remote.document(&child.digest) {
-            Err(StoreError::NotFound { .. }) => return Ok(false),
-            found => found?,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            found => copied.add(&left_out_of(&found?)),
         };
     }
-    Ok(true)
+    Ok(Some(copied))
 }
 
-fn blobs_of(document: &Document) -> u64 {
-    document.as_image().map_or(0, |manifest| manifest.blobs().count() as u64)
+/// Counts the blobs of a manifest that is at a registry.
+fn blobs_of(document: &Document) -> Copied {
+    let copied = left_out_of(document);
+    let blobs = document.as_image().map_or(0, |manifest| manifest.blobs().count() as u64);
+    Copied { blobs_present: blobs.saturating_sub(copied.left_out.len() as u64), ..copied }
+}
+
+fn left_out_of(document: &Document) -> Copied {
+    let layers = document.as_image().map(|manifest| manifest.layers.as_slice()).unwrap_or_default();
+    let mut left_out: Vec<Descriptor> =
+        layers.iter().filter(|layer| layer.media_type.is_nondistributable()).cloned().collect();
+    left_out.sort_by_key(|layer| layer.digest);
+    left_out.dedup_by_key(|layer| layer.digest);
+    Copied { left_out, ..Copied::default() }
 }
 
 fn of_platform(image: &Located, platform: Option<&Platform>) -> Result<Document, ImageError> {
@@ -216,7 +238,7 @@ pub fn pull(
     let image = places.find_remote(reference)?;
     let only_some = image.document.as_index().is_some() && !platforms.is_empty();
     let platforms = if only_some { Platforms::Only(platforms.to_vec()) } else { Platforms::All };
-    let options = CopyOptions { platforms, ..CopyOptions::default() };
+    let options = CopyOptions { platforms, ..CopyOptions::whole() };
     let sparse = RepositoryOptions { children: Children::Sparse, ..RepositoryOptions::default() };
     let _lock = places.local().lock_shared().map_err(PlaceError::from)?;
     let local = places.local().repository_with(reference.repository(), sparse);

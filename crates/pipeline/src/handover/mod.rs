@@ -332,7 +332,7 @@ fn is_complete(store: &dyn ImageStore, digest: Digest) -> Result<bool, StoreErro
 
 fn copy(source: &dyn ImageStore, local: &dyn ImageStore, digest: Digest) -> Result<(), StoreError> {
     let document = source.document(&digest)?;
-    copy_image(source, local, document.descriptor(), &CopyOptions::default(), &|_| {})?;
+    copy_image(source, local, document.descriptor(), &CopyOptions::whole(), &|_| {})?;
     Ok(())
 }
 

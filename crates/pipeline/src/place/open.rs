@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use oci::{Digest, Document, Reference, Registry, Repository};
 use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
-use store::{ArchiveStore, ImageStore, LayoutRepository, LayoutStore, StoreError};
+use store::{ArchiveStore, Foreign, ImageStore, LayoutRepository, LayoutStore, StoreError};
 
 use super::{Place, contained};
 use crate::configuration::CacheKind;
@@ -266,7 +266,7 @@ impl Places {
         if reference.repository().registry().is_local() {
             return Ok(true);
         }
-        match store::missing_parts(found.store.as_ref(), found.document.descriptor()) {
+        match store::missing_parts(found.store.as_ref(), found.document.descriptor(), Foreign::LeftOut) {
             // An index of which only some platforms were pulled.
             Err(StoreError::NotFound { .. }) => Ok(true),
             missing => Ok(missing?.is_empty()),

@@ -125,7 +125,7 @@ pub fn plan(places: &Places, wish: &Wish) -> Result<Plan, RemovalError> {
         Selector::Digest(digest) => {
             match target.store().document(&digest) {
                 // What cannot be read can be removed.
-                Ok(_) | Err(StoreError::Corrupt { .. }) => {}
+                Ok(_) | Err(StoreError::Corrupt { .. } | StoreError::Unsupported { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             (digest, None)

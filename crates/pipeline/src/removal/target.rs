@@ -125,7 +125,11 @@ impl Target {
     fn has_part(&self, index: &Descriptor, part: &Digest, depth: usize) -> Result<bool, StoreError> {
         let document = match self.store().document(&index.digest) {
             // An index that is broken already is not broken by this.
-            Err(StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => return Ok(false),
+            Err(
+                StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Unsupported { .. },
+            ) => {
+                return Ok(false);
+            }
             document => document?,
         };
         for child in document.as_index().map(|index| index.manifests.as_slice()).unwrap_or_default() {

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use oci::{Digest, Platform, Reference};
+use oci::{Descriptor, Digest, MediaType, Platform, Reference};
 use pipeline::archive::{self, Parcel};
 use pipeline::copy::repository::{Side, Wish};
 use pipeline::copy::{self, Choice, Outcome};
 use pipeline::place::{Located, Place, Places, Selector};
 use serde::Serialize;
-use store::{ArchiveFormat, ArchiveOptions, ArchivedName, Company, Copied};
+use store::{ArchiveFormat, ArchiveOptions, ArchivedName, Company, Copied, Foreign};
 
 use super::migrate;
 use crate::error::Error;
@@ -28,6 +28,7 @@ use crate::ui::transfer::Transfer;
   $ plimsoll copy local/api:main dir:api
   $ plimsoll copy local/api:main docker-daemon:api:local
   $ plimsoll copy ghcr.io/acme/api:1.2 registry.example.com/api:1.2 --referrers
+  $ plimsoll copy example.com/windows:1 registry.example.com/windows:1 --allow-nondistributable
   $ plimsoll copy --all-tags ghcr.io/acme/api registry.example.com/api
   $ plimsoll copy --dry-run ghcr.io/acme/api:main registry.example.com/api:main")]
 pub struct Arguments {
@@ -46,6 +47,23 @@ pub struct Arguments {
     /// Copies all tags of a repository
     #[arg(long, conflicts_with = "platform")]
     all_tags: bool,
+    #[command(flatten)]
+    foreign: ForeignLayers,
+}
+
+/// What becomes of layers that are not to be distributed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ForeignLayers {
+    /// Pushes Docker's foreign and the OCI's non-distributable layers too; without it, only what manifests say of them
+    #[arg(long, visible_alias = "allow-nondistributable-artifacts")]
+    allow_nondistributable: bool,
+}
+
+impl ForeignLayers {
+    /// Returns what a copy to a registry does with them.
+    pub fn choice(self) -> Foreign {
+        if self.allow_nondistributable { Foreign::Copied } else { Foreign::LeftOut }
+    }
 }
 
 /// What a copy did; `push` and `pull` answer the same.
@@ -59,7 +77,42 @@ pub struct Answer {
     blobs_mounted: u64,
     bytes_moved: u64,
     referrers: u64,
+    /// Blobs that were not copied: they are not to be distributed, or are only where their manifest says.
+    left_out: Vec<LeftOut>,
     dry_run: bool,
+}
+
+/// A blob that was not copied.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOut {
+    digest: Digest,
+    media_type: MediaType,
+    size: u64,
+    urls: Vec<String>,
+}
+
+impl LeftOut {
+    /// Returns what is told of each blob.
+    pub fn all(blobs: &[Descriptor]) -> Vec<Self> {
+        let one = |blob: &Descriptor| Self {
+            digest: blob.digest,
+            media_type: blob.media_type.clone(),
+            size: blob.size,
+            urls: blob.urls.clone(),
+        };
+        blobs.iter().map(one).collect()
+    }
+
+    /// Tells people of blobs that were not copied.
+    pub fn list(blobs: &[Self], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for blob in blobs {
+            let place = blob.urls.first().map_or("nowhere that its manifest names", String::as_str);
+            let size = quantity::size(blob.size);
+            writeln!(f, "left out: {} ({}, {size}), to be had at {place}", blob.digest, blob.media_type)?;
+        }
+        let is_foreign = blobs.iter().any(|blob| blob.media_type.is_nondistributable());
+        if is_foreign { writeln!(f, "--allow-nondistributable pushes such layers too") } else { Ok(()) }
+    }
 }
 
 impl Arguments {
@@ -70,7 +123,8 @@ impl Arguments {
             let company = self.company();
             let (only, except, rename) = (Vec::new(), Vec::new(), Vec::new());
             let known = BTreeSet::new();
-            let wish = Wish { source, destination, only, except, rename, company, known };
+            let foreign = self.foreign.choice();
+            let wish = Wish { source, destination, only, except, rename, company, known, foreign };
             return migrate::carry_out(session, &wish, None);
         }
         let places = session.places()?;
@@ -93,7 +147,7 @@ impl Arguments {
     }
 
     fn choice(&self) -> Choice {
-        Choice { platform: self.platform.clone(), company: self.company() }
+        Choice { platform: self.platform.clone(), company: self.company(), foreign: self.foreign.choice() }
     }
 
     fn to_daemon(
@@ -231,6 +285,7 @@ impl Answer {
             blobs_mounted: copied.blobs_mounted,
             bytes_moved: copied.bytes_moved,
             referrers: copied.referrers,
+            left_out: LeftOut::all(&copied.left_out),
             dry_run: false,
             ..self
         }
@@ -251,6 +306,7 @@ impl Answer {
             blobs_mounted: 0,
             bytes_moved: 0,
             referrers: 0,
+            left_out: Vec::new(),
             dry_run: true,
         }
     }
@@ -267,6 +323,7 @@ impl fmt::Display for Answer {
             f,
             "{} is {}: {} blobs copied, {moved}; {there} were there",
             self.destination, self.digest, self.blobs_moved
-        )
+        )?;
+        LeftOut::list(&self.left_out, f)
     }
 }

@@ -154,7 +154,8 @@ impl Inspection {
         let manifest = document.as_image();
         let index = found.document.as_index();
         let children = index.map(|index| index.manifests.as_slice()).unwrap_or_default();
-        let layers = manifest.map(|manifest| manifest.layers.as_slice()).unwrap_or_default();
+        let blobs = document.as_artifact().map(|artifact| artifact.blobs.as_slice());
+        let layers = manifest.map(|manifest| manifest.layers.as_slice()).or(blobs).unwrap_or_default();
         let config = match content {
             Content::Image(image) => Config::Image(Box::new(image.config.config.clone())),
             Content::Artifact(artifact) => Config::Other(artifact.config.clone().unwrap_or_default()),

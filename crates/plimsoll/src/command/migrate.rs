@@ -12,8 +12,9 @@ use pipeline::copy::repository::{
 };
 use pipeline::place::Place;
 use serde::{Deserialize, Serialize};
-use store::{Company, StoreError};
+use store::{Company, Foreign, StoreError};
 
+use super::copy::{ForeignLayers, LeftOut};
 use crate::error::{Code, Error};
 use crate::session::Session;
 use crate::ui::quantity;
@@ -57,6 +58,8 @@ pub struct Arguments {
     /// Leaves signatures, SBOMs and whatever else refers to the images
     #[arg(long)]
     no_referrers: bool,
+    #[command(flatten)]
+    foreign: ForeignLayers,
     /// Keeps what became of each tag in this file, as --format json prints it
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -74,6 +77,8 @@ struct Answer {
     bytes_moved: u64,
     blobs_moved: u64,
     referrers: u64,
+    /// Blobs that were not copied: they are not to be distributed, or are only where their manifest says.
+    left_out: Vec<LeftOut>,
     /// Tags of the source that changed meanwhile.
     changed: Vec<Change>,
     /// Whether every tag is there in full and the source is what it was; of a report that goes on being written, not yet.
@@ -105,6 +110,7 @@ impl Arguments {
             rename: self.retag.clone(),
             company: if self.no_referrers { Company::Alone } else { Company::Referrers },
             known: BTreeSet::new(),
+            foreign: self.foreign.choice(),
         };
         let file = self.report.as_ref().map(|file| session.environment.folder.join(file));
         if let Some(file) = &file {
@@ -148,8 +154,9 @@ fn known(file: &Path, wish: &Wish) -> Result<BTreeSet<Digest>, Error> {
     if (earlier.source, earlier.destination) != (wish.source.to_string(), wish.destination.to_string()) {
         return Err(other("the report of another migration"));
     }
-    // Without referrers less was looked for.
-    if !earlier.with_referrers && wish.company == Company::Referrers {
+    // Without referrers less was looked for, and perhaps without layers that are not to be distributed.
+    let asks_more = !earlier.with_referrers && wish.company == Company::Referrers;
+    if asks_more || wish.foreign == Foreign::Copied {
         return Ok(BTreeSet::new());
     }
     let whole = earlier.tags.into_iter().filter(|line| line.verified == Some(true));
@@ -250,6 +257,7 @@ impl Answer {
             bytes_moved: 0,
             blobs_moved: 0,
             referrers: 0,
+            left_out: Vec::new(),
             changed: Vec::new(),
             complete: false,
             dry_run: true,
@@ -262,6 +270,7 @@ impl Answer {
         self.bytes_moved = report.copied.bytes_moved;
         self.blobs_moved = report.copied.blobs_moved;
         self.referrers = report.copied.referrers;
+        self.left_out = LeftOut::all(&report.copied.left_out);
         for line in &mut self.tags {
             line.verified = Some(report.verified.contains(&line.to));
             let failed = report.failed.iter().find(|(tag, _)| *tag == line.to);
@@ -321,6 +330,7 @@ impl fmt::Display for Answer {
             self.destination,
             self.blobs_moved,
             self.referrers
-        )
+        )?;
+        LeftOut::list(&self.left_out, f)
     }
 }

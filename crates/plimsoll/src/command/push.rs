@@ -4,7 +4,7 @@ use oci::Reference;
 use pipeline::copy::{self, Choice};
 use store::StoreError;
 
-use super::copy::Answer;
+use super::copy::{Answer, ForeignLayers};
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::transfer::Transfer;
@@ -18,12 +18,15 @@ pub struct Arguments {
     /// The images
     #[arg(value_name = "REF", required = true)]
     images: Vec<Reference>,
+    #[command(flatten)]
+    foreign: ForeignLayers,
 }
 
 impl Arguments {
     /// Pushes the images, one after the other.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         let places = session.places()?;
+        let choice = Choice { foreign: self.foreign.choice(), ..Choice::default() };
         for reference in &self.images {
             check_has_registry(reference)?;
             let image = places.find_local(reference)?.ok_or_else(|| StoreError::NotFound {
@@ -35,7 +38,7 @@ impl Arguments {
             }
             let transfer = Transfer::new(&session.ui, reference.to_string());
             let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-            let outcome = copy::copy(&places, &image, reference, &Choice::default(), &observe)?;
+            let outcome = copy::copy(&places, &image, reference, &choice, &observe)?;
             drop(transfer);
             session.ui.answer("copy", &Answer::new(reference.to_string(), &outcome))?;
         }

@@ -22,6 +22,7 @@ enum Event<'a> {
     CopyPlanned { name: &'a str, blobs: usize, bytes: u64 },
     BlobStarted { name: &'a str, digest: String, bytes: u64 },
     BlobDone { name: &'a str, digest: String, bytes: u64, moved: bool },
+    BlobLeftOut { name: &'a str, digest: String, bytes: u64 },
     DocumentDone { name: &'a str, digest: String },
 }
 
@@ -57,6 +58,10 @@ impl Transfer {
                 let size = quantity::size(blob.size);
                 self.ui.note(format_args!("{name}: blob {} copied, {size}", blob.digest.short(12)));
             }
+            CopyEvent::BlobLeftOut(blob) => {
+                let size = quantity::size(blob.size);
+                self.ui.note(format_args!("{name}: blob {} left out, {size}", blob.digest.short(12)));
+            }
             _ => {}
         }
     }
@@ -71,6 +76,9 @@ impl Transfer {
             CopyEvent::BlobDone { blob, put } => {
                 let moved = *put == Put::Written;
                 Event::BlobDone { name, digest: blob.digest.to_string(), bytes: blob.size, moved }
+            }
+            CopyEvent::BlobLeftOut(blob) => {
+                Event::BlobLeftOut { name, digest: blob.digest.to_string(), bytes: blob.size }
             }
             CopyEvent::DocumentDone(document) => {
                 Event::DocumentDone { name, digest: document.digest.to_string() }

@@ -96,6 +96,12 @@ pub enum Failure {
         /// Expected and found.
         reason: String,
     },
+    /// What came is nothing that can be worked with here.
+    #[error("{reason}")]
+    Unsupported {
+        /// What it is, and what to do about it.
+        reason: String,
+    },
     /// The same request failed again and again.
     #[error(transparent)]
     GaveUp(GaveUp),
@@ -219,6 +225,7 @@ impl Failure {
         let what = what.into();
         match self {
             Self::Corrupt { reason } => StoreError::Corrupt { what, reason },
+            Self::Unsupported { reason } => StoreError::Unsupported { what, reason },
             Self::Unauthorized { .. } | Self::Credential(_) | Self::Route(_) => {
                 StoreError::Denied { what, reason: with_sources(&self) }
             }

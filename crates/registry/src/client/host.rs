@@ -44,6 +44,8 @@ pub(crate) struct Host {
     pub is_mirror: bool,
     /// Why it is not to be asked at all.
     pub refused: Option<InvalidRoute>,
+    /// Whether all addresses are somebody else's, also those at its own host: no credentials go there.
+    pub is_stranger: bool,
 }
 
 /// A request that can be made any number of times.
@@ -70,7 +72,7 @@ impl std::fmt::Debug for Host {
 impl Host {
     /// Returns a registry that is where its name says.
     pub fn new(shared: Arc<Shared>, registry: Registry) -> Self {
-        Self { shared, registry, site: None, is_mirror: false, refused: None }
+        Self { shared, registry, site: None, is_mirror: false, refused: None, is_stranger: false }
     }
 
     /// Returns where the registry is reached.
@@ -189,9 +191,14 @@ impl Host {
         })
     }
 
+    /// Whether an address is the registry's own, where its credentials and headers may go.
+    fn is_own(&self, address: &Uri) -> Result<bool, Failure> {
+        Ok(!self.is_stranger && self.origin()?.holds(address))
+    }
+
     /// Makes the request with what the host wants to see, and once more where it refuses that.
     fn let_in(&self, call: &Call<'_>, address: &Uri, deadline: Instant) -> Result<Reply, Failure> {
-        if !self.origin()?.holds(address) {
+        if !self.is_own(address)? {
             return self.send(call, address, None, deadline);
         }
         let audience = Audience { host: self, repository: call.repository, scope: &call.scope };
@@ -227,7 +234,7 @@ impl Host {
             request = request.header(name, value);
         }
         if let Some(site) = self.site.as_ref().filter(|site| !site.headers.is_empty())
-            && self.origin()?.holds(address)
+            && self.is_own(address)?
         {
             for (name, value) in &site.headers {
                 request = request.header(name, value);

@@ -3,7 +3,7 @@
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{Method, StatusCode};
 use oci::manifest::MAX_DOCUMENT_BYTES;
-use oci::{Descriptor, Digest, Document, Hasher, MediaType, Tag};
+use oci::{Descriptor, Digest, Document, Hasher, InvalidDocument, MediaType, Tag};
 
 use super::Failure;
 use super::host::first_words;
@@ -15,8 +15,13 @@ use super::transport::Reply;
 use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ManifestName, OCI_SUBJECT};
 
 /// What we read, in the order we like it.
-const ACCEPTED: [MediaType; 4] =
-    [MediaType::OciIndex, MediaType::OciManifest, MediaType::DockerManifestList, MediaType::DockerManifest];
+const ACCEPTED: [MediaType; 5] = [
+    MediaType::OciIndex,
+    MediaType::OciManifest,
+    MediaType::DockerManifestList,
+    MediaType::DockerManifest,
+    MediaType::OciArtifact,
+];
 
 /// Returns what a tag points to. Where the head of the answer does not say it all, the manifest
 /// itself is fetched.
@@ -47,7 +52,10 @@ pub(crate) fn get(remote: &RemoteRepository, name: &ManifestName) -> Result<Docu
     let content_type = media_type(&reply);
     let encoded = encoding(&reply);
     let raw = reply.body.all(MAX_DOCUMENT_BYTES)?;
-    if let Some(expected) = expected {
+    // The digest of a signed one is that of its content without the signatures.
+    let is_schema_1 =
+        content_type.is_none() && matches!(Document::parse(raw.clone(), None), Err(InvalidDocument::Schema1));
+    if let Some(expected) = expected.filter(|_| !is_schema_1) {
         check(&raw, expected, content_type.as_ref()).map_err(|failure| match (failure, encoded) {
             (Failure::Corrupt { reason }, Some(encoded)) => {
                 Failure::Corrupt { reason: format!("{reason}; {encoded}") }
@@ -55,8 +63,13 @@ pub(crate) fn get(remote: &RemoteRepository, name: &ManifestName) -> Result<Docu
             (failure, _) => failure,
         })?;
     }
-    Document::parse(raw, content_type.as_ref())
-        .map_err(|error| Failure::Corrupt { reason: super::failure::with_sources(&error) })
+    Document::parse(raw, content_type.as_ref()).map_err(|error| {
+        let reason = super::failure::with_sources(&error);
+        match error {
+            InvalidDocument::Schema1 | InvalidDocument::Unsupported { .. } => Failure::Unsupported { reason },
+            _ => Failure::Corrupt { reason },
+        }
+    })
 }
 
 /// Whether the registry lists a manifest with a subject by itself.

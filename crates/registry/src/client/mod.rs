@@ -124,6 +124,8 @@ pub struct ClientOptions {
     pub requests_per_host: usize,
     /// How a large blob comes over several connections.
     pub ranges: Ranges,
+    /// Whether a blob that a registry does not have is fetched from the `urls` that a manifest names for it.
+    pub follow_urls: bool,
 }
 
 impl ClientOptions {
@@ -146,6 +148,7 @@ impl ClientOptions {
             chunks: BTreeMap::new(),
             requests_per_host: 6,
             ranges: Ranges::default(),
+            follow_urls: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One repository of a registry as a store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Mutex;
 
@@ -27,13 +27,22 @@ pub struct RemoteRepository {
     pub(super) mount_from: Vec<Repository>,
     /// Blobs that the registry said it does not have: they need not be asked for again before an upload.
     pub(super) absent: Mutex<HashSet<Digest>>,
+    /// Blobs that may be had elsewhere, as the manifests that were read say.
+    elsewhere: Mutex<HashMap<Digest, Descriptor>>,
     /// Asked for content before the registry itself, in order.
     mirrors: Vec<(RemoteRepository, Answers)>,
 }
 
 impl RemoteRepository {
     pub(super) fn new(host: Host, repository: Repository) -> Self {
-        Self { host, repository, mount_from: Vec::new(), absent: Mutex::default(), mirrors: Vec::new() }
+        Self {
+            host,
+            repository,
+            mount_from: Vec::new(),
+            absent: Mutex::default(),
+            elsewhere: Mutex::default(),
+            mirrors: Vec::new(),
+        }
     }
 
     pub(super) fn with_mirrors(mut self, mirrors: Vec<(Self, Answers)>) -> Self {
@@ -128,6 +137,22 @@ impl RemoteRepository {
         }
     }
 
+    /// Takes note of the blobs of a manifest that may be had elsewhere.
+    fn note_urls(&self, document: &Document) {
+        if !self.host.shared.options.follow_urls {
+            return;
+        }
+        let blobs = document.as_image().into_iter().flat_map(|manifest| manifest.blobs());
+        let mut elsewhere = self.elsewhere.lock().expect("nothing panics while it holds the lock");
+        for blob in blobs.filter(|blob| !blob.urls.is_empty()) {
+            elsewhere.entry(blob.digest).or_insert_with(|| blob.clone());
+        }
+    }
+
+    fn elsewhere(&self, digest: &Digest) -> Option<Descriptor> {
+        self.elsewhere.lock().expect("nothing panics while it holds the lock").get(digest).cloned()
+    }
+
     /// Stores a document, and enters it in the list of referrers where the registry keeps none.
     fn put(&self, name: ManifestName, document: &Document) -> Result<(), Failure> {
         let listed = manifest::put(self, name, document)?;
@@ -154,8 +179,15 @@ impl BlobStore for RemoteRepository {
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
-        download::open(&self.places_of_content().collect::<Vec<_>>(), digest)
-            .map_err(|failure| failure.into_store_error("pull", self.name_of_blob(digest)))
+        let failure = match download::open(&self.places_of_content().collect::<Vec<_>>(), digest) {
+            Ok(blob) => return Ok(blob),
+            Err(failure) => failure,
+        };
+        let is_missing = failure.status() == Some(StatusCode::NOT_FOUND);
+        match self.elsewhere(digest).filter(|_| is_missing) {
+            Some(blob) => download::elsewhere::open(self, &blob),
+            None => Err(failure.into_store_error("pull", self.name_of_blob(digest))),
+        }
     }
 
     fn put_blob(&self, descriptor: &Descriptor, content: Blob) -> Result<Put, StoreError> {
@@ -183,8 +215,11 @@ impl ImageStore for RemoteRepository {
 
     fn document(&self, digest: &Digest) -> Result<Document, StoreError> {
         let name = ManifestName::Digest(*digest);
-        self.ask_in_turn(self.places_of_content(), |place| manifest::get(place, &name))
-            .map_err(|failure| failure.into_store_error("pull", self.name_of_document(digest)))
+        let document = self
+            .ask_in_turn(self.places_of_content(), |place| manifest::get(place, &name))
+            .map_err(|failure| failure.into_store_error("pull", self.name_of_document(digest)))?;
+        self.note_urls(&document);
+        Ok(document)
     }
 
     fn put_document(&self, document: &Document) -> Result<(), StoreError> {

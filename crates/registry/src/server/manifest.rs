@@ -231,7 +231,9 @@ fn wanted_tags(question: &Question, wanted: &ManifestName) -> Result<Vec<Tag>, R
 fn invalid(error: InvalidDocument) -> Refusal {
     let status = match error {
         InvalidDocument::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        InvalidDocument::Json { .. } | InvalidDocument::Unsupported { .. } => StatusCode::BAD_REQUEST,
+        InvalidDocument::Json { .. } | InvalidDocument::Schema1 | InvalidDocument::Unsupported { .. } => {
+            StatusCode::BAD_REQUEST
+        }
     };
     Refusal::new(status, ErrorCode::ManifestInvalid, error.to_string())
 }

@@ -48,7 +48,9 @@ impl Refusal {
                 let message = format!("{} was refused: {reason}", placeless(what));
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
-            StoreError::Corrupt { .. } | StoreError::Unreachable { .. } => Self::broken(&error),
+            StoreError::Corrupt { .. } | StoreError::Unsupported { .. } | StoreError::Unreachable { .. } => {
+                Self::broken(&error)
+            }
         }
     }
 

@@ -154,8 +154,9 @@ impl<'a> Contents<'a> {
     fn add(&mut self, image: &ArchiveImage<'a>) -> Result<(), StoreError> {
         let graph = Graph::of(image.source, &image.descriptor, &Platforms::All)?;
         for (digest, part) in graph.blobs {
-            // A layer that lies elsewhere is written where it is here all the same.
-            if !part.optional || image.source.blob_size(&digest)?.is_some() {
+            // What may be had elsewhere too is written where it is here. Who reads an archive has nothing but the
+            // archive, so a layer that registries do not hand on belongs to it.
+            if !part.optional || part.foreign || image.source.blob_size(&digest)?.is_some() {
                 self.blobs.insert(digest, (part.descriptor.size, Origin::Store(image.source)));
             }
         }

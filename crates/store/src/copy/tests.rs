@@ -66,6 +66,7 @@ fn events_tell_the_plan_and_every_part() {
             CopyEvent::Planned { blobs, bytes } => format!("planned {blobs} {bytes}"),
             CopyEvent::BlobStarted(blob) => format!("started {}", blob.size),
             CopyEvent::BlobDone { blob, put } => format!("{put:?} {}", blob.size),
+            CopyEvent::BlobLeftOut(blob) => format!("left out {}", blob.size),
             CopyEvent::DocumentDone(descriptor) => {
                 format!("document {}", descriptor.digest == document.digest())
             }

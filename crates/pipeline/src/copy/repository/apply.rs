@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oci::{Digest, Document, Tag};
-use store::copy::{Company, Copied, CopyOptions, copy_image};
+use store::copy::{Company, Copied, copy_image};
 use store::{ImageStore, StoreError, missing_parts};
 
 use super::{Action, Change, Move, Plan, QUESTIONS, Report, RepositoryError, Wish, absent_is_none};
@@ -80,8 +80,13 @@ impl Sides<'_> {
         let is_there = is_kept && self.check_image(first, self.is_known(first)).is_ok();
         let mut copied = Copied::default();
         if !is_there {
-            let options = CopyOptions { company: self.wish.company, ..CopyOptions::default() };
-            copied = copy_image(self.source, self.destination, &first.descriptor, &options, progress.copy)?;
+            copied = copy_image(
+                self.source,
+                self.destination,
+                &first.descriptor,
+                &self.wish.options(),
+                progress.copy,
+            )?;
             let document = self.source.document(&first.digest)?;
             // All of them where nothing was to be done: it was not there in full under any.
             let mut moving = moves.iter().filter(|one| is_kept || one.action != Action::Keep);
@@ -110,7 +115,11 @@ impl Sides<'_> {
     /// it is.
     fn check_image(&self, one: &Move, is_known: bool) -> Result<(), StoreError> {
         let corrupt = |what: String, reason: String| StoreError::Corrupt { what, reason };
-        if !is_known && let Some(missing) = missing_parts(self.destination, &one.descriptor)?.first() {
+        let missing = match is_known {
+            true => Vec::new(),
+            false => missing_parts(self.destination, &one.descriptor, self.wish.options().foreign)?,
+        };
+        if let Some(missing) = missing.first() {
             let what = format!("{} in {}", one.digest, self.wish.destination);
             return Err(corrupt(what, format!("its part {} is not there", missing.digest)));
         }

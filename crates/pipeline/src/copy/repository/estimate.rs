@@ -37,7 +37,9 @@ pub fn estimate(places: &Places, wish: &Wish, plan: &Plan) -> Result<Estimate, R
     let moving: BTreeMap<Digest, &Move> =
         plan.tags.iter().filter(|one| one.action != Action::Keep).map(|one| (one.digest, one)).collect();
     let moving: Vec<&Move> = moving.into_values().collect();
-    let found = side_by_side(&moving, QUESTIONS, |one| parts(&*source, &one.descriptor, wish.company));
+    let found = side_by_side(&moving, QUESTIONS, |one| {
+        parts(&*source, &one.descriptor, wish.company, wish.options().foreign)
+    });
     let mut estimate = Estimate { images: moving.len(), ..Estimate::default() };
     let mut manifests = BTreeSet::new();
     let mut blobs: BTreeMap<Digest, Descriptor> = BTreeMap::new();

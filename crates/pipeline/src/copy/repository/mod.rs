@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use oci::{Descriptor, Digest, Repository, Tag};
 use serde::Serialize;
-use store::copy::{Company, Copied};
+use store::copy::{Company, Copied, CopyOptions, Foreign};
 use store::referrer::is_list_tag;
 use store::{ImageStore, OciFolder, StoreError};
 
@@ -59,6 +59,8 @@ pub struct Wish {
     pub known: BTreeSet<Digest>,
     /// What comes along with each image.
     pub company: Company,
+    /// What becomes of non-distributable layers where the destination is a registry.
+    pub foreign: Foreign,
 }
 
 /// What has to be done.
@@ -252,6 +254,13 @@ pub fn plan(places: &Places, wish: &Wish) -> Result<Plan, RepositoryError> {
 }
 
 impl Wish {
+    /// Returns how each image is copied. A place that others do not pull from gets all of it.
+    fn options(&self) -> CopyOptions {
+        let is_registry = matches!(&self.destination, Side::Repository(name) if !name.registry().is_local());
+        let foreign = if is_registry { self.foreign } else { Foreign::Copied };
+        CopyOptions { company: self.company, foreign, ..CopyOptions::default() }
+    }
+
     /// Lists of referrers are not copied as they are: the destination keeps one of its own.
     fn takes(&self, tag: &Tag) -> bool {
         let is_one = |patterns: &[TagPattern]| patterns.iter().any(|pattern| pattern.matches(tag));

@@ -173,7 +173,7 @@ impl Building<'_> {
         local.tag(&Tag::latest(), &image)?;
         for tag in &job.tags {
             let repository = self.workbench.places().local().repository(tag.repository());
-            let options = store::CopyOptions::default();
+            let options = store::CopyOptions::whole();
             store::copy_image(&local, &repository, image.descriptor(), &options, &|_| {})?;
             repository.tag(&tag.tag_or_latest().unwrap_or_else(Tag::latest), &image)?;
         }

@@ -57,6 +57,8 @@ impl Cache {
         let client = Client::new(ClientOptions {
             credentials: Arc::new(credentials(&session.environment)?),
             retry,
+            // What others ask for is not to be fetched from wherever a manifest says.
+            follow_urls: false,
             // What is asked again is told once, with what came of it.
             notice: Arc::new(|_| {}),
             ..session.client_options()?

@@ -5,6 +5,7 @@
 //! Source: distribution-spec v1.1, "Pulling blobs"; RFC 9110, "Range".
 
 mod ahead;
+pub(crate) mod elsewhere;
 mod stream;
 
 use std::collections::VecDeque;

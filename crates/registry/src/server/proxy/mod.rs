@@ -269,6 +269,10 @@ fn refusal(error: &StoreError, missing: ErrorCode) -> Refusal {
             let message = format!("{} came with other content than its digest says", placeless(what));
             Refusal::new(StatusCode::BAD_GATEWAY, unavailable, message)
         }
+        StoreError::Unsupported { what, reason } => {
+            let message = format!("{} cannot be kept here: {reason}", placeless(what));
+            Refusal::new(StatusCode::BAD_GATEWAY, unavailable, message)
+        }
         StoreError::Unreachable { what, .. } => {
             let message = format!("the registry that is cached here did not give {}", placeless(what));
             Refusal::new(StatusCode::BAD_GATEWAY, unavailable, message)
