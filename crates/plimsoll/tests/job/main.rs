@@ -10,6 +10,7 @@ mod seen;
 mod shop;
 
 mod artifacts;
+mod at_terminal;
 mod bad_context;
 mod bad_dockerfile;
 mod bad_project;
@@ -26,6 +27,7 @@ mod cache_tiers;
 mod contexts_elsewhere;
 mod contexts_that_bite;
 mod daemon_load;
+mod foreign;
 mod handover_thin;
 mod language_add;
 mod language_checks;
