@@ -51,7 +51,7 @@ impl Scene {
         let layout = OciFolder::open(&self.shop.beside("layout")).unwrap();
         let local = store.repository(name.repository());
         copy_image(&layout, &local, self.image.descriptor(), &CopyOptions::whole(), &|_| {}).unwrap();
-        local.tag(&name.tag().unwrap(), &self.image).unwrap();
+        local.tag(name.tag().unwrap(), &self.image).unwrap();
     }
 
     fn left_out(&self) -> serde_json::Value {
