@@ -8,8 +8,9 @@
 //! | `docker-archive:FILE[:REF]` | what `docker save` writes |
 //! | `dir:DIR` | one image in a folder of its own, a file for each blob |
 //! | `docker-daemon:REF` | the image store of a Docker daemon |
+//! | `containerd:REF`, `containerd:NAMESPACE//REF` | containerd |
 //!
-//! The prefixes are skopeo's. As there, the path ends at the first colon.
+//! The prefixes are skopeo's, which has none for containerd. As there, the path ends at the first colon.
 //!
 //! Source: containers-transports(5).
 
@@ -20,10 +21,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use containerd::Namespace;
 use oci::{Digest, Reference, Tag};
 use store::{ArchiveFormat, ArchivedName};
 
-pub use open::{Connect, FindDaemon, ImageName, Located, OpenCache, PlaceError, Places, Reach};
+pub use open::{
+    Connect, FindContainerd, FindDaemon, FoundContainerd, ImageName, Located, OpenCache, PlaceError, Places,
+    Reach,
+};
 
 /// Where an image lies or is to lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,13 @@ pub enum Place {
     },
     /// The image store of a Docker daemon.
     Daemon(Reference),
+    /// containerd.
+    Containerd {
+        /// The namespace; `None` is the usual one.
+        namespace: Option<Namespace>,
+        /// The image.
+        name: Reference,
+    },
 }
 
 /// Which image of a layout.
@@ -84,6 +96,7 @@ impl FromStr for Place {
             "oci-archive" => archive(ArchiveFormat::OciArchive, rest).map_err(invalid),
             "docker-archive" => archive(ArchiveFormat::DockerArchive, rest).map_err(invalid),
             "docker-daemon" => rest.parse().map(Self::Daemon).map_err(|error| invalid(of_reference(error))),
+            "containerd" => in_containerd(rest).map_err(invalid),
             "docker" => name(rest.trim_start_matches('/')).map_err(invalid),
             _ => name(text).map_err(invalid),
         }
@@ -92,6 +105,18 @@ impl FromStr for Place {
 
 fn name(text: &str) -> Result<Place, String> {
     text.parse().map(Place::Name).map_err(of_reference)
+}
+
+fn in_containerd(rest: &str) -> Result<Place, String> {
+    let (namespace, name) = match rest.split_once("//") {
+        Some((namespace, name)) => {
+            let namespace =
+                namespace.parse().map_err(|error: containerd::InvalidNamespace| error.to_string())?;
+            (Some(namespace), name)
+        }
+        None => (None, rest),
+    };
+    Ok(Place::Containerd { namespace, name: name.parse().map_err(of_reference)? })
 }
 
 fn layout(rest: &str) -> Result<Place, String> {
@@ -162,6 +187,10 @@ impl fmt::Display for Place {
                 image.as_ref().map_or(Ok(()), |image| write!(f, ":{image}"))
             }
             Self::Daemon(reference) => write!(f, "docker-daemon:{reference}"),
+            Self::Containerd { namespace: None, name } => write!(f, "containerd:{name}"),
+            Self::Containerd { namespace: Some(namespace), name } => {
+                write!(f, "containerd:{namespace}//{name}")
+            }
         }
     }
 }
@@ -213,5 +242,10 @@ mod tests {
         check("docker-daemon:api:local", "docker-daemon:docker.io/library/api:local");
         check_refused("oci-archive::x", "file is missing");
         check_refused("docker-daemon:", "empty");
+        check("containerd:api:local", "containerd:docker.io/library/api:local");
+        check("containerd:k8s.io//ghcr.io/acme/api:1", "containerd:k8s.io//ghcr.io/acme/api:1");
+        check_refused("containerd:k8s.io//", "empty");
+        check_refused("containerd:k8s..io//api", "namespace");
+        check_refused("containerd:a//b//c", "empty");
     }
 }

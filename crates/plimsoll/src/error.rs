@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use builder::BuildError;
 use builder::sandbox::SandboxError;
+use containerd::ConnectError;
 use layer::LayerError;
 use pipeline::archive::ArchiveError;
 use pipeline::bake::BakeError;
@@ -263,6 +264,7 @@ impl Error {
             Self::Removal(RemovalError::Refused { .. }) => Code::NotAllowed,
             Self::Removal(_) => Code::Usage,
             Self::Place(PlaceError::Daemon(error)) => code_of(&**error),
+            Self::Place(PlaceError::Containerd(error)) => code_of_containerd(error),
             Self::Credential(error) | Self::Place(PlaceError::Credential(error)) => match error {
                 CredentialError::Invalid { .. } => Code::Usage,
                 CredentialError::File { .. } | CredentialError::Helper { .. } => Code::NotAllowed,
@@ -309,6 +311,7 @@ impl Error {
             Self::Server(ServerError::Listen { .. }) => {
                 Some("choose another address with --listen; port 0 takes a free one".to_owned())
             }
+            Self::Place(PlaceError::Containerd(error)) => Some(hint_of_containerd(error).to_owned()),
             Self::Place(PlaceError::Several { .. }) => Some("add :NAME:TAG of one of them".to_owned()),
             Self::Place(PlaceError::Offline { .. }) => Some(HINT_OFFLINE.to_owned()),
             Self::Image(ImageError::Platform { .. }) => Some("choose one of them with --platform".to_owned()),
@@ -387,11 +390,23 @@ fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
         return match error {
             PlaceError::Store(error) => Some(code_of_store(error)),
             PlaceError::Daemon(error) => Some(code_of(&**error)),
+            PlaceError::Containerd(error) => Some(code_of_containerd(error)),
             PlaceError::Credential(_) => Some(Code::NotAllowed),
             _ => Some(Code::Usage),
         };
     }
     error.downcast_ref::<StoreError>().map(code_of_store)
+}
+
+/// A socket that is not there is nobody's fault but the caller's machine: as for a container daemon.
+fn code_of_containerd(error: &ConnectError) -> Code {
+    match error {
+        ConnectError::Address { .. } | ConnectError::Namespace(_) => Code::Usage,
+        ConnectError::Denied { .. } => Code::NotAllowed,
+        ConnectError::NoSocket { .. } | ConnectError::Unreachable { .. } | ConnectError::Other { .. } => {
+            Code::Failed
+        }
+    }
 }
 
 fn code_of_file(error: &io::Error) -> Code {
@@ -424,6 +439,14 @@ fn code_of_store(error: &StoreError) -> Code {
             Some(_) => Code::Failed,
             None => Code::Remote,
         },
+    }
+}
+
+fn hint_of_containerd(error: &ConnectError) -> &'static str {
+    match error {
+        ConnectError::Denied { .. } => "run as root, or as a user that may open the socket",
+        ConnectError::Namespace(_) => "set CONTAINERD_NAMESPACE to a namespace such as default or k8s.io",
+        _ => "set CONTAINERD_ADDRESS to the socket of a containerd that runs",
     }
 }
 

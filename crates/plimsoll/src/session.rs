@@ -92,6 +92,8 @@ impl Session {
         let (environment, scratch) = (self.environment.clone(), self.scratch()?);
         let daemon = move || workbench::daemon_of(&environment, &scratch)?.ok_or(DaemonError::None);
         let places = Places::new(self.store()?, self.scratch()?, reach, Box::new(connect), Box::new(daemon));
+        let environment = self.environment.clone();
+        let places = places.with_containerd(Box::new(move || workbench::containerd_of(&environment)));
         Ok(places.with_caches(elsewhere::caches(self.environment.clone())))
     }
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use builder::sandbox::{Mode, Sandbox, Wanted, probe_once};
 use builder::{EmbeddedEngine, Fetcher, GitFetcher, Secret, Workspace};
+use containerd::{ConnectError, Containerd, Namespace};
 use layer::Settings;
 use oci::Registry;
 use pipeline::daemon::{Daemon, DaemonError};
-use pipeline::place::Places;
+use pipeline::place::{FoundContainerd, Places};
 use pipeline::progress::{Observer, Progress};
 use pipeline::repositories;
 use pipeline::tools::Tools;
@@ -215,6 +216,32 @@ pub fn daemon_of(environment: &Environment, scratch: &Path) -> Result<Option<Dae
     let usual = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
     let answering = |socket: PathBuf| Daemon::connect(&socket, scratch).ok();
     Ok(own.chain(usual).find_map(answering))
+}
+
+/// Where containerd's socket is where nobody says: as its packages have it, and as k3s and RKE2 do.
+const CONTAINERD_SOCKETS: [&str; 2] = ["/run/containerd/containerd.sock", KUBERNETES_SOCKET];
+/// Over this one nothing outside the kubelet's namespace is looked at.
+const KUBERNETES_SOCKET: &str = "/run/k3s/containerd/containerd.sock";
+
+/// Finds containerd: at `CONTAINERD_ADDRESS`, else at a usual place; in the namespace `CONTAINERD_NAMESPACE`, else in
+/// the one of that place. Both variables are those of `ctr` and `nerdctl`.
+///
+/// # Errors
+/// What is set cannot be meant, nobody is there, or it may not be asked.
+pub fn containerd_of(environment: &Environment) -> Result<FoundContainerd, ConnectError> {
+    let named = environment.variable("CONTAINERD_ADDRESS").map(containerd::socket_of).transpose()?;
+    let sockets = match named {
+        Some(socket) => vec![socket],
+        None => CONTAINERD_SOCKETS.map(PathBuf::from).to_vec(),
+    };
+    let wanted = environment.variable("CONTAINERD_NAMESPACE").map(str::parse::<Namespace>).transpose()?;
+    let containerd = Containerd::connect(&sockets)?;
+    let usual = match containerd.socket() == Path::new(KUBERNETES_SOCKET) {
+        true => Namespace::kubernetes(),
+        false => Namespace::usual(),
+    };
+    let namespace = wanted.unwrap_or(usual);
+    Ok(FoundContainerd { containerd, namespace, now: environment.now })
 }
 
 /// Makes a folder and everything above it.

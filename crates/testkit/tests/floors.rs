@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("layer", 1),
     ("store", 1),
     ("registry", 2),
+    ("containerd", 2),
     ("builder", 2),
     ("scanner", 2),
     ("attestation", 2),
@@ -25,7 +26,7 @@ const FLOORS: &[(&str, u32)] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[("store", "layer")];
 
 /// Crates that may use an async runtime; everything else blocks.
-const ASYNC: &[&str] = &["registry", "plimsoll"];
+const ASYNC: &[&str] = &["registry", "containerd", "plimsoll"];
 
 /// Effects that belong to the binary, and what takes their place elsewhere.
 const EFFECTS: &[(&str, &str)] = &[

@@ -11,6 +11,7 @@ pub mod repository;
 
 use std::path::Path;
 
+use containerd::Namespace;
 use oci::{Descriptor, Digest, Document, Platform, Reference, Tag};
 use registry::client::RemoteRepository;
 use store::copy::{Company, Copied, CopyEvent, CopyOptions, Foreign, Platforms, Top, copy_image};
@@ -103,10 +104,7 @@ pub fn copy(
     observe: CopyObserver<'_>,
 ) -> Result<Outcome, CopyError> {
     let document = of_platform(image, choice.platform.as_ref())?;
-    if let Some(wanted) = destination.digest().filter(|wanted| *wanted != document.digest()) {
-        let (found, wanted) = (document.digest().to_string(), wanted.to_string());
-        return Err(CopyError::OtherDigest { found, wanted });
-    }
+    check_digest(&document, destination)?;
     let tag = destination.tag_or_latest();
     let name = destination.repository();
     let copied = if name.registry().is_local() {
@@ -180,6 +178,41 @@ pub fn copy_to_daemon(
     let loaded =
         places.daemon()?.load(std::slice::from_ref(name), &*image.store, &image.document, platform)?;
     Ok((image.document.digest(), loaded))
+}
+
+/// Copies `image` into containerd as `name`, in the usual namespace where none is named. Without
+/// `choice.platform` all of it goes.
+///
+/// # Errors
+/// What the places say; `OtherDigest` where `name` has another digest than the image.
+pub fn copy_to_containerd(
+    places: &Places,
+    image: &Located,
+    namespace: Option<&Namespace>,
+    name: &Reference,
+    choice: &Choice,
+    observe: CopyObserver<'_>,
+) -> Result<(Digest, Copied), CopyError> {
+    let document = of_platform(image, choice.platform.as_ref())?;
+    check_digest(&document, name)?;
+    let found = places.containerd()?;
+    let repository = found.containerd.repository(namespace.unwrap_or(&found.namespace), name.repository());
+    let repository = repository.held(found.now)?.coming_from(image.remote());
+    let tag = name.tag_or_latest();
+    let copied = transfer(image, &document, &repository, tag.as_ref(), &choice.whole(), observe)?;
+    if tag.is_none() {
+        repository.name_digest(&document)?;
+    }
+    Ok((document.digest(), copied))
+}
+
+fn check_digest(document: &Document, name: &Reference) -> Result<(), CopyError> {
+    match name.digest().filter(|wanted| *wanted != document.digest()) {
+        Some(wanted) => {
+            Err(CopyError::OtherDigest { found: document.digest().to_string(), wanted: wanted.to_string() })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Returns what is there already where `tag` is the document and nothing of it is missing. A registry that has a manifest

@@ -1,8 +1,8 @@
-//! Which image of an archive or a layout is meant.
+//! Which image of an archive, a layout or a repository is meant.
 
 use std::path::Path;
 
-use oci::Digest;
+use oci::{Digest, Document, Reference};
 use store::{ArchiveStore, ArchivedImage, ArchivedName, FlatFolder, ImageStore, OciFolder, StoreError};
 
 use super::open::{ImageName, Located, PlaceError};
@@ -40,6 +40,26 @@ pub(super) fn in_folder(place: &Place, folder: &Path) -> Result<Located, PlaceEr
     let folder = FlatFolder::open(folder)?;
     let document = folder.image()?;
     Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(folder), document, local: None })
+}
+
+/// Finds an image by its name in a repository.
+pub(super) fn in_repository(
+    place: &Place,
+    repository: Box<dyn ImageStore>,
+    reference: &Reference,
+) -> Result<Located, PlaceError> {
+    let document = named(&*repository, reference)?;
+    Ok(Located { name: ImageName::Place(place.clone()), store: repository, document, local: None })
+}
+
+/// Returns what a name points to in its repository.
+pub(super) fn named(repository: &dyn ImageStore, reference: &Reference) -> Result<Document, StoreError> {
+    let digest = match (reference.digest(), reference.tag_or_latest()) {
+        (Some(digest), _) => digest,
+        (None, Some(tag)) => repository.resolve(&tag)?.digest,
+        (None, None) => unreachable!("without a digest the tag is latest"),
+    };
+    repository.document(&digest)
 }
 
 /// Returns the only image that fits.

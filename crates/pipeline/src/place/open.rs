@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use containerd::{ConnectError, Containerd, ContainerdRepository, Namespace};
+use jiff::Timestamp;
 use oci::{Digest, Document, Reference, Registry, Repository};
 use registry::client::{Client, ClientError, ClientOptions, CredentialError, RemoteRepository};
 use store::{ArchiveStore, Foreign, ImageStore, LayoutRepository, LayoutStore, StoreError};
@@ -26,11 +28,26 @@ pub struct Places {
     /// Made when a registry is first needed: it reads credential files and starts threads.
     client: OnceLock<Client>,
     daemon: FindDaemon,
+    containerd: Option<FindContainerd>,
     cache: Option<OpenCache>,
 }
 
 /// Finds the container daemon, when one is first needed.
 pub type FindDaemon = Box<dyn Fn() -> Result<Daemon, DaemonError> + Send + Sync>;
+
+/// Finds containerd, when it is first needed.
+pub type FindContainerd = Box<dyn Fn() -> Result<FoundContainerd, ConnectError> + Send + Sync>;
+
+/// A containerd, and what goes for images that are to lie in it.
+#[derive(Clone, Debug)]
+pub struct FoundContainerd {
+    /// Where to ask.
+    pub containerd: Containerd,
+    /// The namespace where a place names none.
+    pub namespace: Namespace,
+    /// When the process was started: leases end by themselves some time after it.
+    pub now: Timestamp,
+}
 
 /// Opens a build cache that is neither in a registry nor on this machine, by its kind and name: the
 /// cache service of a CI host, a bucket.
@@ -110,6 +127,9 @@ pub enum PlaceError {
     /// The container daemon.
     #[error(transparent)]
     Daemon(Box<DaemonError>),
+    /// containerd cannot be asked.
+    #[error(transparent)]
+    Containerd(#[from] ConnectError),
 }
 
 impl From<DaemonError> for PlaceError {
@@ -130,12 +150,26 @@ impl Places {
         connect: Connect,
         daemon: FindDaemon,
     ) -> Self {
-        Self { local, scratch, reach, connect, client: OnceLock::new(), daemon, cache: None }
+        Self {
+            local,
+            scratch,
+            reach,
+            connect,
+            client: OnceLock::new(),
+            daemon,
+            containerd: None,
+            cache: None,
+        }
     }
 
     /// Returns these places with build caches elsewhere, opened by `open`.
     pub fn with_caches(self, open: OpenCache) -> Self {
         Self { cache: Some(open), ..self }
+    }
+
+    /// Returns these places with containerd, found by `find`.
+    pub fn with_containerd(self, find: FindContainerd) -> Self {
+        Self { containerd: Some(find), ..self }
     }
 
     /// Opens a build cache that is neither in a registry nor on this machine.
@@ -162,6 +196,28 @@ impl Places {
     /// `None` where there is none, `Unreachable` where the one that is named does not answer.
     pub fn daemon(&self) -> Result<Daemon, DaemonError> {
         (self.daemon)()
+    }
+
+    /// Returns containerd.
+    ///
+    /// # Errors
+    /// `Containerd` where nobody is there to be asked.
+    pub fn containerd(&self) -> Result<FoundContainerd, PlaceError> {
+        let find = self.containerd.as_ref();
+        Ok(find.map_or_else(|| Err(ConnectError::NoSocket { tried: Vec::new() }), |find| find())?)
+    }
+
+    /// Returns a repository of containerd; in the usual namespace where none is named.
+    ///
+    /// # Errors
+    /// As for [`Self::containerd`].
+    pub fn containerd_repository(
+        &self,
+        namespace: Option<&Namespace>,
+        name: &Repository,
+    ) -> Result<ContainerdRepository, PlaceError> {
+        let found = self.containerd()?;
+        Ok(found.containerd.repository(namespace.unwrap_or(&found.namespace), name))
     }
 
     /// Opens an archive of images.
@@ -245,6 +301,10 @@ impl Places {
             Place::Layout { folder, image } => contained::in_layout(place, folder, image.as_ref()),
             Place::Folder(folder) => contained::in_folder(place, folder),
             Place::Daemon(name) => contained::in_archive(place, self.daemon()?.export(name)?, None),
+            Place::Containerd { namespace, name } => {
+                let repository = self.containerd_repository(namespace.as_ref(), name.repository())?;
+                contained::in_repository(place, Box::new(repository), name)
+            }
         }
     }
 
@@ -279,12 +339,7 @@ impl Places {
     /// `Offline`, or what the registry answers.
     pub fn find_remote(&self, reference: &Reference) -> Result<Located, PlaceError> {
         let repository = self.remote(reference.repository())?;
-        let digest = match (reference.digest(), reference.tag_or_latest()) {
-            (Some(digest), _) => digest,
-            (None, Some(tag)) => repository.resolve(&tag)?.digest,
-            (None, None) => unreachable!("without a digest the tag is latest"),
-        };
-        let document = repository.document(&digest)?;
+        let document = contained::named(&repository, reference)?;
         let name = ImageName::Reference(reference.clone());
         Ok(Located { name, store: Box::new(repository), document, local: None })
     }

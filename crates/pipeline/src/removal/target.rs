@@ -1,6 +1,7 @@
 //! Where the image lies that is to be removed, and what its other tags have to do with it.
 
-use oci::{Descriptor, Digest, Tag};
+use containerd::ContainerdRepository;
+use oci::{Descriptor, Digest, Reference, Tag};
 use registry::client::{RemoteRepository, Removal};
 use store::{ImageStore, LayoutRepository, OciFolder, StoreError};
 
@@ -28,6 +29,7 @@ pub(super) enum Target {
     Local(LayoutRepository),
     Folder(OciFolder),
     Registry(RemoteRepository),
+    Containerd(ContainerdRepository),
 }
 
 /// What a tag has to do with a manifest.
@@ -40,16 +42,22 @@ pub(super) enum Role {
     Other,
 }
 
+impl Selector {
+    fn of(name: &Reference) -> Self {
+        match (name.digest(), name.tag_or_latest()) {
+            (Some(digest), _) => Self::Digest(digest),
+            (None, Some(tag)) => Self::Tag(tag),
+            (None, None) => unreachable!("without a digest the tag is latest"),
+        }
+    }
+}
+
 impl Target {
     pub fn of(places: &Places, wish: &Wish) -> Result<(Self, Selector), RemovalError> {
         let unsupported = |reason| Err(RemovalError::Unsupported { place: wish.place.to_string(), reason });
         match &wish.place {
             Place::Name(name) => {
-                let selector = match (name.digest(), name.tag_or_latest()) {
-                    (Some(digest), _) => Selector::Digest(digest),
-                    (None, Some(tag)) => Selector::Tag(tag),
-                    (None, None) => unreachable!("without a digest the tag is latest"),
-                };
+                let selector = Selector::of(name);
                 let repository = name.repository();
                 let is_local = repository.registry().is_local() || wish.side == Side::Local;
                 let target = match is_local {
@@ -66,6 +74,10 @@ impl Target {
                 };
                 Ok((Self::Folder(OciFolder::open(folder)?), selector))
             }
+            Place::Containerd { namespace, name } => {
+                let repository = places.containerd_repository(namespace.as_ref(), name.repository())?;
+                Ok((Self::Containerd(repository), Selector::of(name)))
+            }
             Place::Folder(_) => unsupported("the folder is the image; remove it with rm -r"),
             Place::Archive { .. } => {
                 unsupported("an archive is written once; save the images that are to stay into a new one")
@@ -79,6 +91,7 @@ impl Target {
             Self::Local(repository) => repository,
             Self::Folder(folder) => folder,
             Self::Registry(remote) => remote,
+            Self::Containerd(repository) => repository,
         }
     }
 

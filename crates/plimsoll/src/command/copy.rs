@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
+use containerd::Namespace;
 use oci::{Descriptor, Digest, MediaType, Platform, Reference};
 use pipeline::archive::{self, Parcel};
 use pipeline::copy::repository::{Side, Wish};
@@ -27,6 +28,7 @@ use crate::ui::transfer::Transfer;
   $ plimsoll copy local/api:main oci:images:api
   $ plimsoll copy local/api:main dir:api
   $ plimsoll copy local/api:main docker-daemon:api:local
+  $ plimsoll copy local/api:main containerd:k8s.io//api:local
   $ plimsoll copy ghcr.io/acme/api:1.2 registry.example.com/api:1.2 --referrers
   $ plimsoll copy example.com/windows:1 registry.example.com/windows:1 --allow-nondistributable
   $ plimsoll copy --all-tags ghcr.io/acme/api registry.example.com/api
@@ -139,6 +141,9 @@ impl Arguments {
             }
             Place::Folder(folder) => self.to_folder(session, &image, folder),
             Place::Daemon(name) => self.to_daemon(session, &places, &image, name),
+            Place::Containerd { namespace, name } => {
+                self.to_containerd(session, &places, &image, namespace.as_ref(), name)
+            }
         }
     }
 
@@ -169,6 +174,27 @@ impl Arguments {
             blobs_present: loaded.layers_spared as u64,
             ..Copied::default()
         };
+        session.ui.answer("copy", &planned.done(digest, &copied))
+    }
+
+    fn to_containerd(
+        &self,
+        session: &Session,
+        places: &Places,
+        image: &Located,
+        namespace: Option<&Namespace>,
+        name: &Reference,
+    ) -> Result<(), Error> {
+        self.refuse_referrers()?;
+        let planned = Answer::planned(image, self.destination.to_string());
+        if session.global.dry_run {
+            return session.ui.answer("copy", &planned);
+        }
+        let transfer = Transfer::new(&session.ui, self.destination.to_string());
+        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
+        let (digest, copied) =
+            copy::copy_to_containerd(places, image, namespace, name, &self.choice(), &observe)?;
+        drop(transfer);
         session.ui.answer("copy", &planned.done(digest, &copied))
     }
 

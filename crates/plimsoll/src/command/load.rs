@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use containerd::Namespace;
 use oci::{Digest, Reference};
 use pipeline::archive::{self, Loaded};
-use pipeline::copy;
+use pipeline::copy::{self, Choice};
 use pipeline::place::Place;
 use serde::Serialize;
 
@@ -22,7 +23,8 @@ use crate::ui::transfer::Transfer;
 Examples:
   $ plimsoll load api.tar
   $ plimsoll load oci-archive:image.tar --tag local/api:main
-  $ plimsoll load api.tar --daemon"
+  $ plimsoll load api.tar --daemon
+  $ plimsoll load api.tar --containerd=k8s.io"
 )]
 pub struct Arguments {
     /// The archive
@@ -34,6 +36,10 @@ pub struct Arguments {
     /// only the layers that the daemon lacks
     #[arg(long)]
     daemon: bool,
+    /// Loads them into containerd too, with all their platforms; in the namespace that is given, else
+    /// in that of $CONTAINERD_NAMESPACE, else in its usual one
+    #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, require_equals = true)]
+    containerd: Option<Option<Namespace>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +56,9 @@ struct Image {
     /// What the container daemon was sent, in bytes; absent where it was not to get it.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_to_daemon: Option<u64>,
+    /// The same of containerd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_containerd: Option<u64>,
 }
 
 impl Arguments {
@@ -58,6 +67,9 @@ impl Arguments {
         let mut answer = load(session, &self.file()?, self.tag.as_ref())?;
         if self.daemon && !session.global.dry_run {
             into_daemon(session, &mut answer)?;
+        }
+        if let Some(namespace) = self.containerd.as_ref().filter(|_| !session.global.dry_run) {
+            into_containerd(session, namespace.as_ref(), &mut answer)?;
         }
         session.ui.answer("load", &answer)
     }
@@ -85,7 +97,13 @@ pub fn load(session: &Session, file: &Path, name: Option<&Reference>) -> Result<
     let places = session.places()?;
     if session.global.dry_run {
         let planned = archive::planned(&places, file, name)?;
-        let image = |(name, digest)| Image { name, digest, bytes_moved: 0, bytes_to_daemon: None };
+        let image = |(name, digest)| Image {
+            name,
+            digest,
+            bytes_moved: 0,
+            bytes_to_daemon: None,
+            bytes_to_containerd: None,
+        };
         return Ok(Answer { images: planned.into_iter().map(image).collect(), dry_run: true });
     }
     let transfer = Transfer::new(&session.ui, file.display().to_string());
@@ -105,22 +123,45 @@ fn into_daemon(session: &Session, answer: &mut Answer) -> Result<(), Error> {
     Ok(())
 }
 
+/// Brings what was loaded into containerd, under the names it has.
+fn into_containerd(
+    session: &Session,
+    namespace: Option<&Namespace>,
+    answer: &mut Answer,
+) -> Result<(), Error> {
+    let places = session.places()?;
+    for image in &mut answer.images {
+        let found = places.find(&Place::Name(image.name.clone()))?;
+        let transfer = Transfer::new(&session.ui, format!("{} in containerd", image.name));
+        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
+        let choice = Choice::default();
+        let (_, copied) =
+            copy::copy_to_containerd(&places, &found, namespace, &image.name, &choice, &observe)?;
+        image.bytes_to_containerd = Some(copied.bytes_moved);
+    }
+    Ok(())
+}
+
 impl From<&Loaded> for Image {
     fn from(loaded: &Loaded) -> Self {
         let Loaded { name, digest, copied } = loaded.clone();
-        Self { name, digest, bytes_moved: copied.bytes_moved, bytes_to_daemon: None }
+        let bytes_moved = copied.bytes_moved;
+        Self { name, digest, bytes_moved, bytes_to_daemon: None, bytes_to_containerd: None }
     }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Image { name, digest, bytes_moved, bytes_to_daemon } in &self.images {
+        for Image { name, digest, bytes_moved, bytes_to_daemon, bytes_to_containerd } in &self.images {
             match self.dry_run {
                 true => writeln!(f, "would load {name}, {digest}")?,
                 false => writeln!(f, "{name} is {digest}, {} new", quantity::size(*bytes_moved))?,
             }
             if let Some(sent) = bytes_to_daemon {
                 writeln!(f, "{name} is in the container daemon, {} sent", quantity::size(*sent))?;
+            }
+            if let Some(sent) = bytes_to_containerd {
+                writeln!(f, "{name} is in containerd, {} sent", quantity::size(*sent))?;
             }
         }
         Ok(())

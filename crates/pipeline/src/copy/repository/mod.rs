@@ -183,7 +183,7 @@ impl Side {
             Place::Name(name) => Ok(Self::Repository(name.repository().clone())),
             Place::Layout { folder, image: None } => Ok(Self::Layout(folder.clone())),
             Place::Layout { .. } => Err(refused("leave out the tag or digest")),
-            Place::Folder(_) | Place::Archive { .. } | Place::Daemon(_) => {
+            Place::Folder(_) | Place::Archive { .. } | Place::Daemon(_) | Place::Containerd { .. } => {
                 Err(refused("name a repository of a registry or of the local store, or oci:DIR"))
             }
         }
