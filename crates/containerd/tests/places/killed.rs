@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 
@@ -38,7 +39,7 @@ fn a_client_killed_at_any_byte_leaves_no_broken_image() {
         fake.state().at_bytes =
             Some((size * kill / KILLS, Box::new(move || sender.send(()).unwrap_or_default())));
         let mut running = child(&fake).spawn().unwrap();
-        receiver.recv().unwrap();
+        receiver.recv_timeout(Duration::from_secs(300)).unwrap();
         running.kill().unwrap();
         running.wait().unwrap();
         check_whole_or_absent(&fake, &image);

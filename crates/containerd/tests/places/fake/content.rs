@@ -64,7 +64,7 @@ impl Server {
         let service = Answering(|messages: Request<Streaming<WriteContentRequest>>| {
             let (space, lease) = (namespace_of(&messages), lease_of(&messages));
             let (sender, receiver) = mpsc::channel(4);
-            let writing = Writing { server: self.clone(), space, lease, first: None };
+            let writing = Writing { server: self.clone(), space, lease, first: None, locked: None };
             tokio::spawn(writing.run(messages.into_inner(), sender));
             Ok(Answers(receiver))
         });
@@ -93,6 +93,16 @@ struct Writing {
     space: String,
     lease: Option<String>,
     first: Option<WriteContentRequest>,
+    /// What nobody else may write meanwhile.
+    locked: Option<(String, String)>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if let Some(key) = self.locked.take() {
+            self.server.state().locked.remove(&key);
+        }
+    }
 }
 
 impl Writing {
@@ -131,6 +141,12 @@ impl Writing {
             Lie::FullDisk => return Err(Status::unknown("write /x: no space left on device")),
             _ => {}
         }
+        if self.locked.is_none() {
+            if !state.locked.insert(key.clone()) {
+                return Err(Status::unavailable("ref is locked"));
+            }
+            self.locked = Some(key.clone());
+        }
         let shared = state.blobs.iter().find(|((_, digest), _)| *digest == first.expected);
         let shared = shared.map(|(_, kept)| kept.bytes.clone());
         let bytes = state.ingests.entry(key.clone()).or_insert_with(|| shared.unwrap_or_default());
@@ -155,6 +171,7 @@ impl Writing {
         if matches!(state.lie, Lie::BreaksAfter(bytes) if state.received >= bytes) {
             state.lie = Lie::Honest;
             self.server.breaking.notify_one();
+            return Err(Status::unavailable("it goes away"));
         }
         if let Some((_, act)) = state.at_bytes.take_if(|(bytes, _)| state.received >= *bytes) {
             act();

@@ -67,6 +67,8 @@ pub(crate) struct State {
     /// Content that is not finished.
     pub(crate) ingests: ByNamespace<Vec<u8>>,
     pub(crate) leases: BTreeMap<String, Lease>,
+    /// Content that somebody writes now.
+    pub(crate) locked: BTreeSet<(String, String)>,
     /// Leases that were ended.
     pub(crate) ended: Vec<Lease>,
     /// Bytes of content that arrived.
