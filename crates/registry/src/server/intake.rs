@@ -142,7 +142,7 @@ impl Intake<'_> {
         let drawn = drawn.map_err(|(_, problem)| match problem {
             Problem::Refused(refusal) => refusal,
             Problem::Full(source) => {
-                held.take();
+                held.take().into_iter().for_each(Ingest::discard);
                 refusal(StoreError::io("write", "the upload", source))
             }
             Problem::Lost(defect) => {
@@ -204,7 +204,7 @@ impl Intake<'_> {
         self.state.metrics.received(coming);
         let written = self.state.on_disk(|| pieces.iter().try_for_each(|piece| ingest.write_all(piece)));
         written.map_err(|source| {
-            upload.take();
+            upload.take().into_iter().for_each(Ingest::discard);
             refusal(StoreError::io("write", "the upload", source))
         })
     }

@@ -24,6 +24,8 @@ pub(super) struct Names {
     pub(super) blobs: Vec<Digest>,
     files: Vec<(TemporaryFile, PathBuf)>,
     folders: BTreeSet<PathBuf>,
+    /// Folders that may be new, from the store's root down to those.
+    above: BTreeSet<PathBuf>,
 }
 
 impl Names {
@@ -35,8 +37,8 @@ impl Names {
         content: &[u8],
     ) -> Result<(), StoreError> {
         let folder = path.parent().expect("files of the store lie in a folder of it");
-        make_folder(folder)?;
-        self.folder(folder);
+        make_folders(folder)?;
+        self.folder(folder, store.root());
         let write = || -> io::Result<TemporaryFile> {
             let temporary = TemporaryFile::create(&store.path("temporary"))?;
             temporary.file().write_all(content)?;
@@ -47,9 +49,11 @@ impl Names {
         Ok(())
     }
 
-    /// Notes a folder whose names have to survive a crash.
-    pub(super) fn folder(&mut self, folder: &Path) {
+    /// Notes a folder whose names have to survive a crash, with those above it up to `root`, which may be new.
+    pub(super) fn folder(&mut self, folder: &Path, root: &Path) {
         self.folders.insert(folder.to_owned());
+        let above = folder.ancestors().skip(1).take_while(|above| *above != root && above.starts_with(root));
+        self.above.extend(above.map(Path::to_owned));
     }
 }
 
@@ -75,7 +79,7 @@ impl LayoutStore {
 
     /// Brings content and small files to the disk in one round, then gives the files their names in another.
     pub(super) fn write_names(&self, names: Names) -> Result<(), StoreError> {
-        let Names { blobs, files, mut folders } = names;
+        let Names { blobs, files, mut folders, above } = names;
         let sync: Vec<SyncJob<'_>> = blobs
             .iter()
             .map(SyncJob::Blob)
@@ -93,8 +97,13 @@ impl LayoutStore {
             file.persist(&path, 0o644)
                 .map_err(|source| StoreError::io("write", path.display().to_string(), source))?;
         }
+        // Once they survive a crash, they do so as long as this process lives.
+        let settled = || self.0.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let above: Vec<PathBuf> = above.into_iter().filter(|above| !settled().contains(above)).collect();
+        folders.extend(above.iter().cloned());
         let folders: Vec<PathBuf> = folders.into_iter().collect();
         side_by_side(&folders, |folder| sync_folder(folder))?;
+        settled().extend(above);
         self.0.synced.lock().unwrap_or_else(PoisonError::into_inner).extend(&blobs);
         let mut written = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
         blobs.iter().for_each(|digest| {
@@ -105,7 +114,10 @@ impl LayoutStore {
 
     fn sync_blob(&self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
-        File::open(&path)
+        self.0
+            .crew
+            .wait(digest)
+            .and_then(|()| File::open(&path))
             .and_then(|file| file.sync_data())
             .map_err(|source| StoreError::io("sync", path.display().to_string(), source))
     }
@@ -138,6 +150,13 @@ fn side_by_side<T: Sync>(
         run();
     });
     problem.into_inner().expect("the threads are joined").map_or(Ok(()), Err)
+}
+
+/// Makes a folder and those above it. Whoever puts something into it that has to survive a crash notes it
+/// ([`Names::folder`]): one round of syncing then does for all of them, beside all else.
+pub(super) fn make_folders(path: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(path)
+        .map_err(|source| StoreError::io("make the folder", path.display().to_string(), source))
 }
 
 /// Makes a folder and those above it, each of which then survives a crash.

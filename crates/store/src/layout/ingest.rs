@@ -10,12 +10,10 @@ use oci::{Algorithm, Digest, Hasher};
 use super::follower::Follower;
 use super::funnel::Funnel;
 use super::stamp::Stamp;
+use super::write_back::WriteBack;
 use super::{LayoutStore, TemporaryFile, copy_in_kernel, durable};
 use crate::check::Mismatch;
 use crate::{Blob, Put, Source, StoreError};
-
-/// How much is written before the kernel is asked to bring it to the disk.
-const WRITE_BACK_BYTES: u64 = 8 << 20;
 
 /// A blob being written. Nothing of it is visible before [`Ingest::commit`], and nothing of it is
 /// left when it is dropped, unless it comes from elsewhere and may go on (`partial`).
@@ -25,8 +23,7 @@ pub struct Ingest {
     /// Whether [`Ingest::commit_checked`] wants a hash, and how far that has come.
     follower: Option<Follower>,
     written: u64,
-    /// How much of it the kernel was asked to write to the disk.
-    handed_over: u64,
+    write_back: WriteBack,
 }
 
 /// What a write to a temporary file of the store ran into; the payload of the [`io::Error`].
@@ -49,14 +46,15 @@ impl LayoutStore {
         let folder = self.path("temporary");
         let temporary = TemporaryFile::create(&folder)
             .map_err(|source| StoreError::io("make a file in", folder.display().to_string(), source))?;
-        Ok(Ingest { store: self.clone(), temporary, follower: None, written: 0, handed_over: 0 })
+        Ok(Ingest::behind(self, temporary, 0))
     }
 }
 
 impl Ingest {
     /// Returns what writes behind the first `written` bytes of a file, at whose end its position is.
     pub(super) fn behind(store: &LayoutStore, temporary: TemporaryFile, written: u64) -> Self {
-        Self { store: store.clone(), temporary, follower: None, written, handed_over: written }
+        let write_back = WriteBack::new(temporary.shared(), store.0.crew.clone(), written);
+        Self { store: store.clone(), temporary, follower: None, written, write_back }
     }
 
     /// Takes back what was written.
@@ -64,13 +62,20 @@ impl Ingest {
         let mut file = self.temporary.file();
         file.set_len(0)?;
         file.rewind()?;
-        (self.written, self.handed_over) = (0, 0);
+        self.written = 0;
+        self.write_back.restart();
         Ok(())
     }
 
     /// Says whether what was written stays without a commit.
     pub(super) fn keep(&mut self, keep: bool) {
         self.temporary.keep(keep);
+    }
+
+    /// Gives up what was written: its room is free when this returns.
+    pub fn discard(self) {
+        // What cannot be emptied is free a moment later.
+        let _ = self.write_back.discard();
     }
 
     /// Has the content hashed, for [`Ingest::commit_checked`]: while it is written, or by a
@@ -106,7 +111,7 @@ impl Ingest {
     /// # Errors
     /// `Corrupt` where the number of bytes is not `size`; `Unreachable`, such as for a full disk.
     /// Nothing is kept then.
-    pub fn commit(self, digest: &Digest, size: u64) -> Result<Put, StoreError> {
+    pub fn commit(mut self, digest: &Digest, size: u64) -> Result<Put, StoreError> {
         let store = self.store.clone();
         let failed = |source| StoreError::io("write", store.what(digest), source);
         let stamp = Stamp::of(self.temporary.file()).map_err(failed)?;
@@ -117,6 +122,7 @@ impl Ingest {
             return Ok(Put::Present);
         }
         durable::make_folder(&store.blob_folder(digest))?;
+        self.write_back.complete(size, self.temporary.path(), digest).map_err(failed)?;
         stamp.put_on(self.temporary.file());
         self.temporary.persist(&store.blob_path(digest), 0o444).map_err(failed)?;
         store.0.synced.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
@@ -180,25 +186,8 @@ impl Ingest {
         let count = funnel.fill(socket, most)?;
         funnel.empty(self.temporary.file(), count).map_err(|source| self.explain(source))?;
         self.written += count as u64;
-        self.start_writing_back();
+        self.write_back.reached(self.written, self.temporary.path());
         Ok(count)
-    }
-
-    /// Has the kernel begin to write to the disk what was written to the file, so that little is
-    /// left to wait for when the blob has to survive a crash. The advice drops only pages that are
-    /// clean already, which those just written are not; a kernel that ignores it costs nothing.
-    fn start_writing_back(&mut self) {
-        if self.written - self.handed_over < WRITE_BACK_BYTES {
-            return;
-        }
-        let length = std::num::NonZeroU64::new(self.written - self.handed_over);
-        let _ = rustix::fs::fadvise(
-            self.temporary.file(),
-            self.handed_over,
-            length,
-            rustix::fs::Advice::DontNeed,
-        );
-        self.handed_over = self.written;
     }
 
     /// Says which store a write went to and that nothing of it is left.
@@ -234,7 +223,7 @@ impl Write for Ingest {
             follower.see(&content[..count], self.written);
         }
         self.written += count as u64;
-        self.start_writing_back();
+        self.write_back.reached(self.written, self.temporary.path());
         Ok(count)
     }
 

@@ -38,6 +38,7 @@ mod repository;
 mod stamp;
 mod temporary;
 mod usage;
+mod write_back;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -82,6 +83,10 @@ struct Inner {
     written: Mutex<HashSet<Digest>>,
     /// Blobs known to survive a crash.
     synced: Mutex<HashSet<Digest>>,
+    /// Folders of repositories known to survive a crash.
+    settled: Mutex<HashSet<PathBuf>>,
+    /// Waits for the disk while blobs are written.
+    crew: Arc<write_back::Crew>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,6 +108,8 @@ impl LayoutStore {
             hashed: Mutex::default(),
             written: Mutex::default(),
             synced: Mutex::default(),
+            settled: Mutex::default(),
+            crew: Arc::default(),
         }));
         for folder in ["blobs/sha256", "repositories", "temporary", "partial", "locks"] {
             durable::make_folder(&store.path(folder))?;

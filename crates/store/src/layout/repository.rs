@@ -300,7 +300,7 @@ impl LayoutRepository {
             match kind {
                 ChildKind::Blob => {
                     self.mark_blob(&descriptor.digest)?;
-                    names.folder(folder_of(&self.folder.blob(&descriptor.digest)));
+                    names.folder(folder_of(&self.folder.blob(&descriptor.digest)), self.store.root());
                 }
                 ChildKind::Document if exists(&path)? => {}
                 ChildKind::Document => {
@@ -320,7 +320,7 @@ impl LayoutRepository {
             self.refresh_blob(digest);
             return Ok(());
         }
-        durable::make_folder(folder_of(&path))?;
+        durable::make_folders(folder_of(&path))?;
         OpenOptions::new().create(true).append(true).open(&path).map(|_| ()).map_err(failed)
     }
 
