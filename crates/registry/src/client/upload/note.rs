@@ -38,7 +38,8 @@ pub(crate) struct Swept(AtomicBool);
 pub(super) struct Note(Option<Open>);
 
 struct Open {
-    file: File,
+    /// Open once there is something to note, or was.
+    file: Option<File>,
     path: PathBuf,
     clock: Clock,
     origin: Origin,
@@ -67,10 +68,11 @@ impl Note {
         }
         let name = format!("{} {}", remote.repository, descriptor.digest);
         let path = folder.join(format!("{}.json", Digest::of(name.as_bytes()).hex()));
-        let (Some(file), Ok(origin)) = (lock(&path, true), remote.host.origin()) else {
-            return (Self::default(), None);
-        };
-        let known = read(&file, clock.now()).filter(|session| origin.holds(&session.at));
+        let Ok(origin) = remote.host.origin() else { return (Self::default(), None) };
+        // What is linked needs none, so none is made before there is a session.
+        let file = lock(&path, false);
+        let known = file.as_ref().and_then(|file| read(file, clock.now()));
+        let known = known.filter(|session| origin.holds(&session.at));
         (Self(Some(Open { file, path, clock, origin })), known)
     }
 
@@ -80,6 +82,10 @@ impl Note {
         if !open.origin.holds(&session.at) {
             return;
         }
+        if open.file.is_none() {
+            open.file = lock(&open.path, true);
+        }
+        let Some(mut file) = open.file.as_ref() else { return };
         let written = Written {
             schema: SCHEMA.to_owned(),
             session: session.at.to_string(),
@@ -87,8 +93,7 @@ impl Note {
             noted_at: open.clock.now().as_second(),
         };
         let text = serde_json::to_vec(&written).expect("it has strings and numbers");
-        let write = || -> std::io::Result<()> {
-            let mut file = &open.file;
+        let mut write = || -> std::io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
             file.write_all(&text)
@@ -100,7 +105,7 @@ impl Note {
 
     /// Removes the note of an upload that is done.
     pub fn forget(self) {
-        if let Some(open) = self.0 {
+        if let Some(open) = self.0.filter(|open| open.file.is_some()) {
             // A note that stays leads to a session that is gone, which is found out.
             let _ = fs::remove_file(&open.path);
         }
@@ -110,7 +115,8 @@ impl Note {
 impl Drop for Open {
     fn drop(&mut self) {
         // An upload that ended before its session began leaves nothing.
-        if self.file.metadata().is_ok_and(|metadata| metadata.len() == 0 && metadata.nlink() > 0) {
+        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
+        if metadata.is_some_and(|metadata| metadata.len() == 0 && metadata.nlink() > 0) {
             let _ = fs::remove_file(&self.path);
         }
     }
