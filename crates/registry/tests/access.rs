@@ -12,10 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use oci::Digest;
 use registry::client::{Credential, Credentials, Secret};
 use registry::server::access::{Accounts, Actions, FixedToken, Grant, Policy, Rule};
-use registry::server::{Pattern, SelfSigned, ServerOptions, Tls};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use registry::server::{Pattern, ServerOptions};
 use store::{BlobStore as _, ImageStore as _, StoreError};
+use support::encrypted::Encrypted;
 use support::spec::Spec;
 use support::wire::{self, Response};
 use support::{NOW, TestClient, TestServer, noise, put_image, tag};
@@ -162,6 +161,49 @@ fn blobs_are_not_mounted_from_where_one_may_not_pull() {
 }
 
 #[test]
+fn nothing_tells_of_what_one_may_not_pull() {
+    let quota = registry::server::Quota { repositories: Pattern::new("bob/*"), bytes: 100 };
+    let spec = Spec(TestServer::with(|options| {
+        options.policy = Some(policy());
+        options.quotas = vec![quota];
+    }));
+    let bob = basic("bob", "hunter2");
+    let content = noise(9, 1000);
+    let put = |name: &str| {
+        let repository = spec.0.store.repository(&name.parse().unwrap());
+        let blob = store::Blob::from_bytes(content.clone());
+        repository.put_blob(&support::descriptor(&content), blob).unwrap();
+    };
+    put("local/secret/x");
+    let (there, absent) = (Digest::of(&content), Digest::of(b"nowhere"));
+    // A quota that says no would say that there is something, and how large.
+    for digest in [there, absent] {
+        for from in ["&from=acme/api", "&from=secret/x", ""] {
+            let path = format!("/v2/bob/x/blobs/uploads/?mount={digest}{from}");
+            check(&spec, &bob, "POST", &path, 202);
+        }
+    }
+    // Where he may pull it, he hears that there is no room.
+    put("local/acme/api");
+    check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={there}&from=acme/api"), 413);
+}
+
+#[test]
+fn what_came_without_the_server_is_mounted_too() {
+    let spec = start();
+    let content = noise(10, 1000);
+    for name in ["local/secret/x", "local/acme/api"] {
+        let repository = spec.0.store.repository(&name.parse().unwrap());
+        let blob = store::Blob::from_bytes(content.clone());
+        repository.put_blob(&support::descriptor(&content), blob).unwrap();
+    }
+    let path = format!("/v2/bob/x/blobs/uploads/?mount={}", Digest::of(&content));
+    check(&spec, &basic("bob", "hunter2"), "POST", &path, 201);
+    let path = format!("/v2/bob/x/blobs/{}", Digest::of(&content));
+    check(&spec, &basic("bob", "hunter2"), "HEAD", &path, 200);
+}
+
+#[test]
 fn the_catalogue_shows_what_one_may_pull() {
     let spec = start();
     for path in ["acme/api", "public/a", "secret/x"] {
@@ -238,26 +280,13 @@ fn our_client_pushes_and_pulls_with_accounts() {
 
 #[test]
 fn a_blob_over_tls_with_a_certificate_of_ones_own() {
-    let made = SelfSigned::new(&["127.0.0.1".to_owned()], NOW.parse().unwrap()).unwrap();
-    let tls = Tls::from_pem(made.certificate.as_bytes(), made.key.as_bytes()).unwrap();
-    let spec = Spec(TestServer::with(|options| options.tls = Some(tls)));
+    let server = Encrypted::start(|_| {});
+    let spec = &server.spec;
     let content = noise(1, 3_000_000);
     let repository = spec.0.store.repository(&"local/a".parse().unwrap());
     let digest = support::descriptor(&content).digest;
     repository.put_blob(&support::descriptor(&content), store::Blob::from_bytes(content.clone())).unwrap();
-
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connection =
-        rustls::ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap();
-    let stream = std::net::TcpStream::connect(spec.address()).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, stream);
+    let mut stream = server.connect();
     let head = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();

@@ -39,7 +39,7 @@ pub(super) fn get(state: &State, question: &Question, name: &Repository, digest:
             Some(part) => (part, 0),
             None => (blob, offset),
         };
-        state.on_disk(|| content(question, blob, skipped, length)).map_err(missing)
+        state.on_disk(|| content(question, blob, skipped, length, state.share())).map_err(missing)
     })
 }
 
@@ -102,7 +102,13 @@ pub(super) fn unknown(name: &Repository, digest: &Digest) -> Refusal {
 }
 
 /// Returns a part of a blob, to be sent by the kernel where that can be.
-fn content(question: &Question, blob: Blob, offset: u64, length: u64) -> Result<Content, StoreError> {
+fn content(
+    question: &Question,
+    blob: Blob,
+    offset: u64,
+    length: u64,
+    piece: usize,
+) -> Result<Content, StoreError> {
     let size = blob.size();
     let content = || -> std::io::Result<Content> {
         let source = match (blob.into_source(), question.wire.as_ref().map(|wire| &wire.outlet)) {
@@ -126,7 +132,7 @@ fn content(question: &Question, blob: Blob, offset: u64, length: u64) -> Result<
                 Source::Stream(stream)
             }
         };
-        Ok(Content::Blob { blob: Blob::new(size - offset, source), remaining: length })
+        Ok(Content::Blob { blob: Blob::new(size - offset, source), remaining: length, piece })
     };
     content().map_err(|error| StoreError::io("read", "the blob", error))
 }

@@ -13,9 +13,6 @@ use tokio::sync::mpsc;
 
 use super::outlet::Outlet;
 
-/// How much of a blob is read and handed on at once, where the kernel cannot send it.
-const CHUNK_BYTES: usize = 128 << 10;
-
 /// What is sent.
 pub(super) enum Content {
     Empty,
@@ -23,6 +20,8 @@ pub(super) enum Content {
     Blob {
         blob: Blob,
         remaining: u64,
+        /// How much is read and handed on at once.
+        piece: usize,
     },
     /// A file that the connection sends itself.
     File {
@@ -57,7 +56,9 @@ impl Body for Content {
             Self::Blob { remaining: 0, .. } | Self::File { remaining: 0, .. } => None,
             // The reading thread gives its place in the runtime to another one meanwhile: the
             // disk may take its time.
-            Self::Blob { blob, remaining } => Some(tokio::task::block_in_place(|| read(blob, remaining))),
+            Self::Blob { blob, remaining, piece } => {
+                Some(tokio::task::block_in_place(|| read(blob, remaining, *piece)))
+            }
             Self::File { outlet, file, offset, remaining } => {
                 let piece = outlet.put(file, *offset, *remaining);
                 *offset += piece.len() as u64;
@@ -93,8 +94,8 @@ fn broke_off() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "what comes from another registry broke off")
 }
 
-fn read(blob: &mut Blob, remaining: &mut u64) -> io::Result<Bytes> {
-    let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+fn read(blob: &mut Blob, remaining: &mut u64, piece: usize) -> io::Result<Bytes> {
+    let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(piece);
     let mut chunk = vec![0; length];
     blob.read_exact(&mut chunk)?;
     *remaining -= length as u64;

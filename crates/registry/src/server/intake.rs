@@ -12,17 +12,18 @@ use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::body::{Body as _, Frame, Incoming};
+use hyper::header::CONNECTION;
 use oci::{Digest, Repository};
 use store::{Ingest, StoreError};
 
 use super::defect::Defect;
 use super::inlet::{Hold, Inlet};
+use super::patience::Pace;
 use super::quota;
 use super::refusal::Refusal;
 use super::routes::{Question, State};
@@ -39,8 +40,6 @@ const GATHER_BYTES: usize = 512 << 10;
 const ALL_GATHER_BYTES: usize = 8 << 20;
 /// How much one upload may gather however many there are.
 const MIN_GATHER_BYTES: usize = 16 << 10;
-/// How long a client may send nothing in the middle of its content.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Writes the content of a request behind what the session has.
 pub(super) async fn receive(
@@ -56,7 +55,7 @@ pub(super) async fn receive(
         Err(refusal) => return (held, Err(refusal)),
     };
     let _active = Active::new(&state.uploading);
-    let mut intake = Intake { state, name, limit };
+    let mut intake = Intake { state, name, limit, pace: Pace::new(state.options.patience) };
     let length = body.size_hint().exact().filter(|length| *length >= MUCH_BYTES);
     match (&question.wire, length) {
         (Some(wire), Some(length)) => intake.draw(&wire.inlet, length, held, body).await,
@@ -74,6 +73,7 @@ struct Intake<'a> {
     name: &'a Repository,
     /// How long the whole blob may become.
     limit: u64,
+    pace: Pace,
 }
 
 impl Intake<'_> {
@@ -81,13 +81,14 @@ impl Intake<'_> {
         let mut gathered: Vec<Bytes> = Vec::new();
         let mut size = 0;
         loop {
-            let frame = tokio::time::timeout(IDLE_LIMIT, body.frame()).await;
+            let frame = self.pace.wait(body.frame()).await;
             let ended = match frame {
-                Ok(None) => Some(Ok(())),
-                Ok(Some(Err(error))) => Some(Err(broken(&error))),
-                Err(_) => Some(Err(silent())),
-                Ok(Some(Ok(frame))) => {
+                Some(None) => Some(Ok(())),
+                Some(Some(Err(error))) => Some(Err(broken(&error))),
+                None => Some(Err(slow(&self.pace))),
+                Some(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
+                        self.pace.moved(data.len() as u64);
                         size += data.len();
                         gathered.push(data);
                     }
@@ -116,7 +117,7 @@ impl Intake<'_> {
         let hold = inlet.hold();
         let mut left = length;
         // What the library read along with the head.
-        while let Some(piece) = before(&hold, &mut body).await {
+        while let Some(piece) = before(&hold, &mut body, &mut self.pace).await {
             let written = piece.and_then(|piece| {
                 left -= piece.len() as u64;
                 self.write(&mut held, &[piece])
@@ -155,19 +156,20 @@ impl Intake<'_> {
 
     /// Moves `left` bytes; how many are missing comes with the problem.
     async fn draw_rest(
-        &self,
+        &mut self,
         hold: &Hold<'_>,
         mut left: u64,
         runner: &mut Runner,
     ) -> Result<(), (u64, Problem)> {
         while left > 0 {
-            match tokio::time::timeout(IDLE_LIMIT, hold.readable()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err((left, Problem::Refused(broken(&error)))),
-                Err(_) => return Err((left, Problem::Refused(silent()))),
+            match self.pace.wait(hold.readable()).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err((left, Problem::Refused(broken(&error)))),
+                None => return Err((left, Problem::Refused(slow(&self.pace)))),
             }
             let (arrived, end) = runner.run(&self.state.track, hold.socket(), left).await;
             left -= arrived;
+            self.pace.moved(arrived);
             match end {
                 End::Paused => {}
                 End::Closed(error) => return Err((left, Problem::Refused(broken(&error)))),
@@ -217,14 +219,17 @@ enum Problem {
 }
 
 /// Returns the next piece that the library holds; `None` when it has none left.
-async fn before(hold: &Hold<'_>, body: &mut Incoming) -> Option<Result<Bytes, Refusal>> {
+async fn before(hold: &Hold<'_>, body: &mut Incoming, pace: &mut Pace) -> Option<Result<Bytes, Refusal>> {
     let next = |frame: Frame<Bytes>| Ok(frame.into_data().unwrap_or_default());
     let found = poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
         Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_or_else(|e| Err(broken(&e)), next))),
         Poll::Pending if hold.is_dry(context) => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     });
-    tokio::time::timeout(IDLE_LIMIT, found).await.unwrap_or_else(|_| Some(Err(silent())))
+    match pace.wait(found).await {
+        Some(found) => found,
+        None => Some(Err(slow(pace))),
+    }
 }
 
 /// Takes `count` bytes from the library that stand for what is in the file already.
@@ -239,9 +244,9 @@ fn broken(error: &dyn std::error::Error) -> Refusal {
     Refusal::bad_request(ErrorCode::BlobUploadInvalid, format!("the content broke off: {error}"))
 }
 
-fn silent() -> Refusal {
-    let message = format!("no content came for {} s", IDLE_LIMIT.as_secs());
-    Refusal::bad_request(ErrorCode::BlobUploadInvalid, message)
+fn slow(pace: &Pace) -> Refusal {
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, pace.too_slow())
+        .with(CONNECTION, "close")
 }
 
 /// Returns how much one upload may gather now.

@@ -1,9 +1,11 @@
 //! Manifests and indexes. Source: distribution-spec v1.1, "Pulling manifests", "Pushing manifests".
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Algorithm, Document, InvalidDocument, MediaType, Repository, Tag};
@@ -11,6 +13,7 @@ use store::{StoreError, TagRule};
 
 use super::answer;
 use super::body::Content;
+use super::patience::Pace;
 use super::refusal::{Refusal, placeless};
 use super::routes::{Answer, Question, State, algorithm};
 use super::shelf::Shelved;
@@ -20,6 +23,9 @@ use crate::protocol::{DOCKER_CONTENT_DIGEST, Endpoint, ErrorCode, ManifestName, 
 
 /// How many tags one request sets at most.
 const MAX_TAGS: usize = 64;
+/// How much of manifests that are still coming is held at once, without the first part of each.
+const ALL_COMING_BYTES: usize = 32 << 20;
+const UNCOUNTED_BYTES: usize = 16 << 10;
 
 /// Answers GET and HEAD of a manifest.
 pub(super) fn get(state: &State, question: &Question, name: &Repository, wanted: &ManifestName) -> Answer {
@@ -52,7 +58,7 @@ pub(super) async fn put(
     wanted: &ManifestName,
     body: Incoming,
 ) -> Answer {
-    let raw = receive(body).await?;
+    let raw = receive(state, body).await?;
     let content_type = question.header(CONTENT_TYPE).map(|text| MediaType::from(without_parameters(text)));
     let document = Document::parse(raw, content_type.as_ref()).map_err(invalid)?;
     let document = named(document, question, wanted)?;
@@ -163,16 +169,52 @@ fn staying_tag(
     }
 }
 
-async fn receive(body: Incoming) -> Result<Bytes, Refusal> {
+/// Takes the content of a request into memory: not too much, not too slowly, and not of too many at once.
+async fn receive(state: &State, mut body: Incoming) -> Result<Bytes, Refusal> {
     let limit = usize::try_from(MAX_DOCUMENT_BYTES).expect("a few MiB fit usize");
-    let body = Limited::new(body, limit).collect().await.map_err(|error| {
-        if error.downcast_ref::<http_body_util::LengthLimitError>().is_some() {
+    let (mut pace, mut content) = (Pace::new(state.options.patience), Vec::new());
+    let mut counted = Counted { all: &state.manifest_bytes, mine: 0 };
+    loop {
+        let frame = pace.wait(body.frame()).await.ok_or_else(|| {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::ManifestInvalid, pace.too_slow())
+                .with(CONNECTION, "close")
+        })?;
+        let Some(frame) = frame else { return Ok(content.into()) };
+        let frame =
+            frame.map_err(|_| Refusal::bad_request(ErrorCode::ManifestInvalid, "the manifest broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        pace.moved(data.len() as u64);
+        content.extend_from_slice(&data);
+        if content.len() > limit {
             let message = format!("manifests may have at most {MAX_DOCUMENT_BYTES} bytes");
-            return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message);
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message));
         }
-        Refusal::bad_request(ErrorCode::ManifestInvalid, "the manifest broke off")
-    })?;
-    Ok(body.to_bytes())
+        if content.len() > UNCOUNTED_BYTES && !counted.add(data.len()) {
+            let message = "too many large manifests are coming at once";
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message);
+            return Err(refusal.with(RETRY_AFTER, "1"));
+        }
+    }
+}
+
+/// Bytes of manifests that count for the limit of all, until it is dropped.
+struct Counted<'a> {
+    all: &'a AtomicUsize,
+    mine: usize,
+}
+
+impl Counted<'_> {
+    /// Whether there is room for so many more.
+    fn add(&mut self, bytes: usize) -> bool {
+        self.mine += bytes;
+        self.all.fetch_add(bytes, Ordering::Relaxed) + bytes <= ALL_COMING_BYTES
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.mine, Ordering::Relaxed);
+    }
 }
 
 fn store(state: &State, name: &Repository, tags: &[Tag], document: &Document) -> Result<(), StoreError> {

@@ -19,6 +19,8 @@
 //! | `routes` | which answer a request gets; the access log |
 //! | `blob`, `upload`, `session` | blobs, and those that are still coming |
 //! | `intake`, `sprint` | how their content comes in |
+//! | `patience` | how long slow clients are waited for |
+//! | `holders` | from where a blob can be mounted |
 //! | `manifest`, `shelf`, `immutable`, `referrers`, `list` | documents, tags, and lists of them |
 //! | `refusal`, `answer`, `body` | the shape of answers |
 //! | `defect` | panics, which end one request and not the server |
@@ -32,6 +34,7 @@ mod body;
 mod certificate;
 mod collector;
 mod defect;
+mod holders;
 mod immutable;
 mod inlet;
 mod intake;
@@ -40,6 +43,7 @@ mod listener;
 mod manifest;
 mod metrics;
 mod outlet;
+mod patience;
 mod pattern;
 mod plain;
 mod proxy;
@@ -73,6 +77,7 @@ pub use collector::{Collection, CollectionReport, Keep};
 pub use defect::is_survivable;
 pub(crate) use defect::mark_thread;
 pub use immutable::Immutable;
+pub use patience::Patience;
 pub use pattern::Pattern;
 pub use proxy::{InvalidUpstream, ProxyOptions, ProxyReport, ProxyTrouble, Upstream};
 pub use public_url::{InvalidPublicUrl, PublicUrl};
@@ -122,6 +127,8 @@ pub struct ServerOptions {
     pub session_lifetime: Duration,
     /// How many connections are open at once; further ones wait.
     pub max_connections: usize,
+    /// How long slow clients are waited for.
+    pub patience: Patience,
 }
 
 /// What clients may do.
@@ -177,6 +184,7 @@ impl ServerOptions {
             max_blob_bytes: None,
             session_lifetime: Duration::from_secs(60 * 60),
             max_connections: 4096,
+            patience: Patience::default(),
         }
     }
 }

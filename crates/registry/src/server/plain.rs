@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::inlet::{Inlet, Source};
 use super::outlet::{Outlet, stands_for_a_file};
+use super::patience::{Patience, WritePace};
 
 /// The connection as the library sees it.
 pub(super) struct Plain {
@@ -19,6 +20,7 @@ pub(super) struct Plain {
     wire: Wire,
     /// What was read already and comes first.
     before: Bytes,
+    pace: WritePace,
 }
 
 /// The connection as requests see it: what moves content past the library.
@@ -29,10 +31,11 @@ pub(super) struct Wire {
 }
 
 impl Plain {
-    pub fn new(socket: TcpStream) -> (Self, Wire) {
+    pub fn new(socket: TcpStream, patience: Patience) -> (Self, Wire) {
         let socket = Arc::new(socket);
         let wire = Wire { outlet: Outlet::default(), inlet: Inlet::new(socket.clone()) };
-        (Self { socket, wire: wire.clone(), before: Bytes::new() }, wire)
+        let pace = WritePace::new(patience);
+        (Self { socket, wire: wire.clone(), before: Bytes::new(), pace }, wire)
     }
 
     /// Puts back what was read and not used.
@@ -40,6 +43,7 @@ impl Plain {
         debug_assert!(self.before.is_empty(), "what comes first was read first");
         // A copy: even none of the library's bytes would keep its whole buffer, for as long as the client thinks.
         self.before = Bytes::copy_from_slice(&bytes);
+        self.pace.rest();
     }
 
     /// Whether something was put back.
@@ -49,25 +53,18 @@ impl Plain {
 
     /// Does `work` on the socket when something can be written to it.
     fn poll_writing(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
-        mut work: impl FnMut(&TcpStream) -> io::Result<usize>,
+        work: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         self.wire.inlet.writing();
-        loop {
-            ready!(self.socket.poll_write_ready(context))?;
-            match work(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        let written = write_when_ready(&self.socket, context, work);
+        self.pace.check(context, written)
     }
 
-    fn poll_send(&self, context: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
-        self.poll_writing(context, |socket| {
-            socket.try_io(Interest::WRITABLE, || self.wire.outlet.send(socket, count))
-        })
+    fn poll_send(&mut self, context: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
+        let outlet = self.wire.outlet.clone();
+        self.poll_writing(context, |socket| socket.try_io(Interest::WRITABLE, || outlet.send(socket, count)))
     }
 
     fn poll_receive(&self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -84,6 +81,21 @@ impl Plain {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return Poll::Ready(done.map(drop)),
             }
+        }
+    }
+}
+
+fn write_when_ready(
+    socket: &TcpStream,
+    context: &mut Context<'_>,
+    mut work: impl FnMut(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(context))?;
+        match work(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return Poll::Ready(done),
         }
     }
 }
@@ -115,7 +127,11 @@ impl AsyncRead for Plain {
 }
 
 impl AsyncWrite for Plain {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match stands_for_a_file(buffer) {
             true => self.poll_send(context, buffer.len()),
             false => self.poll_writing(context, |socket| socket.try_write(buffer)),
@@ -123,7 +139,7 @@ impl AsyncWrite for Plain {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use hyper::body::{Body as _, Incoming};
@@ -15,6 +15,7 @@ use store::{Reach, RepositoryOptions};
 use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
 use super::defect::{Defect, caught};
+use super::holders::Holders;
 use super::metrics::Metrics;
 use super::plain::Wire;
 use super::proxy::{self, Proxy};
@@ -29,6 +30,12 @@ use super::webhook::Hooks;
 use super::{Access, LogEntry, ServerOptions, answer, blob, list, manifest, referrers, upload};
 use crate::protocol::{Endpoint, ErrorCode, query};
 
+/// How much connections hold together, as long as each may have [`MIN_BUFFER_BYTES`].
+const ALL_BUFFER_BYTES: u64 = 32 << 20;
+const MIN_BUFFER_BYTES: usize = 32 << 10;
+/// How much one holds however few there are. It is the largest head of a request, too.
+const MAX_BUFFER_BYTES: usize = 128 << 10;
+
 /// What all requests share.
 pub(super) struct State {
     pub options: ServerOptions,
@@ -41,6 +48,9 @@ pub(super) struct State {
     pub metrics: Metrics,
     /// How many requests bring content of blobs just now.
     pub uploading: AtomicUsize,
+    /// How many bytes of manifests have come that are not read yet.
+    pub manifest_bytes: AtomicUsize,
+    pub holders: Holders,
     pub track: Track,
     entry: Option<Entry>,
 }
@@ -77,6 +87,8 @@ impl State {
             hooks,
             metrics: Metrics::default(),
             uploading: AtomicUsize::new(0),
+            manifest_bytes: AtomicUsize::new(0),
+            holders: Holders::default(),
             track: Track::default(),
             entry,
             options,
@@ -96,6 +108,14 @@ impl State {
     /// Returns where images are.
     pub fn storage(&self) -> Storage<'_> {
         Storage::of(&self.options)
+    }
+
+    /// Returns how many bytes of requests and answers one connection may hold, so that thousands whose
+    /// clients do not read stay small together.
+    pub fn share(&self) -> usize {
+        let connections = self.metrics.connections.load(Ordering::Relaxed).max(1);
+        let share = usize::try_from(ALL_BUFFER_BYTES / connections).unwrap_or(MAX_BUFFER_BYTES);
+        share.clamp(MIN_BUFFER_BYTES, MAX_BUFFER_BYTES)
     }
 
     /// Tells of a panic that somebody caught: `what` ended with it.

@@ -73,15 +73,11 @@ impl<'a> Storage<'a> {
         }
     }
 
-    /// Returns the repositories that have a blob.
-    pub fn repositories_with_blob(
-        self,
-        registry: &Registry,
-        digest: &Digest,
-    ) -> Result<Vec<Repository>, StoreError> {
+    /// Returns the repositories of a registry that have blobs.
+    pub fn repositories_with_blobs(self, registry: &Registry) -> Result<Vec<Repository>, StoreError> {
         match self {
-            Self::Folder(store) => store.repositories_with_blob(registry, digest),
-            Self::Bucket(store) => store.repositories_with_blob(registry, digest),
+            Self::Folder(store) => store.repositories_with_blobs(registry),
+            Self::Bucket(store) => store.repositories_with_blobs(registry),
         }
     }
 

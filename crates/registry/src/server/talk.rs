@@ -18,26 +18,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::Content;
 use super::listener::told;
+use super::patience::Paced;
 use super::plain::{Plain, Wire};
 use super::routes::{self, State};
 use super::tls::Tls;
 
-/// How long a client may take to send the head of a request, or to think of another one.
-const HEAD_LIMIT: Duration = Duration::from_secs(60);
-/// How long a client may take to agree on TLS.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long what a refused client sends is read away at most, and how long nothing may come meanwhile.
 const LINGER_LIMIT: Duration = Duration::from_secs(5);
 const LINGER_SILENCE: Duration = Duration::from_millis(500);
 const LINGER_BUFFER_BYTES: usize = 64 << 10;
-/// How much of a request is held in memory before it is taken out, and the largest head.
-const MAX_BUFFER_BYTES: usize = 128 << 10;
+/// How much of an answer is held encrypted at most.
+const TLS_BUFFER_BYTES: usize = 64 << 10;
 /// How much the kernel holds for a client on this machine that reads slower than we write. What it would
 /// choose is made for long ways and grows with them; here each time that it is full costs two threads a turn.
 const NEAR_SEND_BYTES: usize = 1 << 20;
@@ -68,31 +65,43 @@ async fn encrypted(
     state: Arc<State>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, tls.acceptor.accept(stream)).await {
+    let patience = state.options.patience;
+    let stream = Paced::new(stream, patience);
+    let mut stream = match tokio::time::timeout(patience.handshake, tls.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, %peer, "a client did not agree on TLS"),
         Err(_) => return tracing::debug!(%peer, "a client took too long to agree on TLS"),
     };
-    let service = service_fn(|request| answer(state.clone(), peer, None, request));
-    let mut connection = std::pin::pin!(library().serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    stream.get_mut().1.set_buffer_limit(Some(state.share().min(TLS_BUFFER_BYTES)));
+    let service = service_fn(|request| Box::pin(answer(state.clone(), peer, None, request)));
+    let mut connection = library(&state).serve_connection(TokioIo::new(stream), service);
+    let mut stopping = Box::pin(told(&mut stopped));
+    let mut stops = false;
+    let ended = poll_fn(|context| {
+        if !stops && stopping.as_mut().poll(context).is_ready() {
+            stops = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "a connection broke off");
+        connection.poll_without_shutdown(context)
+    });
+    if let Err(error) = ended.await {
+        return tracing::debug!(%error, %peer, "a connection broke off");
+    }
+    let mut stream = connection.into_parts().io.into_inner();
+    // Whoever waits for the end of the connection sees it.
+    if stream.shutdown().await.is_ok() && !stops {
+        // What still comes is not even decrypted.
+        let _ = tokio::time::timeout(LINGER_LIMIT, linger(stream.into_inner().0.into_socket())).await;
     }
 }
 
 async fn plain(stream: TcpStream, peer: SocketAddr, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
-    let (mut stream, wire) = Plain::new(stream);
+    let patience = state.options.patience;
+    let (mut stream, wire) = Plain::new(stream, patience);
     loop {
         if !stream.has_more() {
             let found = tokio::select! {
-                found = tokio::time::timeout(HEAD_LIMIT, wire.inlet.readable()) => found,
+                found = tokio::time::timeout(patience.head, wire.inlet.readable()) => found,
                 () = told(&mut stopped) => return,
             };
             if !matches!(found, Ok(Ok(()))) {
@@ -139,7 +148,7 @@ impl Turn {
                 answer
             })
         });
-        let mut connection = library().serve_connection(TokioIo::new(stream), service);
+        let mut connection = library(&self.state).serve_connection(TokioIo::new(stream), service);
         let mut stopping = std::pin::pin!(told(stopped));
         // How many requests there were when it was parked.
         let (mut parked, mut stops) = (None, false);
@@ -203,7 +212,7 @@ impl Requests {
 
 /// Reads away what a client goes on to send that was refused in the middle of its content. Were the
 /// connection let go of at once, the kernel would reset it, and the client lose the answer that says why.
-async fn linger(mut stream: Plain) {
+async fn linger(mut stream: impl AsyncRead + Unpin) {
     // Most connections have ended by now: room is taken for those that have not.
     let mut scratch = vec![0; 1];
     while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_SILENCE, stream.read(&mut scratch)).await {
@@ -211,9 +220,11 @@ async fn linger(mut stream: Plain) {
     }
 }
 
-fn library() -> http1::Builder {
+fn library(state: &State) -> http1::Builder {
     let mut library = http1::Builder::new();
-    library.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(MAX_BUFFER_BYTES);
+    library.timer(TokioTimer::new()).header_read_timeout(state.options.patience.head);
+    // The largest head, and what is held of an answer that the client does not take.
+    library.max_buf_size(state.share());
     library
 }
 

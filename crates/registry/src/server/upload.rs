@@ -13,6 +13,7 @@ use store::{Ingest, StoreError};
 
 use super::answer;
 use super::body::Content;
+use super::holders::most_asked;
 use super::intake;
 use super::refusal::Refusal;
 use super::routes::{Answer, Question, State, algorithm};
@@ -115,9 +116,15 @@ fn mount(state: &State, question: &Question, name: &Repository, digest: &Digest)
     if state.storage().blob_size(digest).map_err(refusal)?.is_none() {
         return Ok(false);
     }
-    let holders = state.storage().repositories_with_blob(name.registry(), digest).map_err(refusal)?;
-    for from in holders.into_iter().filter(|from| question.may_pull_from(from)) {
-        if mount_from(state, &target, digest, &from)? {
+    let may_pull = |from: &Repository| from.registry() == name.registry() && question.may_pull_from(from);
+    for from in state.holders.remembered(digest).iter().filter(|from| may_pull(from)) {
+        if mount_from(state, &target, digest, from)? {
+            return Ok(true);
+        }
+    }
+    let holders = state.holders.list(state.storage(), name.registry()).map_err(refusal)?;
+    for from in holders.iter().filter(|from| may_pull(from)).take(most_asked(state.storage())) {
+        if mount_from(state, &target, digest, from)? {
             return Ok(true);
         }
     }
@@ -130,12 +137,20 @@ fn mount_from(
     digest: &Digest,
     from: &Repository,
 ) -> Result<bool, Refusal> {
+    let from = state.repository(from);
+    // First of all: of what lies where the client may not pull from it hears nothing, not even the size.
+    if !from.has_blob(digest).map_err(refusal)? {
+        return Ok(false);
+    }
     let size = state.storage().blob_size(digest).map_err(refusal)?.unwrap_or(0);
     state.quotas.check(target, digest, size)?;
     let is_new = !target.has_blob(digest).map_err(refusal)?;
     // The blob must not be collected between the look and the note.
     let _lock = state.storage().lock_shared().map_err(refusal)?;
-    let mounted = target.mount_blob(digest, &state.repository(from)).map_err(refusal)?;
+    let mounted = target.mount_blob(digest, &from).map_err(refusal)?;
+    if mounted {
+        state.holders.remember(digest, target.name());
+    }
     if mounted && is_new {
         state.quotas.add(target.name(), size);
     }
@@ -208,6 +223,7 @@ fn commit(state: &State, name: &Repository, ingest: Option<Ingest>, digest: &Dig
         StoreError::Corrupt { reason, .. } => Refusal::bad_request(ErrorCode::DigestInvalid, reason),
         error => refusal(error),
     })?;
+    state.holders.remember(digest, name);
     if is_new {
         state.quotas.add(name, size);
     }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 pub mod bucket;
+pub mod encrypted;
 pub mod peer;
 pub mod scripted;
 pub mod served;
+pub mod small;
 pub mod spec;
 pub mod wire;
 

@@ -1,6 +1,6 @@
 //! Requests to a server to the letter, also wrong ones.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 /// What came back.
@@ -69,7 +69,7 @@ pub fn receive(stream: TcpStream, is_head: bool) -> Response {
 }
 
 /// Reads the next answer of a connection that stays.
-pub fn read(mut reader: &mut BufReader<TcpStream>, is_head: bool) -> Response {
+pub fn read(mut reader: &mut impl BufRead, is_head: bool) -> Response {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     let status = line.split_whitespace().nth(1).unwrap().parse().unwrap();

@@ -145,17 +145,13 @@ impl LayoutStore {
         names::repositories(&self.path("repositories"))
     }
 
-    /// Returns the repositories of `registry` that the blob was put or mounted into, in ascending
-    /// order, also those without a tag or a manifest.
+    /// Returns the repositories of `registry` that blobs were put or mounted into, in ascending order,
+    /// also those without a tag or a manifest.
     ///
     /// # Errors
     /// `Unreachable` where a folder cannot be read.
-    pub fn repositories_with_blob(
-        &self,
-        registry: &Registry,
-        digest: &Digest,
-    ) -> Result<Vec<Repository>, StoreError> {
-        names::holders(&self.path("repositories"), registry, digest)
+    pub fn repositories_with_blobs(&self, registry: &Registry) -> Result<Vec<Repository>, StoreError> {
+        names::with_blobs(&self.path("repositories"), registry)
     }
 
     /// Returns the manifest or index with `digest`, whichever repository it is in; `None` where the

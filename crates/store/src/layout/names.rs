@@ -102,16 +102,11 @@ pub(super) fn repositories(root: &Path) -> Result<Vec<Repository>, StoreError> {
     Ok(found)
 }
 
-/// Returns the repositories of one registry that hold a blob, in ascending order.
-pub(super) fn holders(
-    root: &Path,
-    registry: &Registry,
-    digest: &Digest,
-) -> Result<Vec<Repository>, StoreError> {
+/// Returns the repositories of one registry that hold blobs, in ascending order.
+pub(super) fn with_blobs(root: &Path, registry: &Registry) -> Result<Vec<Repository>, StoreError> {
     let mut found = Vec::new();
-    let mark = Path::new("_blobs").join(file_name(digest));
-    let mut add = |path: &str, folder: &Path, names: &[String]| {
-        if names.iter().any(|name| name == "_blobs") && folder.join(&mark).is_file() {
+    let mut add = |path: &str, _: &Path, names: &[String]| {
+        if names.iter().any(|name| name == "_blobs") {
             found.extend(Repository::new(registry.clone(), path).ok());
         }
     };

@@ -122,28 +122,20 @@ impl ObjectStore {
         Ok(found)
     }
 
-    /// Returns the repositories of `registry` that the blob was put or mounted into, in ascending order.
+    /// Returns the repositories of `registry` that blobs were put or mounted into, in ascending order. It
+    /// takes a request for each of all repositories.
     ///
     /// # Errors
     /// `Denied` or `Unreachable`.
-    pub fn repositories_with_blob(
-        &self,
-        registry: &Registry,
-        digest: &Digest,
-    ) -> Result<Vec<Repository>, StoreError> {
+    pub fn repositories_with_blobs(&self, registry: &Registry) -> Result<Vec<Repository>, StoreError> {
         let mut with_blobs = Vec::new();
         self.walk(registry, &mut |repository, facts| {
             if facts.iter().any(|fact| fact == "_blobs/") {
                 with_blobs.push(repository);
             }
         })?;
-        let holds = parallel(&with_blobs, |repository| {
-            let key = keys::RepositoryKeys::new(repository).blob(digest);
-            Ok(self.0.bucket.look(&key)?.map(|_| repository.clone()))
-        })?;
-        let mut found: Vec<Repository> = holds.into_iter().flatten().collect();
-        found.sort();
-        Ok(found)
+        with_blobs.sort();
+        Ok(with_blobs)
     }
 
     /// Whether the bucket answers.

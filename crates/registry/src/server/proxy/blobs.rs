@@ -17,8 +17,6 @@ use crate::server::blob;
 use crate::server::body::Content;
 use crate::server::routes::{Answer, Question, State};
 
-/// How much is read and sent on at once.
-const CHUNK_BYTES: u64 = 128 << 10;
 /// How many such pieces wait for a client that is slower than the other registry.
 const PIECES_AHEAD: usize = 2;
 
@@ -50,9 +48,9 @@ pub(super) async fn get(
     let first = flight.wait_for(|stage| !matches!(stage, Stage::Opening)).await.map(|stage| stage.clone());
     match first {
         Ok(Stage::Kept) => blob::get(state, question, upstream, digest),
-        Ok(Stage::Coming { file, size, .. }) => {
-            blob::answer(question, digest, size, |offset, length| Ok(follow(flight, file, offset, length)))
-        }
+        Ok(Stage::Coming { file, size, .. }) => blob::answer(question, digest, size, |offset, length| {
+            Ok(follow(state, flight, file, offset, length))
+        }),
         Ok(Stage::Failed(error)) => Err(refusal(&error, ErrorCode::BlobUnknown)),
         Ok(Stage::Opening) | Err(_) => {
             let gone = "the server stops".into();
@@ -63,22 +61,36 @@ pub(super) async fn get(
 }
 
 /// Returns a part of a blob that is still coming.
-fn follow(flight: watch::Receiver<Stage>, file: Arc<File>, offset: u64, length: u64) -> Content {
+fn follow(
+    state: &State,
+    flight: watch::Receiver<Stage>,
+    file: Arc<File>,
+    offset: u64,
+    length: u64,
+) -> Content {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-    tokio::spawn(send_on(flight, file, offset, length, sender));
+    let part = Part { file, offset, end: offset + length, piece: state.share() as u64 };
+    tokio::spawn(send_on(flight, part, sender));
     Content::Coming { pieces, remaining: length }
+}
+
+/// What a client gets of a blob that is coming.
+struct Part {
+    file: Arc<File>,
+    offset: u64,
+    end: u64,
+    /// How much is read and sent on at once.
+    piece: u64,
 }
 
 /// Reads what has come and hands it on, until the client has all it asked for or goes away. A blob that
 /// turns out wrong ends early, which breaks the connection: the client cannot take it for whole.
 async fn send_on(
     mut flight: watch::Receiver<Stage>,
-    file: Arc<File>,
-    mut offset: u64,
-    length: u64,
+    part: Part,
     sender: mpsc::Sender<std::io::Result<Bytes>>,
 ) {
-    let end = offset + length;
+    let Part { file, mut offset, end, piece } = part;
     while offset < end {
         let come = |stage: &Stage| match stage {
             Stage::Coming { come, .. } => *come > offset,
@@ -90,7 +102,7 @@ async fn send_on(
             () = sender.closed() => return,
         };
         let Ok(Stage::Coming { come, .. }) = stage else { return };
-        let count = (come.min(end) - offset).min(CHUNK_BYTES);
+        let count = (come.min(end) - offset).min(piece);
         let piece = tokio::task::block_in_place(|| read(&file, offset, count));
         offset += count;
         if sender.send(piece).await.is_err() {
