@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use oci::Digest;
 
-use super::{LayoutStore, TemporaryFile};
+use super::{LayoutStore, TemporaryFile, write_back};
 use crate::StoreError;
 
 /// How many files are synced at the same time; the disk merges them into one flush.
@@ -42,6 +42,8 @@ impl Names {
         let write = || -> io::Result<TemporaryFile> {
             let temporary = TemporaryFile::create(&store.path("temporary"))?;
             temporary.file().write_all(content)?;
+            // All begin before the first is waited for, so one commit of the file system's journal has them all.
+            write_back::begin(temporary.file(), 0, content.len() as u64);
             Ok(temporary)
         };
         let file = write().map_err(|source| StoreError::io("write", path.display().to_string(), source))?;

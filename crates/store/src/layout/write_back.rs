@@ -3,8 +3,8 @@
 //!
 //! | of what was written | the kernel is asked | who waits |
 //! |---|---|---|
-//! | every 8 MiB | to begin writing it to the disk | nobody |
-//! | every 16 MiB, and the rest at the end | to finish, down to what the disk itself keeps back | one thread of the store |
+//! | every 8 MiB, and the rest at the end | to begin writing it to the disk | nobody |
+//! | every 16 MiB, and a rest that is large | to finish, down to what the disk itself keeps back | one thread of the store |
 //!
 //! What that thread runs into, the kernel tells once and not again to whoever syncs the file later. So it
 //! is kept: the blob cannot be committed any more, or, where it was by then, not be made durable.
@@ -52,10 +52,7 @@ impl WriteBack {
         if written - self.begun < BEGIN_BYTES {
             return;
         }
-        // The advice drops only pages that are clean already, which those just written are not; a
-        // kernel that ignores it costs nothing.
-        let length = NonZeroU64::new(written - self.begun);
-        let _ = fadvise(&self.file, self.begun, length, Advice::DontNeed);
+        begin(&self.file, self.begun, written);
         self.begun = written;
         if written - self.ordered >= FINISH_BYTES && self.crew.order(&self.order, path) {
             self.ordered = written;
@@ -67,6 +64,7 @@ impl WriteBack {
     /// # Errors
     /// A part of it could not be written to the disk.
     pub fn complete(&mut self, written: u64, path: &Path, digest: &Digest) -> io::Result<()> {
+        begin(&self.file, self.begun, written);
         if written - self.ordered >= REST_BYTES {
             self.crew.order(&self.order, path);
         }
@@ -76,6 +74,14 @@ impl WriteBack {
     /// Gives the room of a file back that is about to be removed: whoever still waits for the disk holds it.
     pub fn discard(&self) -> io::Result<()> {
         if self.order.is_open() { self.file.set_len(0) } else { Ok(()) }
+    }
+}
+
+/// Has the kernel begin to write to the disk what was just written between two offsets of a file. The advice drops only
+/// pages that are clean already, which those are not; a kernel that ignores it costs nothing.
+pub(super) fn begin(file: &File, from: u64, to: u64) {
+    if let Some(length) = NonZeroU64::new(to.saturating_sub(from)) {
+        let _ = fadvise(file, from, Some(length), Advice::DontNeed);
     }
 }
 
