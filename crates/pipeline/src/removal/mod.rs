@@ -1,4 +1,4 @@
-//! Taking images away: from the local store, from a registry, from an image layout in a folder.
+//! Taking images away: from the local store, a registry, an image layout in a folder, containerd.
 //!
 //! | room | owns |
 //! |---|---|

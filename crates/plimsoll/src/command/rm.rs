@@ -1,4 +1,4 @@
-//! `rm`: takes tags and manifests out of the local store, registries and layouts.
+//! `rm`: takes tags and manifests out of the local store, registries, layouts and containerd.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::error::{Code, Error};
 use crate::session::Session;
 use crate::ui::prompt;
 
-/// Removes images: tags or whole manifests, from the local store, a registry or a layout
+/// Removes images: tags or whole manifests, from the local store, a registry, a layout or containerd
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "NAME:TAG removes the tag and leaves the manifest to the registry's collection; NAME@DIGEST removes the
@@ -25,7 +25,8 @@ Examples:
   $ plimsoll rm ghcr.io/acme/api:pr-17
   $ plimsoll rm --dry-run localhost:5000/api@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   $ plimsoll rm --referrers --yes registry.example.com/api:old
-  $ plimsoll rm oci:images:old"
+  $ plimsoll rm oci:images:old
+  $ plimsoll rm containerd:k8s.io//api:old"
 )]
 pub struct Arguments {
     /// The images

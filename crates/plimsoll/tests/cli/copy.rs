@@ -241,9 +241,64 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
 #[test]
 fn what_cannot_hold_referrers_is_not_given_an_image_without_them() {
     let scene = scene();
-    for destination in ["docker-archive:out.tar", "oci-archive:out.tar", "docker-daemon:base:1"] {
+    for destination in
+        ["docker-archive:out.tar", "oci-archive:out.tar", "docker-daemon:base:1", "containerd:base:1"]
+    {
         let seen = scene.see(&format!("copy --referrers local/base:1 {destination}"));
         assert!(seen.starts_with("exit code: 2\n") && seen.contains("cannot hold referrers"), "{seen}");
     }
     assert!(!scene.path("out.tar").exists());
+}
+
+/// Runs the binary with these variables and returns what a user sees, with the folder masked.
+fn see_with(scene: &Scene, line: &str, variables: &[(&str, &str)]) -> String {
+    let output = scene.command(line).envs(variables.iter().copied()).output().unwrap();
+    scene.shown(&output)
+}
+
+#[test]
+fn a_containerd_that_is_not_there_is_told_with_how_to_name_it() {
+    let scene = scene();
+    let socket = scene.path("x.sock");
+    let absent = [("CONTAINERD_ADDRESS", socket.to_str().unwrap())];
+    for line in [
+        "copy local/base:1 containerd:base:1",
+        "copy containerd:base:1 local/base:2",
+        "digest containerd:base",
+        "inspect containerd:k8s.io//base",
+        "ls containerd:",
+        "rm containerd:base:1",
+    ] {
+        let seen = see_with(&scene, line, &absent);
+        assert!(
+            seen.starts_with("exit code: 1\n") && seen.contains("there is no socket at"),
+            "{line}: {seen}"
+        );
+        assert!(seen.contains("x.sock") && seen.contains("hint: set CONTAINERD_ADDRESS"), "{line}: {seen}");
+    }
+    std::os::unix::net::UnixListener::bind(&socket).map(drop).unwrap();
+    let seen = see_with(&scene, "digest containerd:base", &absent);
+    assert!(seen.starts_with("exit code: 1\n") && seen.contains("no containerd answers at"), "{seen}");
+    // Planned without asking anybody.
+    let seen = see_with(&scene, "copy --dry-run local/base:1 containerd:base:1", &absent);
+    assert!(seen.contains("would copy [DIGEST] to containerd:docker.io/library/base:1"), "{seen}");
+}
+
+#[test]
+fn what_cannot_be_a_containerd_or_a_namespace_is_told() {
+    let scene = scene();
+    for (variables, line, words) in [
+        (
+            &[("CONTAINERD_ADDRESS", "tcp://host:1")][..],
+            "digest containerd:base",
+            "is no address of containerd",
+        ),
+        (&[("CONTAINERD_NAMESPACE", "a b")][..], "ls containerd:", "is not a namespace of containerd"),
+        (&[][..], "ls containerd:a..b//", "is not a namespace of containerd"),
+        (&[][..], "digest containerd:-//base", "is not a namespace of containerd"),
+        (&[][..], "ls containerd:default//Base", "lower case"),
+    ] {
+        let seen = see_with(&scene, line, variables);
+        assert!(seen.starts_with("exit code: 2\n") && seen.contains(words), "{line}: {seen}");
+    }
 }
