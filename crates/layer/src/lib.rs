@@ -28,7 +28,7 @@ pub use compress::{Compressor, Settings, compressor, decompress};
 pub use diff::{PackOptions, Packed, Times, write_folder, write_upper};
 pub use entry::{Entry, Kind, LayerPath};
 pub use error::LayerError;
-pub use index::LayerIndex;
+pub use index::{LayerIndex, Listing, StoredIndex};
 pub use observe::{Observed, Observer, Tap};
 pub use overlay::OverlayAttributes;
 pub use tar::{TarReader, TarWriter};

@@ -125,19 +125,19 @@ impl SourceTree for LayerTree<'_> {
 
     fn children(&self, folder: &[u8]) -> Vec<(LayerPath, Node)> {
         let children = self.tree.children(folder);
-        children.filter_map(|(name, node)| Some((name.to_vec(), node_of(&node)?))).collect()
+        children.filter_map(|(name, node)| Some((name, node_of(&node)?))).collect()
     }
 
     fn digests(&self, paths: &[LayerPath]) -> Result<Vec<Digest>, ContextError> {
-        let digest = |path: &LayerPath| match self.tree.get(path).map(|node| &node.content.kind) {
-            Some(Kind::File { digest: Some(digest), .. }) => Ok(*digest),
+        let digest = |path: &LayerPath| match self.tree.get(path).map(|node| node.content.kind.clone()) {
+            Some(Kind::File { digest: Some(digest), .. }) => Ok(digest),
             _ => Err(ContextError::NoDigest { path: shown(path), place: self.name.to_owned() }),
         };
         paths.iter().map(digest).collect()
     }
 }
 
-fn node_of(node: &layer::Node<'_>) -> Option<Node> {
+fn node_of(node: &layer::Node) -> Option<Node> {
     let kind = match &node.content.kind {
         Kind::File { size, .. } => NodeKind::File { size: *size },
         Kind::Directory => NodeKind::Directory,
@@ -147,7 +147,7 @@ fn node_of(node: &layer::Node<'_>) -> Option<Node> {
         Kind::Fifo => NodeKind::Fifo,
         Kind::Hardlink(_) | Kind::Whiteout | Kind::Opaque => return None,
     };
-    let entry = node.content;
+    let entry = &node.content;
     Some(Node {
         kind,
         mode: entry.mode,

@@ -5,12 +5,13 @@
 //! meantime takes that in and writes again, as long as it is not for ever.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use oci::{Descriptor, DiffId, Digest, Document, MediaType};
+use oci::{Descriptor, DiffId, Digest, Document, Hasher};
 use store::{Blob, LayoutStore, Put, StoreError};
 
 use super::Workspace;
@@ -282,18 +283,15 @@ impl Exporter {
         }
     }
 
-    /// Returns the blob with the index of a layer, and keeps its bytes where they are here.
+    /// Returns the blob with the index of a layer, and notes the file where it is here.
     fn index(&self, diff_id: DiffId, kept: &Mutex<Outgoing>) -> Option<Descriptor> {
         let path = self.indexes.join(diff_id.0.hex());
-        let is_fit = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= MAX_INDEX_BYTES);
-        match is_fit.then(|| fs::read(&path)) {
-            Some(Ok(bytes)) => {
-                let descriptor = Descriptor::of(MediaType::from(INDEX_TYPE), &bytes);
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.add(&descriptor, bytes);
-                Some(descriptor)
+        match blob_of(&path) {
+            Some(blob) => {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).add_file(&blob, path);
+                Some(blob)
             }
-            _ => self.elsewhere.index(diff_id).map(|(descriptor, _)| descriptor),
+            None => self.elsewhere.index(diff_id).map(|(descriptor, _)| descriptor),
         }
     }
 
@@ -317,6 +315,20 @@ fn inputs(scope: &str, used: &Used, kept: &Mutex<Outgoing>) -> Option<InputsEntr
     let blob = Descriptor::of(INPUTS_TYPE.into(), &bytes);
     kept.lock().unwrap_or_else(PoisonError::into_inner).add(&blob, bytes);
     Some(InputsEntry { blob, usage: Usage::now(scope) })
+}
+
+/// Returns the index of a layer in this file as a blob; `None` where it cannot be read, or is too large.
+fn blob_of(path: &Path) -> Option<Descriptor> {
+    let mut file = File::open(path).ok()?;
+    let (mut hasher, mut size, mut piece) = (Hasher::default(), 0, vec![0; 64 << 10]);
+    while let count @ 1.. = file.read(&mut piece).ok()? {
+        size += count as u64;
+        if size > MAX_INDEX_BYTES {
+            return None;
+        }
+        hasher.update(&piece[..count]);
+    }
+    Some(Descriptor::new(INDEX_TYPE.into(), hasher.finish(), size))
 }
 
 /// A cache that cannot be read any more is written anew.

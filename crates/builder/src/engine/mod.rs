@@ -67,6 +67,7 @@ mod source;
 mod stage;
 mod state;
 mod unpack;
+mod views;
 mod work;
 mod workspace;
 

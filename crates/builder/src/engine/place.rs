@@ -310,32 +310,34 @@ impl Resolving<'_> {
         }
         let wanted = Placed::take(wish).ok_or_else(|| io::Error::other("the list of entries is damaged"))?;
         let is_folder = wanted.entry.kind == Kind::Directory;
-        match self.kind(path, before.as_ref()) {
-            Some(Kind::Directory) if !is_folder => Err(conflict(path, "a folder", "a file"))?,
-            Some(Kind::Directory) | None => {}
-            Some(_) if is_folder => Err(conflict(path, "not a folder", "a folder"))?,
-            Some(_) => {}
+        match self.has_folder(path, before.as_ref()) {
+            Some(true) if !is_folder => Err(conflict(path, "a folder", "a file"))?,
+            Some(false) if is_folder => Err(conflict(path, "not a folder", "a folder"))?,
+            _ => {}
         }
         Ok(Some(wanted))
     }
 
     fn folder(&self, path: &[u8], before: Option<Placed>) -> Result<Option<Placed>, String> {
-        match self.kind(path, before.as_ref()) {
-            Some(Kind::Directory) if before.is_some() => Ok(before),
+        match self.has_folder(path, before.as_ref()) {
+            Some(true) if before.is_some() => Ok(before),
             // Folders of the layers below are repeated, so that the new layer says everything about the
             // folders it uses and can be unpacked alone.
-            Some(Kind::Directory) => Ok(self.below.get(path).and_then(|node| {
-                let entry = Entry { path: path.to_vec(), ..node.entry.clone() };
-                (!node.entry.path.is_empty()).then_some(Placed { entry, content: None })
+            Some(true) => Ok(self.below.get(path).and_then(|node| {
+                let entry = Entry { path: path.to_vec(), ..Entry::clone(&node.entry) };
+                (!node.is_implied).then_some(Placed { entry, content: None })
             })),
-            Some(_) => Err(conflict(path, "not a folder", "a folder")),
+            Some(false) => Err(conflict(path, "not a folder", "a folder")),
             None => Ok(Some(self.made(path))),
         }
     }
 
-    fn kind<'k>(&'k self, path: &[u8], before: Option<&'k Placed>) -> Option<&'k Kind> {
-        let below = || self.below.get(path).map(|node| &node.entry.kind);
-        before.map(|placed| &placed.entry.kind).or_else(below)
+    /// Whether what is at a path is a folder; `None` where nothing is.
+    fn has_folder(&self, path: &[u8], before: Option<&Placed>) -> Option<bool> {
+        match before {
+            Some(placed) => Some(placed.entry.kind == Kind::Directory),
+            None => self.below.get(path).map(|node| node.entry.kind == Kind::Directory),
+        }
     }
 
     fn made(&self, path: &[u8]) -> Placed {

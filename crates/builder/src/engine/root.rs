@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use layer::{ApplyOptions, Devices, LayerIndex, Owners, TarWriter, Tree, Whiteouts};
+use layer::{ApplyOptions, Devices, LayerIndex, Owners, StoredIndex, TarWriter, Tree, Whiteouts};
 use oci::{Descriptor, Document, ImageConfig};
 use store::ImageStore;
 
@@ -75,7 +75,10 @@ impl EmbeddedEngine {
         manifest: &Document,
     ) -> Result<Vec<Arc<LayerIndex>>, BuildError> {
         let (_, layers) = self.layers_of(store, manifest)?;
-        layers.iter().map(|layer| self.workspace.index(layer)).collect()
+        layers
+            .iter()
+            .map(|layer| self.workspace.with_index(layer, StoredIndex::whole).map(Arc::new))
+            .collect()
     }
 
     /// Writes the files of an image as one tar, whatever layers they are in, with their owners and times.

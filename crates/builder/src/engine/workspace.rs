@@ -11,6 +11,7 @@
 //!
 //! A tree or an index appears under its name by a rename when it is complete.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use layer::diff::Times;
 use layer::observe::Tap;
-use layer::{LayerIndex, LayerWriter, Settings, Tree};
+use layer::{LayerWriter, Settings, Tree};
 use oci::{Compression, Descriptor, DiffId, Digest};
 use store::layout::LayoutStore;
 use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
@@ -26,6 +27,7 @@ use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
 use super::elsewhere::{Elsewhere, LazyRepository};
 pub(crate) use super::layers::LayerRef;
 use super::layers::UnfinishedLayer;
+use super::views::Views;
 use super::work::{LazySandbox, SandboxMaker, WorkFolder, WorkFolders};
 use crate::BuildError;
 use crate::cache::{Places, Records};
@@ -48,18 +50,12 @@ pub struct Workspace {
     work: WorkFolders,
     pub(crate) records: Records,
     pub(crate) places: Places,
-    pub(super) indexes: Mutex<std::collections::HashMap<DiffId, Arc<LayerIndex>>>,
-    last_merged: Mutex<Option<Merged>>,
+    /// Whether layers are closed, as far as somebody asked.
+    pub(super) closed: Mutex<HashMap<DiffId, bool>>,
+    pub(super) views: Views,
     /// Layers that are known and not here.
     pub(super) elsewhere: Arc<Elsewhere>,
     pub(super) compression: Settings,
-}
-
-/// A merged view and the layers it is of.
-#[derive(Clone)]
-struct Merged {
-    layers: Vec<LayerRef>,
-    tree: Arc<Tree>,
 }
 
 impl Workspace {
@@ -81,8 +77,8 @@ impl Workspace {
             work,
             records,
             places: Places::new(root.join("places")),
-            indexes: Mutex::default(),
-            last_merged: Mutex::default(),
+            closed: Mutex::default(),
+            views: Views::default(),
             elsewhere: Arc::default(),
             compression: Settings::new(Compression::Gzip),
         })
@@ -199,31 +195,6 @@ impl Workspace {
         Ok(stack)
     }
 
-    /// Returns the merged view of layers, lowest first, reading indexes only.
-    ///
-    /// The view that was asked for last is kept: the next step's is that one and a layer more.
-    pub(crate) fn merged(&self, layers: &[LayerRef]) -> Result<Arc<Tree>, BuildError> {
-        let (mut tree, from) = match self.take_merged(layers) {
-            Some(known) => (known.tree, known.layers.len()),
-            None => (Arc::new(Tree::new(&[])), 0),
-        };
-        let indexes = self.indexes_of(&layers[from..])?;
-        if !indexes.is_empty() {
-            let tree = Arc::make_mut(&mut tree);
-            indexes.into_iter().for_each(|index| tree.push(index));
-        }
-        let merged = Merged { layers: layers.to_vec(), tree: Arc::clone(&tree) };
-        *self.last_merged.lock().expect("no holder panics") = Some(merged);
-        Ok(tree)
-    }
-
-    /// Takes the view that is kept, where that of `layers` begins with it: whoever adds to it then holds it
-    /// alone and need not copy it.
-    fn take_merged(&self, layers: &[LayerRef]) -> Option<Merged> {
-        let mut last = self.last_merged.lock().expect("no holder panics");
-        last.take_if(|last| layers.starts_with(&last.layers))
-    }
-
     /// Returns the folder that a layer over those `below` is unpacked to, and whether it takes anything from them.
     fn tree_path(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<(PathBuf, bool), BuildError> {
         let trees = self.trees()?;
@@ -232,7 +203,7 @@ impl Workspace {
             return Ok((own, true));
         }
         // A layer that uses folders without naming them takes their owners and modes from below.
-        let is_closed = self.index(layer)?.is_closed();
+        let is_closed = self.is_closed(layer)?;
         let path = if is_closed { own } else { trees.join(chain_with(below, layer).hex()) };
         Ok((path, is_closed))
     }
@@ -378,15 +349,6 @@ impl Workspace {
             .remove_tree(path)
             .then_some(())
             .ok_or_else(|| io::Error::other("some of it cannot be removed"))
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // A workspace lives as long as its command. Freeing a hundred thousand names one by one just before the
-        // process ends would be felt; the kernel takes all of it at once.
-        let indexes = self.indexes.get_mut().map(std::mem::take);
-        std::mem::forget(indexes);
     }
 }
 

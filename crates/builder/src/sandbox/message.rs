@@ -64,24 +64,12 @@ pub(super) struct Job {
     pub(super) service: Option<ServiceJob>,
 }
 
-/// Work on a tree of files. `layers` is how many layers are known to be below.
+/// Work on a tree of files. `has_lower` says whether what the layers below have is told first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum TreeJob {
-    Apply {
-        target: PathBuf,
-        users: Users,
-        layers: Option<usize>,
-    },
-    Pack {
-        upper: PathBuf,
-        users: Users,
-        times: Option<(i64, i64)>,
-        exclude: Vec<Vec<u8>>,
-        layers: Option<usize>,
-    },
-    Remove {
-        path: PathBuf,
-    },
+    Apply { target: PathBuf, users: Users, has_lower: bool },
+    Pack { upper: PathBuf, users: Users, times: Option<(i64, i64)>, exclude: Vec<Vec<u8>>, has_lower: bool },
+    Remove { path: PathBuf },
 }
 
 /// What was done to a tree.

@@ -4,7 +4,7 @@
 //! there, this program is started once more inside it, and tars go through pipes.
 
 use std::collections::HashSet;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -15,6 +15,9 @@ use super::Sandbox;
 use super::error::SandboxError;
 use super::launch;
 use super::message::{Handled, Report, Role, Task, TreeJob, Users};
+
+/// What a pipe takes at once.
+pub(super) const PIPE_BYTES: usize = 64 << 10;
 
 /// How the changes of a step become a layer.
 #[derive(Debug, Clone, Default)]
@@ -44,9 +47,9 @@ impl Sandbox {
         if self.user_namespace.is_none() {
             return apply(tar, target, users, lower);
         }
-        let (mut process, input) = self
-            .tree_process(TreeJob::Apply { target: target.to_owned(), users, layers: layers(lower) }, None)?;
-        let written = write_layers(&input, lower).and_then(|()| io::copy(tar, &mut &input));
+        let job = TreeJob::Apply { target: target.to_owned(), users, has_lower: lower.is_some() };
+        let (mut process, input) = self.tree_process(job, None)?;
+        let written = write_lower(&input, lower).and_then(|()| io::copy(tar, &mut &input));
         drop(input);
         match process.next_report()?.0 {
             Report::Handled(Handled { entries, problems }) => {
@@ -78,10 +81,10 @@ impl Sandbox {
             users,
             times: settings.times.map(|times| (times.newer_than, times.becomes)),
             exclude: settings.exclude.iter().cloned().collect(),
-            layers: layers(settings.lower),
+            has_lower: settings.lower.is_some(),
         };
         let (mut process, input) = self.tree_process(job, Some(write))?;
-        let written = write_layers(&input, settings.lower);
+        let written = write_lower(&input, settings.lower);
         drop(input);
         let copied = written.and_then(|()| io::copy(&mut read, output));
         // A process that still writes must not wait for a reader that gave up.
@@ -174,33 +177,11 @@ fn owners(users: Users) -> Owners {
     if users == Users::Single { Owners::Record } else { Owners::Keep }
 }
 
-fn layers(lower: Option<&Tree>) -> Option<usize> {
-    lower.map(Tree::layers)
-}
-
-/// Writes the indexes of the layers below, each after its length.
-fn write_layers(mut pipe: &PipeWriter, lower: Option<&Tree>) -> io::Result<()> {
-    for index in lower.map(Tree::indexes).unwrap_or_default() {
-        let mut bytes = Vec::new();
-        index.write_to(&mut bytes).map_err(io::Error::other)?;
-        pipe.write_all(&(bytes.len() as u64).to_le_bytes())?;
-        pipe.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
-/// Reads what [`write_layers`] wrote.
-pub(super) fn read_layers(mut pipe: &PipeReader, layers: usize) -> io::Result<Tree> {
-    let mut indexes = Vec::new();
-    for _ in 0..layers {
-        let mut length = [0; 8];
-        pipe.read_exact(&mut length)?;
-        let mut bytes = pipe.take(u64::from_le_bytes(length));
-        let index = layer::LayerIndex::read_from(&mut bytes).map_err(io::Error::other)?;
-        io::copy(&mut bytes, &mut io::sink())?;
-        indexes.push(std::sync::Arc::new(index));
-    }
-    Ok(Tree::new(&indexes))
+/// Tells what the layers below have.
+fn write_lower(pipe: &PipeWriter, lower: Option<&Tree>) -> io::Result<()> {
+    let mut pipe = io::BufWriter::with_capacity(PIPE_BYTES, pipe);
+    lower.map_or(Ok(()), |lower| lower.write_to(&mut pipe))?;
+    pipe.flush()
 }
 
 /// Says the whole chain: the sources do not travel between processes.

@@ -257,14 +257,14 @@ impl<'a> Folders<'a> {
         let path = join(&at.path, name);
         let lower = self.lower.filter(|_| !self.is_hidden(&at.path));
         let below = lower.and_then(|tree| tree.get(&path)).map(|node| node.content);
-        if let Some(Kind::Symlink(target)) = below.map(|entry| &entry.kind) {
+        if let Some(Kind::Symlink(target)) = below.as_deref().map(|entry| &entry.kind) {
             return Ok(Step::Link(target.clone()));
         }
         if missing == Missing::Stop {
             return Ok(Step::Nothing);
         }
         let below = below.filter(|entry| entry.kind == Kind::Directory);
-        self.make_implied(at, name, below).map(Step::Folder)
+        self.make_implied(at, name, below.as_deref()).map(Step::Folder)
     }
 
     /// Goes on where this layer has something that is no folder.

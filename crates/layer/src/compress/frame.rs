@@ -22,29 +22,28 @@ const FRAME_MIB: usize = 12;
 /// A job of a thread, and what it gives.
 const JOB_MIB: usize = 8;
 
-static TAKEN_MIB: Mutex<usize> = Mutex::new(0);
+static TAKEN: Mutex<Share> = Mutex::new(Share { mib: 0, workers: 0 });
 static GIVEN_BACK: Condvar = Condvar::new();
 
 /// Compresses into a sink.
 pub(super) struct ZstdWriter<W: Write> {
     encoder: Encoder<'static, W>,
-    _memory: Memory,
+    _share: Share,
 }
 
 impl<W: Write> ZstdWriter<W> {
     /// Returns a writer for a level, with up to `workers` threads.
     pub fn new(sink: W, level: i32, workers: usize) -> io::Result<Self> {
-        let workers = workers.min((MEMORY_MIB - FRAME_MIB) / thread_mib(level)).max(1);
-        let memory = Memory::take(FRAME_MIB + workers * thread_mib(level));
+        let share = Share::take(level, workers);
         let mut encoder = Encoder::new(sink, level)?;
         encoder.include_checksum(true)?;
         // Without workers libzstd gives other bytes; with them their number does not matter.
-        encoder.multithread(workers as u32)?;
+        encoder.multithread(share.workers as u32)?;
         encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
         if level >= FIRST_LEVEL_WITH_LIMIT {
             encoder.window_log(MAX_WINDOW_LOG)?;
         }
-        Ok(Self { encoder, _memory: memory })
+        Ok(Self { encoder, _share: share })
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -70,27 +69,43 @@ fn thread_mib(level: i32) -> usize {
     tables + JOB_MIB
 }
 
-/// Memory that one frame has taken.
-struct Memory(usize);
+/// What one frame has taken of what all share.
+struct Share {
+    mib: usize,
+    workers: usize,
+}
 
-impl Memory {
-    fn take(mib: usize) -> Self {
-        let is_full = |taken: &mut usize| *taken > 0 && *taken + mib > MEMORY_MIB;
-        let taken = GIVEN_BACK.wait_while(taken(), is_full);
-        *taken.unwrap_or_else(PoisonError::into_inner) += mib;
-        Self(mib)
+impl Share {
+    /// Takes a share for a frame that would have up to `wanted` threads. It gets one at least, and no more than
+    /// there are processors without a thread of another frame; for its memory it waits.
+    fn take(level: i32, wanted: usize) -> Self {
+        let mut taken = taken();
+        loop {
+            let free = super::processors().max(wanted).saturating_sub(taken.workers);
+            let fitting = (MEMORY_MIB - FRAME_MIB).saturating_sub(taken.mib) / thread_mib(level);
+            let workers = wanted.min(fitting).min(free).max(1);
+            let mib = FRAME_MIB + workers * thread_mib(level);
+            if taken.mib == 0 || taken.mib + mib <= MEMORY_MIB {
+                taken.mib += mib;
+                taken.workers += workers;
+                return Self { mib, workers };
+            }
+            taken = GIVEN_BACK.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
-impl Drop for Memory {
+impl Drop for Share {
     fn drop(&mut self) {
-        *taken() -= self.0;
+        let mut taken = taken();
+        taken.mib -= self.mib;
+        taken.workers -= self.workers;
         GIVEN_BACK.notify_all();
     }
 }
 
-fn taken() -> MutexGuard<'static, usize> {
-    TAKEN_MIB.lock().unwrap_or_else(PoisonError::into_inner)
+fn taken() -> MutexGuard<'static, Share> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -106,10 +121,21 @@ mod tests {
 
     #[test]
     fn who_finds_no_memory_waits_for_it() {
-        let all = Memory::take(MEMORY_MIB);
-        let waiting = std::thread::spawn(|| drop(Memory::take(1)));
-        assert!(*taken() >= MEMORY_MIB);
-        drop(all);
-        waiting.join().unwrap();
+        // More than half of all: there is never room for two.
+        let most = || Share::take(15, 1);
+        let one = most();
+        let waiting = std::thread::spawn(most);
+        assert!(taken().mib <= MEMORY_MIB);
+        drop(one);
+        drop(waiting.join().unwrap());
+    }
+
+    #[test]
+    fn frames_share_the_processors() {
+        let (first, second) = (Share::take(1, 2), Share::take(1, 2));
+        assert_eq!(first.workers, 2);
+        assert!(second.workers <= super::super::processors().saturating_sub(2).max(1));
+        drop((first, second));
+        assert!(taken().mib <= MEMORY_MIB);
     }
 }

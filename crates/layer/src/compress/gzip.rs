@@ -48,7 +48,7 @@ pub(crate) struct GzipWriter<W: Write> {
 
 impl<W: Write> GzipWriter<W> {
     pub(crate) fn new(sink: W, level: i32, workers: usize) -> Self {
-        let start = Arc::new(move || -> Box<dyn FnMut(Vec<u8>) -> Member> {
+        let start = Arc::new(move || -> Box<dyn FnMut(Vec<u8>) -> Member + Send> {
             let mut maker = MemberMaker::new(level);
             Box::new(move |block| {
                 let bytes = maker.make(&block);
@@ -177,7 +177,7 @@ const INLINE_MEMBERS: usize = 8;
 impl<R: Read> MemberReader<R> {
     /// Reads from `input` after `head`, which is the beginning of its first member.
     pub(crate) fn new(head: Vec<u8>, input: R, workers: usize) -> Self {
-        let start = Arc::new(|| -> Box<dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>>> {
+        let start = Arc::new(|| -> Box<dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>> + Send> {
             let mut decompressor = libdeflater::Decompressor::new();
             Box::new(move |member| open_member(&mut decompressor, &member))
         });

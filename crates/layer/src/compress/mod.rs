@@ -15,6 +15,7 @@ mod decompress;
 mod frame;
 mod gzip;
 mod ordered;
+mod pool;
 
 use std::io::{self, Write};
 

@@ -208,7 +208,7 @@ impl<'a, W: Write> Packing<'a, W> {
             return false;
         };
         let mtime = if pending.touched_by_excluded { node.entry.mtime } else { pending.entry.mtime };
-        let expected = Entry { path: node.entry.path.clone(), mtime, ..pending.entry.clone() };
+        let expected = Entry { path: LayerPath::new(), mtime, ..pending.entry.clone() };
         *node.entry == expected
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oci::{Algorithm, Digest};
 
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, Kind, LayerPath};
 use crate::path::MAX_PATH_BYTES;
 
 const MAX_TEXT_BYTES: u64 = 2 << 20;
@@ -24,10 +24,21 @@ impl Entry {
     }
 }
 
-pub(super) fn put_entry(bytes: &mut Vec<u8>, before: &[u8], entry: &Entry) {
+/// Returns the entry that [`put_rest`] made `bytes` of, with an empty path.
+pub(crate) fn take_rest(bytes: &[u8]) -> Option<Entry> {
+    Cursor(bytes).rest(LayerPath::new())
+}
+
+/// Appends an entry after the one whose path was `before`.
+pub(crate) fn put_entry(bytes: &mut Vec<u8>, before: &[u8], entry: &Entry) {
     let shared = before.iter().zip(&entry.path).take_while(|(left, right)| left == right).count();
     put_number(bytes, shared as u64);
     put_text(bytes, &entry.path[shared..]);
+    put_rest(bytes, entry);
+}
+
+/// Appends all of an entry but its path.
+pub(crate) fn put_rest(bytes: &mut Vec<u8>, entry: &Entry) {
     put_kind(bytes, &entry.kind);
     put_number(bytes, u64::from(entry.mode));
     put_number(bytes, u64::from(entry.uid));
@@ -91,7 +102,7 @@ fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// What is left to read; every method gives `None` where it is broken.
-pub(super) struct Cursor<'a>(pub &'a [u8]);
+pub(crate) struct Cursor<'a>(pub &'a [u8]);
 
 impl<'a> Cursor<'a> {
     pub fn entry(&mut self, before: &[u8]) -> Option<Entry> {
@@ -103,6 +114,10 @@ impl<'a> Cursor<'a> {
         if path.len() > MAX_PATH_BYTES {
             return None;
         }
+        self.rest(path)
+    }
+
+    fn rest(&mut self, path: LayerPath) -> Option<Entry> {
         let kind = self.kind()?;
         let (mode, uid, gid) = (self.small()?, self.small()?, self.small()?);
         let time = self.number()?;

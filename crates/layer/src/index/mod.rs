@@ -9,19 +9,19 @@
 //! for the kind, mode, owner, group, time, then what the kind needs and the extended attributes.
 //! Numbers are LEB128, signed ones zigzag; texts are a length and bytes.
 
-mod encoding;
+pub(crate) mod encoding;
+mod stored;
 mod writer;
 
-use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 
 use oci::DiffId;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Entry, Kind};
+use crate::entry::Entry;
 use crate::error::LayerError;
-use crate::path::split;
 use encoding::Cursor;
+pub use stored::{Listing, StoredIndex};
 pub use writer::IndexWriter;
 
 const SCHEMA: &str = "plimsoll.layer-index/1";
@@ -45,7 +45,7 @@ pub struct LayerIndex {
     pub entries: Vec<Entry>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct FirstLine {
     schema: String,
     diff_id: DiffId,
@@ -54,20 +54,6 @@ struct FirstLine {
 }
 
 impl LayerIndex {
-    /// Whether every folder that an entry lies in has an entry of its own, in this layer. Such a
-    /// layer can be unpacked without knowing the layers below it.
-    pub fn is_closed(&self) -> bool {
-        let folders = self.entries.iter().filter(|entry| entry.kind == Kind::Directory);
-        let folders: HashSet<&[u8]> = folders.map(|entry| &entry.path[..]).collect();
-        self.entries.iter().all(|entry| {
-            let folder = match entry.kind {
-                Kind::Opaque => &entry.path,
-                _ => split(&entry.path).map_or(&[][..], |(parent, _)| parent),
-            };
-            folder.is_empty() || folders.contains(folder)
-        })
-    }
-
     /// Writes the index. The bytes depend on the index alone.
     ///
     /// # Errors
@@ -177,6 +163,7 @@ mod tests {
 
     use super::encoding::put_entry;
     use super::*;
+    use crate::entry::Kind;
 
     fn sample() -> LayerIndex {
         let mut entries = vec![
@@ -231,24 +218,6 @@ mod tests {
         let mut rest = &bytes[..];
         let taken: Vec<Entry> = std::iter::from_fn(|| Entry::take(&mut rest)).collect();
         assert_eq!((taken, rest), (index.entries, &b""[..]));
-    }
-
-    #[test]
-    fn a_layer_is_closed_where_it_names_all_its_folders() {
-        for (words, expected) in [
-            ("", true),
-            ("a=1 -b", true),
-            ("a/ a/b=1", true),
-            ("a/b=1 a/", true),
-            ("a/b=1", false),
-            ("a/b/ a/b/c=1", false),
-            ("a/ !a -a/b", true),
-            ("!a", false),
-            ("-a/b", false),
-        ] {
-            let entries = crate::sample::entries(words).into_iter().map(|(entry, _)| entry).collect();
-            assert_eq!(LayerIndex { entries, ..sample() }.is_closed(), expected, "{words}");
-        }
     }
 
     #[test]

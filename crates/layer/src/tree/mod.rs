@@ -11,34 +11,32 @@
 //!
 //! `apply` puts the same rules on disk. Source: image-spec v1.1, layer.md, "Applying Changesets".
 
+mod find;
 mod merge;
+mod pages;
 mod slots;
+mod stream;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::entry::{Entry, Kind, LayerPath};
-use crate::error::{LayerError, shown};
-use crate::index::LayerIndex;
-use crate::path::{components, join, split};
+use crate::error::LayerError;
+use crate::index::{LayerIndex, Listing};
+use crate::path::join;
 use merge::Merge;
-use slots::{ROOT, SlotId, Slots};
+use slots::{Children, SlotId, Slots};
 
 /// As many links are followed for one path, as in `filepath-securejoin` and containerd.
 pub(crate) const MAX_LINKS: usize = 255;
 
 /// The merged view of a stack of layers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tree {
-    layers: Vec<Arc<LayerIndex>>,
-    slots: Slots,
-}
-
-/// Where an entry is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Entry { layer: u32, at: u32 },
-    Implied { layer: u32 },
+    layers: u32,
+    /// Held for one question at a time: what is asked for may have to be brought into memory first.
+    slots: Mutex<Slots>,
 }
 
 /// A folder that no entry names but that others lie in.
@@ -52,18 +50,20 @@ static IMPLIED: Entry = Entry {
     xattrs: BTreeMap::new(),
 };
 
-/// One name in the tree.
-#[derive(Clone, Copy, Debug)]
-pub struct Node<'a> {
-    /// The entry that put it there. A folder that no entry names has an entry with an empty path.
-    pub entry: &'a Entry,
+/// One name in the tree. Its entries have no paths: who asks for it knows where it lies.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The entry that put it there.
+    pub entry: Arc<Entry>,
     /// The layer of that entry, 0 for the lowest.
     pub layer: usize,
     /// The entry that holds content, owner and mode: for a hard link its target's, which is
     /// never a hard link unless the layer is broken; for all others `entry`.
-    pub content: &'a Entry,
+    pub content: Arc<Entry>,
     /// The layer of that entry.
     pub content_layer: usize,
+    /// Whether it is a folder that no entry names.
+    pub is_implied: bool,
 }
 
 /// What to do with a path whose last component is a symbolic link.
@@ -77,34 +77,45 @@ pub enum FollowLast {
 
 /// Where a path leads.
 #[derive(Clone, Debug)]
-pub struct Resolved<'a> {
+pub struct Resolved {
     /// The path without symbolic links.
     pub path: LayerPath,
     /// What is there; `None` where it, and maybe some of its parents, would have to be made.
-    pub node: Option<Node<'a>>,
+    pub node: Option<Node>,
 }
 
 impl Tree {
-    /// Returns the merged view of `layers`, lowest first.
+    /// Returns the merged view of `layers`, lowest first, in memory.
     pub fn new(layers: &[Arc<LayerIndex>]) -> Self {
-        let slots = Slots::new(Source::Implied { layer: 0 });
-        let mut tree = Self { layers: Vec::with_capacity(layers.len()), slots };
+        let mut tree = Self { layers: 0, slots: Mutex::new(Slots::new(None)) };
         for layer in layers {
-            tree.push(Arc::clone(layer));
+            tree.push(&**layer).expect("what is in memory can be read");
         }
         tree
     }
 
-    /// Puts another layer on top.
-    pub fn push(&mut self, index: Arc<LayerIndex>) {
-        let layer = self.layers.len() as u32;
-        self.layers.push(Arc::clone(&index));
-        self.slots.reserve(index.entries.len());
-        let mut merge = Merge::new(self, layer);
-        merge.hide_below(&index.entries);
-        for (at, entry) in index.entries.iter().enumerate() {
-            merge.place(entry, Source::Entry { layer, at: at as u32 });
+    /// Returns the view of no layer, which keeps what it learns in a file without a name in `folder` as soon as
+    /// that is much.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { layers: 0, slots: Mutex::new(Slots::new(Some(folder))) }
+    }
+
+    /// Puts another layer on top. Its entries are asked for more than once.
+    ///
+    /// # Errors
+    /// Those of reading the entries. The tree is then of no use any more.
+    pub fn push(&mut self, layer: &dyn Listing) -> Result<(), LayerError> {
+        let slots = self.slots.get_mut().expect("no holder panics");
+        slots.reserve(layer.count());
+        // Below the lowest layer there is nothing to hide.
+        let is_lowest = slots.names() == 1;
+        let mut merge = Merge::new(slots, self.layers);
+        if !is_lowest {
+            merge.hide_below(layer)?;
         }
+        layer.each(&mut |entry| merge.place(entry))?;
+        self.layers += 1;
+        Ok(())
     }
 
     /// Returns the entry of folders that no entry names.
@@ -112,32 +123,34 @@ impl Tree {
         &IMPLIED
     }
 
-    /// Returns the indexes it was made of, lowest first.
-    pub fn indexes(&self) -> &[Arc<LayerIndex>] {
-        &self.layers
-    }
-
-    /// Returns the number of layers.
-    pub fn layers(&self) -> usize {
-        self.layers.len()
+    /// Returns the number of names that were put into it, which says how large it is.
+    pub fn names(&self) -> usize {
+        self.slots().names()
     }
 
     /// Returns what lies at `path` without following links.
-    pub fn get(&self, path: &[u8]) -> Option<Node<'_>> {
-        self.find(path).map(|slot| self.node(slot))
+    pub fn get(&self, path: &[u8]) -> Option<Node> {
+        let mut slots = self.slots();
+        let slot = slots.find(path)?;
+        Some(slots.node(slot))
     }
 
     /// Returns the names in the folder `path`, ascending, without following links; empty where
     /// there is no such folder.
-    pub fn children(&self, path: &[u8]) -> impl Iterator<Item = (&[u8], Node<'_>)> {
-        let children = self.find(path).map(|slot| self.slots.children(slot)).unwrap_or_default();
-        children.into_iter().map(|child| (self.slots.name(child), self.node(child)))
+    pub fn children(&self, path: &[u8]) -> impl Iterator<Item = (Vec<u8>, Node)> {
+        let mut slots = self.slots();
+        let mut children = slots.find(path).map(|slot| slots.children(slot)).unwrap_or_default();
+        drop(slots);
+        std::iter::from_fn(move || {
+            let (name, slot) = children.next()?;
+            Some((name.to_vec(), self.slots().node(slot)))
+        })
     }
 
     /// Returns `path` itself and all below it, without following links: folders before what they
     /// hold, names ascending. Empty where nothing is there.
     pub fn walk(&self, path: &[u8]) -> Walk<'_> {
-        let first = self.find(path).map(|slot| (path.to_vec(), slot));
+        let first = self.slots().find(path).map(|slot| (path.to_vec(), slot));
         Walk { tree: self, first, folders: Vec::new() }
     }
 
@@ -146,76 +159,21 @@ impl Tree {
     ///
     /// # Errors
     /// `Unresolvable` where links go in circles or a file stands where a folder is needed.
-    pub fn resolve(&self, path: &[u8], last: FollowLast) -> Result<Resolved<'_>, LayerError> {
-        let failed = |reason: &str| LayerError::Unresolvable { path: shown(path), reason: reason.to_owned() };
-        let mut pending = components(path);
-        let mut at = Some(ROOT);
-        let mut resolved = LayerPath::new();
-        let mut links = 0;
-        while let Some(name) = pending.pop() {
-            if name == b".." {
-                let parent = split(&resolved).map_or(0, |(parent, _)| parent.len());
-                resolved.truncate(parent);
-                at = self.find(&resolved);
-                continue;
-            }
-            let Some(folder) = at else {
-                resolved = join(&resolved, &name);
-                continue;
-            };
-            if !self.is_folder(folder) {
-                return Err(failed(&format!("{:?} is not a folder", shown(&resolved))));
-            }
-            at = self.slots.child(folder, &name);
-            let follow = last == FollowLast::Yes || !pending.is_empty();
-            match at.and_then(|slot| self.link_target(slot)).filter(|_| follow) {
-                Some(target) => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(failed("it leads through more than 255 symbolic links"));
-                    }
-                    at = Some(folder);
-                    if target.starts_with(b"/") {
-                        (at, resolved) = (Some(ROOT), LayerPath::new());
-                    }
-                    pending.extend(components(target));
-                }
-                None => resolved = join(&resolved, &name),
-            }
-        }
-        Ok(Resolved { node: at.map(|slot| self.node(slot)), path: resolved })
+    pub fn resolve(&self, path: &[u8], last: FollowLast) -> Result<Resolved, LayerError> {
+        let mut slots = self.slots();
+        let (path, found) = slots.resolve(path, last)?;
+        Ok(Resolved { node: found.map(|slot| slots.node(slot)), path })
     }
 
-    fn find(&self, path: &[u8]) -> Option<SlotId> {
-        let mut names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
-        names.try_fold(ROOT, |at, name| self.slots.child(at, name))
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().expect("no holder panics")
     }
+}
 
-    fn node(&self, slot: SlotId) -> Node<'_> {
-        let (source, content) = self.slots.sources(slot);
-        let (entry, layer) = self.entry(source);
-        let (content, content_layer) = self.entry(content);
-        Node { entry, layer, content, content_layer }
-    }
-
-    fn entry(&self, source: Source) -> (&Entry, usize) {
-        match source {
-            Source::Entry { layer, at } => {
-                (&self.layers[layer as usize].entries[at as usize], layer as usize)
-            }
-            Source::Implied { layer } => (&IMPLIED, layer as usize),
-        }
-    }
-
-    fn is_folder(&self, slot: SlotId) -> bool {
-        self.entry(self.slots.sources(slot).0).0.kind == Kind::Directory
-    }
-
-    fn link_target(&self, slot: SlotId) -> Option<&[u8]> {
-        match &self.entry(self.slots.sources(slot).1).0.kind {
-            Kind::Symlink(target) => Some(target),
-            _ => None,
-        }
+/// Copies share what is large until one of them changes.
+impl Clone for Tree {
+    fn clone(&self) -> Self {
+        Self { layers: self.layers, slots: Mutex::new(self.slots().clone()) }
     }
 }
 
@@ -224,22 +182,23 @@ impl Tree {
 pub struct Walk<'a> {
     tree: &'a Tree,
     first: Option<(LayerPath, SlotId)>,
-    folders: Vec<(LayerPath, std::vec::IntoIter<SlotId>)>,
+    folders: Vec<(LayerPath, Children)>,
 }
 
-impl<'a> Iterator for Walk<'a> {
-    type Item = (LayerPath, Node<'a>);
+impl Iterator for Walk<'_> {
+    type Item = (LayerPath, Node);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (path, slot) = match self.first.take() {
             Some(first) => first,
             None => self.next_slot()?,
         };
-        let children = self.tree.slots.children(slot);
+        let mut slots = self.tree.slots();
+        let children = slots.children(slot);
         if !children.is_empty() {
-            self.folders.push((path.clone(), children.into_iter()));
+            self.folders.push((path.clone(), children));
         }
-        Some((path, self.tree.node(slot)))
+        Some((path, slots.node(slot)))
     }
 }
 
@@ -248,7 +207,7 @@ impl Walk<'_> {
         loop {
             let (folder, children) = self.folders.last_mut()?;
             match children.next() {
-                Some(slot) => return Some((join(folder, self.tree.slots.name(slot)), slot)),
+                Some((name, slot)) => return Some((join(folder, name), slot)),
                 None => _ = self.folders.pop(),
             }
         }

@@ -1,7 +1,9 @@
 //! Stacks of layers in the notation of `sample`, and paths in them.
 
 use oci::{DiffId, Digest};
+use proptest::prelude::*;
 
+use super::pages::Pages;
 use super::*;
 use crate::sample;
 
@@ -122,4 +124,78 @@ fn a_part_of_the_tree_is_walked() {
     assert_eq!(paths, [&b"a"[..], b"a/b", b"a/b/c", b"a/d"]);
     assert_eq!(tree.walk(b"e").count(), 1);
     assert_eq!(tree.walk(b"x").count(), 0);
+}
+
+/// Returns everything that a tree has.
+fn told(tree: &Tree) -> Vec<String> {
+    tree.walk(b"").map(|(path, node)| format!("{} {node:?}", String::from_utf8_lossy(&path))).collect()
+}
+
+/// Returns the same tree with hardly any of it in memory.
+fn on_disk(layers: &[Arc<LayerIndex>], folder: &Path) -> Tree {
+    let slots = Slots::in_pages(Pages::aside(folder, 0), Pages::aside(folder, 0));
+    let mut tree = Tree { layers: 0, slots: Mutex::new(slots) };
+    layers.iter().for_each(|layer| tree.push(&**layer).unwrap());
+    tree
+}
+
+#[test]
+fn a_tree_on_disk_is_the_one_in_memory() {
+    let names = |folders: usize| (0..folders * 50).map(|at| format!("f{}/name-of-file-{at}=text", at / 50));
+    let lower: Vec<String> = names(60).chain(["l->f3".to_owned()]).collect();
+    let upper: Vec<String> =
+        names(3).chain(["-f7 !f8 f8/new=1 f9->f10 l/more=2 f5=file".to_owned()]).collect();
+    let layers = [layer(&lower.join(" ")), layer(&upper.join(" "))];
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (Tree::new(&layers), on_disk(&layers, folder.path()));
+    assert_eq!(told(&other), told(&one));
+    // A copy goes its own way.
+    let mut copy = other.clone();
+    copy.push(&*layer("-f20 f21/only=here")).unwrap();
+    assert_eq!(told(&other), told(&one));
+    assert!(copy.get(b"f20").is_none() && copy.get(b"f21/only").is_some());
+    assert_eq!(copy.children(b"f11").count(), 50);
+}
+
+#[test]
+fn a_tree_comes_to_another_process_whole() {
+    let many: Vec<String> = (0..3000).map(|at| format!("a/{at}/b=text")).collect();
+    let tree = tree(&[&many.join(" "), "c/ c/d->e h=>c/d -a/7 a/8=>a/9/b"]);
+    let mut bytes = Vec::new();
+    tree.write_to(&mut bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut input = [&bytes[..], b"what follows"].concat();
+    let mut rest = &input[..];
+    let again = Tree::read_from(&mut rest, folder.path()).unwrap();
+    assert_eq!(rest, b"what follows");
+    let shown = |tree: &Tree| -> Vec<_> { tree.walk(b"").map(|(path, node)| (path, node.content)).collect() };
+    assert_eq!(shown(&again), shown(&tree));
+    input.truncate(bytes.len() - 5);
+    assert!(Tree::read_from(&input[..], folder.path()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_layers_give_the_same_tree_on_disk(
+        layers in prop::collection::vec(prop::collection::vec(
+            ("[!-]?", "[ab](/[ab]){0,3}", "(/|=1|->[ab]|=>[ab](/[ab])?)"), 0..8), 0..4),
+    ) {
+        let word = |(sign, path, kind): &(String, String, String)| match sign.as_str() {
+            "" => format!("{path}{kind}"),
+            sign => format!("{sign}{path}"),
+        };
+        let text = |words: &Vec<_>| words.iter().map(word).collect::<Vec<_>>().join(" ");
+        let layers: Vec<_> = layers.iter().map(|words| layer(&text(words))).collect();
+        let folder = tempfile::tempdir().unwrap();
+        prop_assert_eq!(told(&on_disk(&layers, folder.path())), told(&Tree::new(&layers)));
+    }
+
+    #[test]
+    fn broken_streams_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), length in 0_u32..200) {
+        if let Some(start) = bytes.get_mut(..4) {
+            start.copy_from_slice(&length.to_le_bytes());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let _ = Tree::read_from(&bytes[..], folder.path());
+    }
 }

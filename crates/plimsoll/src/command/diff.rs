@@ -162,7 +162,7 @@ fn of_image(config: &ImageConfig, settings: &mut BTreeMap<String, Value>) {
 /// Returns what is known of each file, in words. Times are left out: they say nothing about content.
 fn facts(tree: &Tree) -> BTreeMap<String, String> {
     let known = tree.walk(b"").filter(|(path, _)| !path.is_empty());
-    known.map(|(path, node)| (String::from_utf8_lossy(&path).into_owned(), fact(node.content))).collect()
+    known.map(|(path, node)| (String::from_utf8_lossy(&path).into_owned(), fact(&node.content))).collect()
 }
 
 fn fact(entry: &Entry) -> String {

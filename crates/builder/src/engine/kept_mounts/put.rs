@@ -47,6 +47,7 @@ struct Packed {
 #[derive(Clone, Default)]
 pub(crate) struct Outgoing {
     small: BTreeMap<Digest, Bytes>,
+    files: BTreeMap<Digest, (u64, PathBuf)>,
     packed: Vec<Arc<Packed>>,
 }
 
@@ -56,10 +57,18 @@ impl Outgoing {
         self.small.insert(descriptor.digest, bytes.into());
     }
 
+    /// Adds the file that has the bytes of a blob.
+    pub fn add_file(&mut self, blob: &Descriptor, path: PathBuf) {
+        self.files.insert(blob.digest, (blob.size, path));
+    }
+
     /// Opens a blob; `None` where it is in none of this.
     pub fn open(&self, digest: &Digest) -> Option<io::Result<Blob>> {
         if let Some(bytes) = self.small.get(digest) {
             return Some(Ok(Blob::from_bytes(bytes.clone())));
+        }
+        if let Some((size, path)) = self.files.get(digest) {
+            return Some(File::open(path).map(|file| Blob::unverified(*digest, *size, file)));
         }
         let pieces = self.packed.iter().flat_map(|packed| &packed.pieces);
         pieces.into_iter().find(|piece| piece.descriptor.digest == *digest).map(open_piece)

@@ -1,6 +1,7 @@
 //! The part of [`tree`](crate::sandbox::tree) that runs inside the user namespace.
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, BufReader, PipeReader, PipeWriter};
+use std::path::Path;
 
 use layer::diff::Times;
 use layer::{Problem, Tree};
@@ -21,15 +22,16 @@ pub(super) fn handle(channel: &Channel, job: TreeJob, files: &mut Files) -> Resu
 
 fn perform(job: TreeJob, files: &mut Files) -> Result<Handled, SandboxError> {
     let missing = || SandboxError::setup("work on a tree", io::Error::other("a pipe is missing"));
-    let mut input = PipeReader::from(files.take(Role::Input).ok_or_else(missing)?);
+    let input = PipeReader::from(files.take(Role::Input).ok_or_else(missing)?);
+    let mut input = BufReader::with_capacity(tree::PIPE_BYTES, input);
     match job {
-        TreeJob::Apply { target, users, layers } => {
-            let lower = lower(&input, layers)?;
+        TreeJob::Apply { target, users, has_lower } => {
+            let lower = has_lower.then(|| lower(&mut input, &target)).transpose()?;
             let applied = tree::apply(&mut input, &target, users, lower.as_ref())?;
             Ok(handled(applied.entries, applied.problems))
         }
-        TreeJob::Pack { upper, users, times, exclude, layers } => {
-            let lower = lower(&input, layers)?;
+        TreeJob::Pack { upper, users, times, exclude, has_lower } => {
+            let lower = has_lower.then(|| lower(&mut input, &upper)).transpose()?;
             let settings = PackSettings {
                 times: times.map(|(newer_than, becomes)| Times { newer_than, becomes }),
                 exclude: exclude.into_iter().collect(),
@@ -43,8 +45,9 @@ fn perform(job: TreeJob, files: &mut Files) -> Result<Handled, SandboxError> {
     }
 }
 
-fn lower(input: &PipeReader, layers: Option<usize>) -> Result<Option<Tree>, SandboxError> {
-    let read = layers.map(|layers| tree::read_layers(input, layers)).transpose();
+/// Learns what the layers below have. What does not fit into memory is kept beside the folder that is worked on.
+fn lower(input: &mut BufReader<PipeReader>, folder: &Path) -> Result<Tree, SandboxError> {
+    let read = Tree::read_from(input, folder.parent().unwrap_or(folder));
     read.map_err(|error| SandboxError::setup("learn the layers below", error))
 }
 
