@@ -127,7 +127,7 @@ fn the_layer_of_a_step_fills_the_disk() {
 #[test]
 fn the_disk_is_full_when_a_layer_is_finished_beside_the_next_step() {
     // At this level the tar has ended long before the first block is compressed.
-    let big = "RUN busybox base64 /dev/urandom | busybox head -c 20000000 >/big\n";
+    let big = "RUN busybox base64 /dev/urandom | busybox head -c 14000000 >/big\n";
     let Some(shop) = Shop::with_dockerfile(&format!("FROM local/base:1\n{big}RUN test -f /big\n")) else {
         return;
     };
