@@ -25,7 +25,7 @@ impl Workspace {
         layer: &LayerRef,
         mut read: impl FnMut(&StoredIndex) -> Result<T, LayerError>,
     ) -> Result<T, BuildError> {
-        if let Ok(found) = self.index(layer).and_then(|index| read(&index).map_err(unreadable)) {
+        if let Ok(found) = read(&self.index(layer)?) {
             return Ok(found);
         }
         // The blob is the truth.

@@ -124,27 +124,6 @@ fn the_layer_of_a_step_fills_the_disk() {
     drop(disk);
 }
 
-#[test]
-fn the_disk_is_full_when_a_layer_is_finished_beside_the_next_step() {
-    // At this level the tar has ended long before the first block is compressed.
-    let big = "RUN busybox base64 /dev/urandom | busybox head -c 14000000 >/big\n";
-    let Some(shop) = Shop::with_dockerfile(&format!("FROM local/base:1\n{big}RUN test -f /big\n")) else {
-        return;
-    };
-    let Some(disk) = SmallDisk::mount(&shop) else { return };
-    shop.import_base();
-    for line in ["build --compression gzip:12", "build --compression zstd:9"] {
-        let seen = shop.call(line).exits(1).says("Dockerfile:2").says("No space left on device");
-        seen.says(shop.root("store").to_str().unwrap()).says("--root");
-        assert_eq!(shop.tagged("app:1"), None);
-        shop.check_root();
-    }
-    shop.write("Dockerfile", "FROM local/base:1\nRUN echo small >/small\nRUN cat /small\n");
-    shop.call("build").exits(0);
-    shop.check_root();
-    drop(disk);
-}
-
 /// The root on a file system of its own, with room for the base image and little more.
 struct SmallDisk(std::path::PathBuf);
 
