@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oci::Registry;
-use pipeline::configuration::{Configuration, FILE_NAME, Push};
+use pipeline::configuration::{
+    self, Configuration, FILE_NAME, HostRanges, HostRetry, HostTransfer, Push, Retry,
+};
 use pipeline::daemon::DaemonError;
 use pipeline::place::{Places, Reach};
 use registry::client::{
-    ClientOptions, Credential, CredentialError, Credentials, Next, Notice, RetryPolicy, RouteSettings, Secret,
+    ClientOptions, Credential, CredentialError, Credentials, HostOptions, Next, Notice, Ranges, RetryPolicy,
+    RouteSettings, Secret,
 };
-use store::LayoutStore;
+use store::{LayoutStore, PartFolder};
 
 use crate::cli::Global;
 use crate::elsewhere;
@@ -99,7 +102,7 @@ impl Session {
 
     /// Returns how registries are reached, without credentials.
     pub fn client_options(&self) -> Result<ClientOptions, Error> {
-        let ui = self.ui.clone();
+        let (ui, push) = (self.ui.clone(), self.push_settings()?);
         Ok(ClientOptions {
             plain_http: self.global.insecure_registry.clone(),
             authorities: self.environment.variable("SSL_CERT_FILE").map(PathBuf::from),
@@ -109,8 +112,12 @@ impl Session {
             routes: if self.global.offline { RouteSettings::default() } else { self.environment.routes() },
             proxy: self.environment.proxies(),
             retry: self.retry_policy()?,
+            hosts: self.host_options()?,
+            requests_per_host: push.requests as usize,
+            ranges: ranges(&push.ranges),
             chunks: self.chunks()?,
             sessions: Some(self.root()?.join("uploads")),
+            parts: Some(PartFolder::new(self.root()?.join("store/partial"))),
             follow_urls: !self.global.offline,
             notice: Arc::new(move |notice: &Notice| ui.warn(retry_message(notice))),
             ..ClientOptions::new(self.environment.clock(), self.scratch()?)
@@ -119,16 +126,19 @@ impl Session {
 
     /// Returns how patiently registries are asked: as the configuration says, where there is one.
     fn retry_policy(&self) -> Result<RetryPolicy, Error> {
-        let retry = self.push_settings()?.retry;
-        Ok(RetryPolicy {
-            attempts: retry.attempts,
-            wait: retry.wait.0,
-            backoff: retry.backoff,
-            timeout: retry.timeout.0,
-            total: retry.total.0,
-            budget: retry.budget,
-            ..RetryPolicy::default()
-        })
+        Ok(policy(&self.push_settings()?.retry))
+    }
+
+    /// Returns what is different for single registries.
+    fn host_options(&self) -> Result<BTreeMap<Registry, HostOptions>, Error> {
+        let push = self.push_settings()?;
+        let options = |own: &HostTransfer| HostOptions {
+            retry: (own.retry != HostRetry::default()).then(|| policy(&own.retry.over(&push.retry))),
+            requests: own.requests.map(|count| count as usize),
+            ranges: (own.ranges != HostRanges::default()).then(|| ranges(&own.ranges.over(&push.ranges))),
+        };
+        let hosts = push.host.iter();
+        Ok(hosts.filter_map(|(host, own)| Some((host.parse().ok()?, options(own)))).collect())
     }
 
     /// Returns the registries that get blobs in chunks, with their sizes in bytes.
@@ -197,4 +207,23 @@ fn retry_message(notice: &Notice) -> String {
         ),
         Next::Elsewhere(place) => format!("{what} failed: {reason}; going on with {place}"),
     }
+}
+
+fn policy(retry: &Retry) -> RetryPolicy {
+    RetryPolicy {
+        attempts: retry.attempts,
+        wait: retry.wait.0,
+        backoff: retry.backoff,
+        timeout: retry.timeout.0,
+        total: retry.total.0,
+        budget: retry.budget,
+        silence: retry.silence.0,
+        ..RetryPolicy::default()
+    }
+}
+
+/// One of the connections brings the beginning, the others what lies ahead.
+fn ranges(ranges: &configuration::Ranges) -> Ranges {
+    let parts = ranges.connections.saturating_sub(1) as usize;
+    Ranges { parts, part_bytes: ranges.size.0, near: ranges.near.0 }
 }

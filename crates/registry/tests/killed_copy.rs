@@ -13,9 +13,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use oci::{Descriptor, Digest, Document, ImageIndex, Repository};
+use oci::{Descriptor, Digest, Document, ImageIndex};
 use store::{
-    CopyOptions, Foreign, ImageStore, LayoutStore, OciFolder, StoreError, copy_image, missing_parts,
+    CopyOptions, Foreign, ImageStore, LayoutStore, OciFolder, PartFolder, StoreError, copy_image,
+    missing_parts,
 };
 use support::{TestClient, TestServer, layer, put_image, read, tag};
 
@@ -23,15 +24,16 @@ use support::{TestClient, TestServer, layer, put_image, read, tag};
 const JOB: &str = "job-of-the-test";
 const STORE: &str = "store";
 const LAYOUT: &str = "layout";
+const PARTS: &str = "partial";
 
-/// Copies the image into a store and into a layout, again and again under new names.
+/// Copies the image into a store, into a layout and to another registry.
 #[test]
 fn part_copying() {
     let Ok(job) = std::fs::read_to_string(JOB) else { return };
     println!("\nready");
-    let source: Repository = job.parse().unwrap();
-    let client = TestClient::new(|_| {});
-    let remote = client.client.repository(&source);
+    let (source, destination) = job.split_once(' ').unwrap();
+    let client = client();
+    let remote = client.client.repository(&source.parse().unwrap());
     let image = remote.resolve(&tag("v1")).unwrap();
     let options = CopyOptions::default();
     let copy = |to: &dyn ImageStore| {
@@ -40,7 +42,17 @@ fn part_copying() {
     };
     copy(&LayoutStore::open(Path::new(STORE)).unwrap().repository(&"local/app".parse().unwrap()));
     copy(&OciFolder::create(Path::new(LAYOUT)).unwrap());
+    copy(&client.client.repository(&destination.parse().unwrap()));
     println!("done");
+}
+
+/// A client that leaves to the next process what arrived and what was sent.
+fn client() -> TestClient {
+    std::fs::create_dir_all(PARTS).unwrap();
+    TestClient::new(|options| {
+        options.sessions = Some("uploads".into());
+        options.parts = Some(PartFolder::new(PARTS));
+    })
 }
 
 fn start(folder: &Path) -> (Child, BufReader<std::process::ChildStdout>) {
@@ -93,16 +105,19 @@ fn put(server: &TestServer, seed: u64) -> Document {
 #[test]
 fn a_killed_copy_leaves_no_broken_image() {
     let kills: u64 = std::env::var("PLIMSOLL_KILLS").map_or(24, |text| text.parse().unwrap());
-    let server = TestServer::start();
+    let (server, other) = (TestServer::start(), TestServer::start());
     let image = put(&server, 1);
     let mut folder = tempfile::tempdir().unwrap();
     let (mut whole, mut begun) = (0, 0);
     for kill in 0..kills {
-        std::fs::write(folder.path().join(JOB), server.repository("app").to_string()).unwrap();
+        // Each folder begins with a repository that has nothing.
+        let destination = other.repository(&format!("app-{}", kill / 4));
+        let job = format!("{} {destination}", server.repository("app"));
+        std::fs::write(folder.path().join(JOB), job).unwrap();
         let (mut child, _lines) = start(folder.path());
         let mut random = [0; 8];
         getrandom::fill(&mut random).unwrap();
-        std::thread::sleep(Duration::from_micros(u64::from_le_bytes(random) % 120_000));
+        std::thread::sleep(Duration::from_micros(u64::from_le_bytes(random) % 250_000));
         let _ = child.kill();
         let _ = child.wait();
         begun += 1;
@@ -112,8 +127,12 @@ fn a_killed_copy_leaves_no_broken_image() {
         // The layout is made by the copy; whoever comes next must be able to go on with it.
         let layout = OciFolder::create(&folder.path().join(LAYOUT)).unwrap();
         whole += u64::from(check(&layout, &image));
+        let reader = TestClient::new(|_| {});
+        let copied = reader.client.repository(&destination);
+        whole += u64::from(check(&copied, &image));
         if kill % 4 == 3 {
             finish(folder.path(), &image);
+            assert!(check(&copied, &image));
             folder = tempfile::tempdir().unwrap();
         }
     }

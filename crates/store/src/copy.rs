@@ -287,9 +287,9 @@ fn copy_blob(
     observe: &(dyn Fn(CopyEvent<'_>) + Sync),
 ) -> Result<Option<Put>, StoreError> {
     let blob = &part.descriptor;
-    if destination.blob_size(&blob.digest)? == Some(blob.size) {
-        observe(CopyEvent::BlobDone { blob, put: Put::Present });
-        return Ok(Some(Put::Present));
+    if let Some(put) = destination.have_blob(blob)? {
+        observe(CopyEvent::BlobDone { blob, put });
+        return Ok(Some(put));
     }
     let content = match source.open_blob(&blob.digest) {
         Err(StoreError::NotFound { what }) if part.foreign => return Err(no_foreign(blob, &what)),

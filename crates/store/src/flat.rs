@@ -21,7 +21,6 @@ use oci::{Descriptor, Digest, Document, Tag};
 
 use crate::children::children;
 use crate::folder::files::Files;
-use crate::layout::sweep;
 use crate::{Blob, BlobStore, ImageStore, Put, StoreError, referrer};
 
 const VERSION_FILE: &str = "version";
@@ -60,7 +59,7 @@ impl FlatFolder {
         let folder = Self::at(root);
         let failed = |source| StoreError::io("make", folder.files.called(), source);
         fs::create_dir_all(root).map_err(failed)?;
-        sweep(root)?;
+        folder.files.clear_leftovers()?;
         let version = folder.files.read_file(VERSION_FILE, 1 << 10)?;
         match version.map(|version| version.starts_with(ANY_VERSION.as_bytes())) {
             Some(true) => {}

@@ -19,7 +19,6 @@ use rustix::fs::{FlockOperation, flock};
 use self::files::Files;
 use crate::archive::layout::{MAX_LIST_BYTES, images, platforms};
 use crate::archive::{ArchivedImage, ArchivedName};
-use crate::layout::sweep;
 use crate::{Blob, BlobStore, ImageStore, Put, StoreError, referrer};
 
 const INDEX: &str = "index.json";
@@ -52,7 +51,7 @@ impl OciFolder {
         let failed = |source| StoreError::io("make the image layout", root.display().to_string(), source);
         fs::create_dir_all(root).map_err(failed)?;
         let folder = Self { files: Files::new(root, "image layout", place) };
-        sweep(root)?;
+        folder.files.clear_leftovers()?;
         if !is_begun(root).map_err(failed)? {
             folder.index()?;
             return Ok(folder);

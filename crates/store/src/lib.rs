@@ -24,6 +24,7 @@ mod graph;
 pub mod layout;
 pub mod memory;
 pub mod object;
+pub mod part;
 pub mod referrer;
 
 pub use archive::{
@@ -44,6 +45,7 @@ pub use layout::{
 };
 pub use memory::MemoryStore;
 pub use object::{Bucket, ObjectRepository, ObjectStore, S3Place, S3Settings};
+pub use part::PartFolder;
 
 /// Content by digest.
 pub trait BlobStore: Send + Sync {
@@ -52,6 +54,16 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// `Denied` or `Unreachable`, never `NotFound`.
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError>;
+
+    /// Returns how the blob is here where no content has to come for that: because it was, or could be linked from
+    /// elsewhere in the store. `None` where its content has to be put.
+    ///
+    /// # Errors
+    /// As for [`BlobStore::blob_size`].
+    fn have_blob(&self, descriptor: &Descriptor) -> Result<Option<Put>, StoreError> {
+        let is_there = self.blob_size(&descriptor.digest)? == Some(descriptor.size);
+        Ok(is_there.then_some(Put::Present))
+    }
 
     /// Opens the blob for reading from its start. Reading gives an error of kind
     /// [`io::ErrorKind::InvalidData`] at the end where the content does not have the digest.

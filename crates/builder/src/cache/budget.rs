@@ -70,6 +70,10 @@ pub enum KeptKind {
     Inputs,
     /// Digests of the files of a context.
     Digests,
+    /// What arrived of a blob that comes from elsewhere.
+    Download,
+    /// Where an upload to a registry is that did not come to its end.
+    Upload,
     /// What a killed process left.
     Leftover,
 }

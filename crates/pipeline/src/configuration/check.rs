@@ -24,7 +24,7 @@ pub(super) fn check(
     checks.schema();
     checks.project();
     checks.identity(&configuration.identity);
-    checks.retry();
+    checks.transfers();
     checks.chunks();
     checks.services();
     configuration.suite.iter().for_each(|(name, suite)| checks.suite(name.as_str(), suite));
@@ -184,26 +184,11 @@ impl Checks<'_> {
         }
     }
 
-    fn retry(&mut self) {
-        let retry = &self.configuration.defaults.push.retry;
-        if !(1..=100).contains(&retry.attempts) {
-            self.report(
-                &["defaults", "push", "retry", "attempts"],
-                "attempts go from 1 to 100".to_owned(),
-                None,
-            );
-        }
-        if !(1.0..=10.0).contains(&retry.backoff) {
-            self.report(
-                &["defaults", "push", "retry", "backoff"],
-                "backoff goes from 1.0 to 10.0".to_owned(),
-                None,
-            );
-        }
-        if retry.budget > 10_000 {
-            let path = ["defaults", "push", "retry", "budget"];
-            self.report(&path, "the budget goes from 0 to 10000".to_owned(), None);
-        }
+    fn transfers(&mut self) {
+        let push = &self.configuration.defaults.push;
+        push.check_transfers(|key, why| {
+            self.report(&[&["defaults", "push"], key].concat(), why.to_owned(), None);
+        });
     }
 
     fn chunks(&mut self) {

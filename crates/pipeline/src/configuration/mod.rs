@@ -19,6 +19,7 @@ mod pattern;
 mod release;
 mod service;
 mod suite;
+mod transfer;
 mod values;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub use service::{
     Service, Skip,
 };
 pub use suite::{Archive, Command, Handoff, Network, Suite};
+pub use transfer::{HostRanges, HostRetry, HostTransfer, Ranges};
 pub use values::{ByteSize, InvalidValue, Name, OneOrMany, Percent, Timespan};
 
 /// The version of the configuration's format that this program reads.

@@ -12,6 +12,7 @@ use super::Pattern;
 use super::cache::Cache;
 use super::destination::ImageRepository;
 use super::identity::ServiceIdentity;
+use super::transfer::{HostTransfer, Ranges};
 use super::values::{ByteSize, Name, OneOrMany, Timespan};
 use crate::identity::Glob;
 use crate::text::Text;
@@ -137,13 +138,28 @@ pub struct Push {
     /// Registries, as `host` or `host:port`, that get blobs in chunks of this size; all others get each
     /// in one request.
     pub chunk: BTreeMap<String, ByteSize>,
+    /// How many uploads a registry gets at once, and twice as many other requests.
+    #[schemars(range(min = 1, max = 64))]
+    pub requests: u32,
+    /// How a large blob comes over several connections.
+    pub ranges: Ranges,
+    /// What is different for single registries, as `host` or `host:port`.
+    pub host: BTreeMap<String, HostTransfer>,
 }
 
 impl Default for Push {
     fn default() -> Self {
         use PushEvent::*;
         let events = vec![PullRequest, Push, Tag, Schedule, Dispatch, MergeGroup];
-        Self { events, forks: ForkPush::Archive, retry: Retry::default(), chunk: BTreeMap::new() }
+        Self {
+            events,
+            forks: ForkPush::Archive,
+            retry: Retry::default(),
+            chunk: BTreeMap::new(),
+            requests: 6,
+            ranges: Ranges::default(),
+            host: BTreeMap::new(),
+        }
     }
 }
 
@@ -196,6 +212,8 @@ pub struct Retry {
     /// How many times all requests to one host are made again together; five answers give one back.
     #[schemars(range(min = 0, max = 10_000))]
     pub budget: u32,
+    /// How long a connection may be silent before the attempt is given up.
+    pub silence: Timespan,
 }
 
 impl Default for Retry {
@@ -208,6 +226,7 @@ impl Default for Retry {
             timeout: seconds(25 * 60),
             total: seconds(15 * 60),
             budget: 30,
+            silence: seconds(60),
         }
     }
 }

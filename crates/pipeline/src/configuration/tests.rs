@@ -151,6 +151,20 @@ fn wrong_values_name_what_is_expected() {
     check_refused("[defaults]\nplatforms = [\"linux\"]\n", 2, "not a platform");
     check_refused("[defaults]\nengine = \"buildkt\"\n", 2, "did you mean buildkit?");
     check_refused("[defaults.push]\nretry = { attempts = 0 }\n", 2, "from 1 to 100");
+    let host = |keys: &str, words: &str| {
+        check_refused(&format!("[defaults.push.host.\"ghcr.io\"]\n{keys}\n"), 2, words);
+    };
+    host("retry = { attempts = 101 }", "from 1 to 100");
+    host("retry = { backoff = 0.5 }", "from 1.0 to 10.0");
+    host("retry = { silence = \"10ms\" }", "at least 1s");
+    host("retry = { attempt = 2 }", "unknown key `attempt`");
+    host("requests = 0", "from 1 to 64");
+    host("ranges = { connections = 17 }", "from 1 to 16");
+    host("ranges = { size = \"1KiB\" }", "from 64KiB to 64MiB");
+    host("parallel = 3", "unknown key `parallel`");
+    check_refused("[defaults.push]\nretry = { silence = \"0s\" }\n", 2, "at least 1s");
+    check_refused("[defaults.push]\nrequests = 65\n", 2, "from 1 to 64");
+    check_refused("[defaults.push.host.\"a b\"]\nrequests = 3\n", 1, "a b");
     check_refused("[defaults.push]\nevents = [\"pull_reqest\"]\n", 2, "pull_request");
     check_refused("[service.api]\nargs = { V = 1.10 }\n", 2, "in quotes");
     check_refused(

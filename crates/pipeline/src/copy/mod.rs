@@ -302,7 +302,7 @@ fn transfer(
 /// Blobs that another repository of the same registry has need not be sent.
 fn mountable(remote: RemoteRepository, image: &Located) -> RemoteRepository {
     match image.name.repository() {
-        Some(source) if image.local.is_none() => remote.mount_from(source),
+        Some(source) if image.local.is_none() => remote.copied_from(source),
         _ => remote,
     }
 }

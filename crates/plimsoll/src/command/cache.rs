@@ -1,4 +1,4 @@
-//! `cache`: what builds keep for the next ones, and how much of it may stay.
+//! `cache`: what builds and broken transfers keep for the next ones, and how much of it may stay.
 
 mod elsewhere;
 mod others;
@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use builder::cache::{Budget, CachedLayer, GRACE, PrunePlan};
+use builder::Workspace;
+use builder::cache::{Budget, CachedLayer, GRACE, Kept, PrunePlan};
 use oci::Digest;
 use pipeline::caches::CacheName;
 use pipeline::configuration::Timespan;
@@ -44,7 +45,8 @@ enum Action {
 #[command(
     after_help = "SIZE is what only the cache needs; layers of images count with their unpacked form alone. Kinds of what is no
 layer: cache-mount (RUN --mount=type=cache), merged-layers (without overlayfs), index, variant (another compression),
-step-inputs (for --explain), context-digests, leftover (of killed processes).
+step-inputs (for --explain), context-digests, partial-download and upload-note (of pulls and pushes that broke off),
+leftover (of killed processes).
 
 Examples:
   $ plimsoll cache ls
@@ -146,11 +148,23 @@ fn list(session: &Session) -> Result<(), Error> {
     let workspace = workbench::workspace(session, &store)?;
     let mut layers = workspace.cached_layers()?;
     layers.sort_by_key(|layer| std::cmp::Reverse((layer.used, layer.diff_id)));
-    let kept = workspace.kept_besides(&layers, &session.scratch()?, now);
+    let kept = kept(session, &workspace, &layers, now)?;
     let in_layers: u64 = layers.iter().map(|layer| layer.bytes(&needed)).sum();
     let total_bytes = in_layers + kept.iter().map(|one| one.bytes).sum::<u64>();
     let layers = layers.iter().map(|layer| Layer::of(layer, layer.bytes(&needed))).collect();
     session.ui.answer("cache", &Listing { layers, others: others::by_kind(&kept), total_bytes })
+}
+
+/// Returns all that is kept besides layers.
+fn kept(
+    session: &Session,
+    workspace: &Workspace,
+    layers: &[CachedLayer],
+    now: SystemTime,
+) -> Result<Vec<Kept>, Error> {
+    let mut kept = workspace.kept_besides(layers, &session.scratch()?, now);
+    kept.extend(others::of_transfers(&session.root()?));
+    Ok(kept)
 }
 
 impl Prune {
@@ -167,7 +181,7 @@ impl Prune {
         let now = SystemTime::from(session.environment.now);
         let needed = store.needed_by_images(now - GRACE)?;
         let layers = workspace.cached_layers()?;
-        let kept = workspace.kept_besides(&layers, &session.scratch()?, now);
+        let kept = kept(session, &workspace, &layers, now)?;
         let plan = PrunePlan::new(layers, kept, &store.blobs()?, &needed, self.budget(), now);
         if !session.global.dry_run {
             workspace.prune(&plan, &lock)?;

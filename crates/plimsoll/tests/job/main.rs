@@ -46,4 +46,5 @@ mod run_failures;
 mod run_registry;
 mod run_suites;
 mod run_tags;
+mod transfers;
 mod unreliable;

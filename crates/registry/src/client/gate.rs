@@ -30,9 +30,8 @@ impl Lane {
 }
 
 /// The gates of all hosts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Gates {
-    width: usize,
     gates: Mutex<HashMap<(String, Lane), Arc<Gate>>>,
 }
 
@@ -47,21 +46,16 @@ struct Gate {
 pub(crate) struct Pass(Arc<Gate>);
 
 impl Gates {
-    /// Returns gates that let `width` uploads and [`EXCHANGES`] times as many other requests pass for
-    /// each host.
-    pub fn new(width: usize) -> Self {
-        Self { width: width.max(1), gates: Mutex::default() }
-    }
-
-    /// Waits until a request to `host` may be made.
-    pub fn enter(&self, host: &str, lane: Lane) -> Pass {
+    /// Waits until a request to `host` may be made: `width` uploads and [`EXCHANGES`] times as many other requests
+    /// pass at once.
+    pub fn enter(&self, host: &str, lane: Lane, width: usize) -> Pass {
         let mut gates = self.gates.lock().expect("nothing panics while it holds the lock");
         let gate = gates.entry((host.to_owned(), lane)).or_default().clone();
         drop(gates);
         let inside = gate.inside.lock().expect("nothing panics while it holds the lock");
         let mut inside = gate
             .left
-            .wait_while(inside, |inside| *inside >= self.width * lane.breadth())
+            .wait_while(inside, |inside| *inside >= width * lane.breadth())
             .expect("nothing panics while it holds the lock");
         *inside += 1;
         drop(inside);
@@ -84,13 +78,13 @@ mod tests {
 
     #[test]
     fn no_more_than_the_width_are_inside() {
-        let gates = Gates::new(3);
+        let gates = Gates::default();
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..12 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let _pass = gates.enter("a", Lane::Upload);
+                        let _pass = gates.enter("a", Lane::Upload, 3);
                         most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::yield_now();
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -103,11 +97,11 @@ mod tests {
 
     #[test]
     fn lanes_and_hosts_do_not_wait_for_each_other() {
-        let gates = Gates::new(1);
+        let gates = Gates::default();
         let _passes = [
-            gates.enter("a", Lane::Upload),
-            gates.enter("a", Lane::Exchange),
-            gates.enter("b", Lane::Upload),
+            gates.enter("a", Lane::Upload, 1),
+            gates.enter("a", Lane::Exchange, 1),
+            gates.enter("b", Lane::Upload, 1),
         ];
     }
 }

@@ -139,7 +139,8 @@ impl Host {
     pub fn retry(&self, what: String) -> Retry<'_> {
         let options = &self.shared.options;
         let budget = self.shared.budgets.of(&self.registry);
-        let retry = Retry::new(&options.retry, &options.clock, &options.notice, budget, what);
+        let retry =
+            Retry::new(options.retry_of(&self.registry), &options.clock, &options.notice, budget, what);
         if self.is_mirror { retry.once() } else { retry }
     }
 
@@ -171,7 +172,7 @@ impl Host {
 
     /// Makes the request once, following redirects.
     pub fn attempt(&self, call: &Call<'_>) -> Result<Reply, Failure> {
-        let deadline = Instant::now() + self.shared.options.retry.timeout;
+        let deadline = Instant::now() + self.shared.options.retry_of(&self.registry).timeout;
         let mut address = call.address.clone();
         for _ in 0..=MAX_REDIRECTS {
             let reply = self.let_in(call, &address, deadline)?;
@@ -284,8 +285,9 @@ impl Host {
         let lane = if is_upload { Lane::Upload } else { Lane::Exchange };
         let answer = if is_upload { COMMIT_LIMIT } else { ANSWER_LIMIT };
         let host = request.uri().authority().map_or("", |authority| authority.as_str());
-        let _pass = self.shared.gates.enter(host, lane);
-        let silence = self.shared.options.retry.silence;
+        let options = &self.shared.options;
+        let _pass = self.shared.gates.enter(host, lane, options.requests_of(&self.registry));
+        let silence = options.retry_of(&self.registry).silence;
         let reply = self.shared.transport.send(request, payload, Patience { answer, silence, deadline })?;
         if !super::failure::is_transient(reply.status) {
             self.shared.budgets.of(&self.registry).answered();

@@ -12,7 +12,7 @@
 //! | `fetch`, `post` | one small document from or to any address |
 //! | `upload`, `download`, `manifest`, `list`, `referrers`, `remove` | what requests mean |
 //! | `outside` | services that are no registries: object stores, caches of CI hosts |
-//! | `certificates` | what is kept for single registries |
+//! | `certificates`, `own` | what is kept and set for single registries |
 //! | `route` | mirrors, other locations, what is blocked |
 //! | `transport`, `connector`, `proxy`, `payload` | bytes on sockets; the only async rooms |
 //! | `direct`, `answer` | a file on a plain socket, moved by the kernel |
@@ -38,6 +38,7 @@ mod host;
 mod list;
 mod manifest;
 mod outside;
+mod own;
 mod payload;
 mod post;
 mod proxy;
@@ -59,7 +60,7 @@ use std::sync::{Arc, Mutex};
 
 use hyper::{Method, StatusCode};
 use oci::{Registry, Repository};
-use store::StoreError;
+use store::{PartFolder, StoreError};
 
 pub use clock::Clock;
 pub use cloud::CloudSettings;
@@ -69,6 +70,7 @@ pub use download::Ranges;
 pub(crate) use failure::with_sources;
 pub use failure::{Failure, GaveUp, Limit};
 pub use outside::{Ask, Told};
+pub use own::HostOptions;
 pub use post::PostFailure;
 pub use proxy::{InvalidProxy, ProxySettings};
 pub use remove::Removal;
@@ -118,12 +120,17 @@ pub struct ClientOptions {
     pub scratch: PathBuf,
     /// A folder in which uploads that may go on in another process are noted; none where it is `None`.
     pub sessions: Option<PathBuf>,
+    /// A folder for what arrived of content on its way to another registry, so that another process goes on with it;
+    /// that of the local store is meant. Nothing is kept where it is `None`.
+    pub parts: Option<PartFolder>,
     /// Registries that get blobs in chunks of so many bytes instead of in one request.
     pub chunks: BTreeMap<Registry, u64>,
     /// How many uploads one host gets at once, and half of how many other requests.
     pub requests_per_host: usize,
     /// How a large blob comes over several connections.
     pub ranges: Ranges,
+    /// What is different for single registries.
+    pub hosts: BTreeMap<Registry, HostOptions>,
     /// Whether a blob that a registry does not have is fetched from the `urls` that a manifest names for it.
     pub follow_urls: bool,
 }
@@ -145,9 +152,11 @@ impl ClientOptions {
             clock,
             scratch: scratch.into(),
             sessions: None,
+            parts: None,
             chunks: BTreeMap::new(),
             requests_per_host: 6,
             ranges: Ranges::default(),
+            hosts: BTreeMap::new(),
             follow_urls: false,
         }
     }
@@ -209,9 +218,9 @@ impl Client {
         let authorities = Authorities::read(options.authorities.as_deref())?;
         let authorities = authorities.with_folders(options.certificate_folders.clone());
         // One lane of uploads and one of other requests.
-        let connections = options.requests_per_host.max(1) * (1 + gate::EXCHANGES);
+        let connections = options.most_requests() * (1 + gate::EXCHANGES);
         let transport = Transport::new(connector, authorities, connections).map_err(ClientError::Threads)?;
-        let gates = Gates::new(options.requests_per_host);
+        let gates = Gates::default();
         let authenticator = auth::Authenticator::default();
         let routes = Routes::read(&options.routes)?;
         let (failed_mirrors, fallback) = (Mutex::default(), Mutex::default());

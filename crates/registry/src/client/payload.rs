@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use oci::Descriptor;
-use store::{Blob, CheckedReader, Source};
+use store::part::Part;
+use store::{Blob, CheckedReader, PartFolder, Source};
 use tokio::sync::mpsc;
 
 use super::Failure;
@@ -104,7 +105,23 @@ impl Payload {
     /// Returns the payload of a blob. A stream is read to its end into memory or a file in
     /// `scratch`, and hashed unless it checks itself. Of files and bytes the registry computes the
     /// digest; doing that here too would only take time.
-    pub fn from_blob(blob: Blob, descriptor: &Descriptor, scratch: &Path) -> Result<Self, Failure> {
+    ///
+    /// What comes from elsewhere goes behind what `parts` has of it; the part stays until it is removed.
+    pub fn from_blob(
+        mut blob: Blob,
+        descriptor: &Descriptor,
+        scratch: &Path,
+        parts: Option<&PartFolder>,
+    ) -> Result<(Self, Option<Part>), Failure> {
+        let Some(mut part) = parts.and_then(|parts| parts.take(descriptor, &blob)) else {
+            return Self::of(blob, descriptor, scratch).map(|payload| (payload, None));
+        };
+        part.fill(&mut blob).map_err(|source| unreadable(descriptor, source))?;
+        let payload = FilePart { file: part.file(), offset: 0, length: descriptor.size };
+        Ok((Self::File(payload), Some(part)))
+    }
+
+    fn of(blob: Blob, descriptor: &Descriptor, scratch: &Path) -> Result<Self, Failure> {
         let length = blob.size();
         if length != descriptor.size {
             let reason = format!("it has {length} bytes where its descriptor says {}", descriptor.size);
@@ -242,7 +259,7 @@ mod tests {
                 Blob::from_bytes(data.clone()),
                 Blob::new(data.len() as u64, Source::File(file)),
             ] {
-                let payload = Payload::from_blob(blob, &descriptor, folder.path()).unwrap();
+                let payload = Payload::from_blob(blob, &descriptor, folder.path(), None).unwrap().0;
                 assert_eq!(payload.len(), data.len() as u64);
                 assert!(content(&payload) == data && content(&payload.after(5)) == data[5..]);
                 if let Some(small) = payload.after(5).small().unwrap() {
@@ -257,7 +274,7 @@ mod tests {
         let descriptor = Descriptor::of(MediaType::OciLayer, claimed);
         let blob =
             Blob::new(claimed.len() as u64, Source::Stream(Box::new(io::Cursor::new(actual.to_vec()))));
-        let failure = Payload::from_blob(blob, &descriptor, Path::new("/nowhere")).unwrap_err();
+        let failure = Payload::from_blob(blob, &descriptor, Path::new("/nowhere"), None).err().unwrap();
         assert!(matches!(&failure, Failure::Corrupt { reason } if reason.contains(expected)), "{failure}");
     }
 

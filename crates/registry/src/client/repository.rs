@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode, Uri};
@@ -16,7 +17,10 @@ use super::remove::Removal;
 use super::route::Answers;
 use super::scope::Scope;
 use super::{Failure, download, list, manifest, referrers, upload};
-use crate::protocol::{Endpoint, ManifestName};
+use crate::protocol::{Endpoint, ErrorCode, ManifestName};
+
+/// Blobs up to this size are sent unasked to a repository that is new.
+const UNASKED_BYTES: u64 = 1 << 20;
 
 /// A repository of a registry. All methods block; all of them may be called from several threads.
 ///
@@ -27,6 +31,14 @@ pub struct RemoteRepository {
     pub(super) mount_from: Vec<Repository>,
     /// Blobs that the registry said it does not have: they need not be asked for again before an upload.
     pub(super) absent: Mutex<HashSet<Digest>>,
+    /// Whether the registry said that it knows no such repository, and nothing was named in it since.
+    is_new: AtomicBool,
+    /// A repository of the registry that has all blobs which are put here.
+    source: Option<Repository>,
+    /// Sessions that began where a blob of `source` was not linked, for who puts it next.
+    pub(super) begun: Mutex<HashMap<Digest, upload::Session>>,
+    /// Whether the registry does not link blobs of `source`.
+    links_nothing: AtomicBool,
     /// Blobs that may be had elsewhere, as the manifests that were read say.
     elsewhere: Mutex<HashMap<Digest, Descriptor>>,
     /// Asked for content before the registry itself, in order.
@@ -40,6 +52,10 @@ impl RemoteRepository {
             repository,
             mount_from: Vec::new(),
             absent: Mutex::default(),
+            is_new: AtomicBool::new(false),
+            source: None,
+            begun: Mutex::default(),
+            links_nothing: AtomicBool::new(false),
             elsewhere: Mutex::default(),
             mirrors: Vec::new(),
         }
@@ -79,6 +95,40 @@ impl RemoteRepository {
             self.mount_from.push(source.clone());
         }
         self
+    }
+
+    /// The same for a repository that has every blob which is put here: linking is tried before anything else is asked,
+    /// for as long as the registry does it.
+    pub fn copied_from(self, source: &Repository) -> Self {
+        let is_other = source.registry() == self.repository.registry() && *source != self.repository;
+        let source = is_other.then(|| source.clone());
+        Self { source, ..self }
+    }
+
+    /// Takes note of an answer that there is no such repository: it has no blob either.
+    fn note_new(&self, failure: &Failure) {
+        if failure.code() == Some(ErrorCode::NameUnknown) {
+            self.is_new.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn note_absent(&self, digest: &Digest) {
+        self.absent.lock().expect("nothing panics while it holds the lock").insert(*digest);
+    }
+
+    /// Links a blob from the repository that has all of them; `None` where that is not to be had.
+    fn link(&self, digest: &Digest) -> Option<Put> {
+        let source = self.source.as_ref().filter(|_| !self.links_nothing.load(Ordering::Relaxed))?;
+        match upload::link(self, digest, source) {
+            Ok(upload::Start::Mounted) => return Some(Put::Mounted),
+            Ok(upload::Start::Session(session)) => {
+                let mut begun = self.begun.lock().expect("nothing panics while it holds the lock");
+                begun.insert(*digest, session);
+            }
+            Err(failure) => tracing::debug!(%failure, %digest, %source, "not mounted"),
+        }
+        self.links_nothing.store(true, Ordering::Relaxed);
+        None
     }
 
     /// Returns the repository's name.
@@ -156,6 +206,7 @@ impl RemoteRepository {
     /// Stores a document, and enters it in the list of referrers where the registry keeps none.
     fn put(&self, name: ManifestName, document: &Document) -> Result<(), Failure> {
         let listed = manifest::put(self, name, document)?;
+        self.is_new.store(false, Ordering::Relaxed);
         if listed == Listed::No { referrers::enter(self, document) } else { Ok(()) }
     }
 }
@@ -176,6 +227,24 @@ impl BlobStore for RemoteRepository {
             None => absent.insert(*digest),
         };
         Ok(size)
+    }
+
+    fn have_blob(&self, descriptor: &Descriptor) -> Result<Option<Put>, StoreError> {
+        let digest = &descriptor.digest;
+        if let Some(put) = self.link(digest) {
+            return Ok(Some(put));
+        }
+        // Some know a repository only by its manifests, and have blobs of a push that was broken off: no large one is
+        // sent twice for a question less.
+        if self.is_new.load(Ordering::Relaxed) && descriptor.size <= UNASKED_BYTES {
+            self.note_absent(digest);
+            return Ok(None);
+        }
+        let is_there = self.blob_size(digest)? == Some(descriptor.size);
+        if is_there {
+            upload::forget(self, digest);
+        }
+        Ok(is_there.then_some(Put::Present))
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
@@ -210,6 +279,7 @@ impl ImageStore for RemoteRepository {
         let mirrors = self.mirrors.iter().filter(|(_, answers)| answers.tags).map(|(mirror, _)| mirror);
         let places = mirrors.filter(|mirror| !mirror.host.has_failed()).chain([self]);
         self.ask_in_turn(places, |place| manifest::resolve(place, tag))
+            .inspect_err(|failure| self.note_new(failure))
             .map_err(|failure| failure.into_store_error("resolve", self.name_of_tag(tag)))
     }
 

@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oci::manifest::MAX_DOCUMENT_BYTES;
 use oci::{Descriptor, Digest, Document};
 
 use crate::children::children;
-use crate::layout::{Stamp, TemporaryFile, copy_in_kernel};
+use crate::layout::{Stamp, TemporaryFile, copy_in_kernel, sweep};
+use crate::part::PartFolder;
 use crate::{Blob, BlobStore, CheckedReader, Put, Source, StoreError};
 
 /// Size of the buffer with which content is hashed.
@@ -163,6 +164,10 @@ impl Files {
     fn write_blob(&self, descriptor: &Descriptor, content: Blob) -> io::Result<Stamp> {
         let Descriptor { digest, size, .. } = descriptor;
         let known = content.verified_as() == Some(*digest) && content.size() == *size;
+        if let Some(mut part) = self.parts().take(descriptor, &content) {
+            part.fill(&mut { content })?;
+            return self.named(digest, |path| part.persist(path, 0o644));
+        }
         let temporary = TemporaryFile::create(&self.root)?;
         let content_size = content.size();
         match content.into_source() {
@@ -175,9 +180,28 @@ impl Files {
                 io::copy(&mut CheckedReader::new(blob, *digest, *size), &mut temporary.file())?;
             }
         }
+        self.named(digest, |path| temporary.persist(path, 0o644))
+    }
+
+    /// Has a file get the name of a blob.
+    fn named(
+        &self,
+        digest: &Digest,
+        persist: impl FnOnce(&Path) -> io::Result<Arc<File>>,
+    ) -> io::Result<Stamp> {
         let path = self.path(digest);
         fs::create_dir_all(path.parent().expect("blobs lie in a folder"))?;
-        Stamp::of(&*temporary.persist(&path, 0o644)?)
+        Stamp::of(&*persist(&path)?)
+    }
+
+    /// Clears away what killed processes left: temporary files, and parts of blobs that nobody came back for.
+    pub fn clear_leftovers(&self) -> Result<(), StoreError> {
+        self.parts().forget_old();
+        sweep(&self.root)
+    }
+
+    fn parts(&self) -> PartFolder {
+        PartFolder::among_others(&self.root)
     }
 
     fn failed(&self, action: &'static str, digest: &Digest, error: io::Error) -> StoreError {

@@ -201,7 +201,7 @@ impl Side {
         match (self, source) {
             (Self::Layout(folder), _) => Ok(Box::new(OciFolder::create(folder)?)),
             (Self::Repository(name), Self::Repository(from)) if !name.registry().is_local() => {
-                Ok(Box::new(places.remote(name)?.mount_from(from)))
+                Ok(Box::new(places.remote(name)?.copied_from(from)))
             }
             (Self::Repository(name), _) => Ok(places.repository(name)?),
         }

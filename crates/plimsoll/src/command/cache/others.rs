@@ -1,6 +1,8 @@
-//! What the cache of this machine keeps besides layers, by kind.
+//! What this machine keeps besides layers, by kind: for builds, and for transfers that broke off.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 use std::time::SystemTime;
 
 use builder::cache::{Kept, KeptKind};
@@ -22,6 +24,26 @@ pub struct Other {
     /// When the one used last was.
     used: String,
     bytes: u64,
+}
+
+/// Returns what transfers keep under `root` for the next try, as far as nobody is at it: parts of blobs, and notes of
+/// where uploads are.
+pub fn of_transfers(root: &Path) -> Vec<Kept> {
+    let files = |folder: &str, kind: KeptKind| {
+        let entries = std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| transfer(&entry.path(), kind)).collect::<Vec<_>>()
+    };
+    [files("store/partial", KeptKind::Download), files("uploads", KeptKind::Upload)].concat()
+}
+
+/// A file that somebody writes is locked by them.
+fn transfer(path: &Path, kind: KeptKind) -> Option<Kept> {
+    let file = File::open(path).ok()?;
+    let found = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    file.try_lock().ok()?;
+    let name = path.file_name()?.to_str()?.to_owned();
+    let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    Some(Kept { kind, name, used, bytes: found.len(), paths: vec![path.to_owned()] })
 }
 
 /// Returns what is kept by kind, in the order of kinds and names.
@@ -51,6 +73,8 @@ fn word(kind: KeptKind) -> &'static str {
         KeptKind::Variant => "variant",
         KeptKind::Inputs => "step-inputs",
         KeptKind::Digests => "context-digests",
+        KeptKind::Download => "partial-download",
+        KeptKind::Upload => "upload-note",
         KeptKind::Leftover => "leftover",
     }
 }

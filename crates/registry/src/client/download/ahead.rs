@@ -100,7 +100,7 @@ impl Ahead {
         done: u64,
         size: u64,
     ) -> Option<Self> {
-        let ranges = &request.host.shared.options.ranges;
+        let ranges = request.host.shared.options.ranges_of(&request.host.registry);
         let is_near = waited < ranges.near || (request.host.registry.is_loopback() && !ranges.near.is_zero());
         let part_bytes = ranges.part_bytes.max(1);
         if is_near || ranges.parts == 0 || size - done < part_bytes.saturating_mul(3) {

@@ -11,7 +11,8 @@
 //!
 //! One PUT costs the fewest requests and every registry takes it; GHCR and Google's refuse large
 //! chunks, so PATCH is left for what a break makes necessary, for hosts that are to get chunks, and for
-//! those that refuse the whole as too large (413). `transfer` sends, `note` remembers a session for the
+//! those that refuse the whole as too large (413). Content from another registry is kept aside until it is there:
+//! who comes back after a kill fetches and sends only what is missing. `transfer` sends, `note` remembers a session for the
 //! next process.
 //!
 //! ```text
@@ -24,7 +25,8 @@ mod transfer;
 
 use hyper::header::LOCATION;
 use hyper::{Method, StatusCode, Uri};
-use oci::{Descriptor, Digest};
+use oci::{Descriptor, Digest, Repository};
+use store::part::Part;
 use store::{Blob, Put};
 
 use super::payload::Payload;
@@ -46,57 +48,87 @@ pub(crate) fn put(remote: &RemoteRepository, descriptor: &Descriptor, content: B
     let digest = &descriptor.digest;
     let known_absent = remote.absent.lock().expect("nothing panics while it holds the lock").remove(digest);
     if !known_absent && download::size(remote, digest)?.is_some() {
+        forget(remote, digest);
         return Ok(Put::Present);
     }
-    let payload = |content| Payload::from_blob(content, descriptor, &remote.host.shared.options.scratch);
+    let options = &remote.host.shared.options;
+    let payload = |content| Payload::from_blob(content, descriptor, &options.scratch, options.parts.as_ref());
     let (note, remembered) = Note::take(remote, descriptor);
     if let Some(session) = remembered {
-        Upload::new(remote, digest, payload(content)?, note).resume(session)?;
+        forget(remote, digest);
+        let (payload, part) = payload(content)?;
+        Upload::new(remote, digest, payload, note).resume(session)?;
+        part.into_iter().for_each(Part::remove);
         return Ok(Put::Written);
     }
-    let begun = match mount(remote, digest) {
+    let begun = remote.begun.lock().expect("nothing panics while it holds the lock").remove(digest);
+    let begun = match begun.map(Start::Session).or_else(|| mount(remote, digest)) {
         Some(Start::Mounted) => return Ok(Put::Mounted),
         Some(Start::Session(session)) => Some(session),
         None => None,
     };
-    let payload =
+    let (payload, part) =
         payload(content).inspect_err(|_| begun.iter().for_each(|session| cancel(remote, &session.at)))?;
     let session = match begun {
         Some(session) => session,
         None => match begin(remote, digest)? {
-            Start::Mounted => return Ok(Put::Mounted),
+            Start::Mounted => {
+                part.into_iter().for_each(Part::remove);
+                return Ok(Put::Mounted);
+            }
             Start::Session(session) => session,
         },
     };
     Upload::new(remote, digest, payload, note).run(session)?;
+    part.into_iter().for_each(Part::remove);
     Ok(Put::Written)
 }
 
-enum Start {
+/// How an upload begins.
+pub(crate) enum Start {
+    /// It is over: the blob was linked.
     Mounted,
+    /// Content is to be sent.
     Session(Session),
 }
 
 /// An upload that has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Session {
+pub(crate) struct Session {
     /// Where the next request goes.
     at: Uri,
     /// The smallest chunk that is taken, in bytes, except the last.
     least: u64,
 }
 
+/// Asks for the blob to be linked from a repository that has it.
+pub(crate) fn link(
+    remote: &RemoteRepository,
+    digest: &Digest,
+    source: &Repository,
+) -> Result<Start, Failure> {
+    let endpoint = Endpoint::Uploads(remote.repository.clone()).to_string();
+    let path = with_pair(&endpoint, "mount", &digest.to_string());
+    let path = with_pair(&path, "from", source.path());
+    let scope = Scope::push(&remote.repository).and(Scope::pull(source));
+    post(remote, &path, scope, digest)
+}
+
+/// Lets the registry forget the session that began where a blob was not linked.
+pub(crate) fn forget(remote: &RemoteRepository, digest: &Digest) {
+    let begun = remote.begun.lock().expect("nothing panics while it holds the lock").remove(digest);
+    if let Some(session) = begun {
+        cancel(remote, &session.at);
+    }
+}
+
 /// Asks for the blob to be linked, from one repository after the other. A registry that does not
 /// do so begins a session instead; `None` where not even that came about.
 fn mount(remote: &RemoteRepository, digest: &Digest) -> Option<Start> {
-    let endpoint = Endpoint::Uploads(remote.repository.clone()).to_string();
     let mut begun: Option<Session> = None;
     for source in &remote.mount_from {
-        let path = with_pair(&endpoint, "mount", &digest.to_string());
-        let path = with_pair(&path, "from", source.path());
-        let scope = Scope::push(&remote.repository).and(Scope::pull(source));
         // A registry that knows no mounts, or does not let us see the source, takes the content.
-        match post(remote, &path, scope, digest) {
+        match link(remote, digest, source) {
             Ok(Start::Mounted) => {
                 begun.iter().for_each(|session| cancel(remote, &session.at));
                 return Some(Start::Mounted);
