@@ -40,6 +40,7 @@ fn within_the_local_store_no_bytes_move() {
       "blobs_mounted": 0,
       "bytes_moved": 0,
       "referrers": 0,
+      "left_out": [],
       "dry_run": false
     }
     --- stderr
@@ -221,6 +222,7 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
       "bytes_moved": 0,
       "blobs_moved": 0,
       "referrers": 0,
+      "left_out": [],
       "changed": [],
       "complete": true,
       "dry_run": false
