@@ -29,6 +29,7 @@ pub(super) fn check(
     checks.services();
     configuration.suite.iter().for_each(|(name, suite)| checks.suite(name.as_str(), suite));
     checks.suites_in_a_circle();
+    checks.serve();
     let place = |path: &[String]| span_at(&path.iter().map(String::as_str).collect::<Vec<_>>());
     let problems = checks.problems.into_iter();
     problems.map(|found| source.problem(found.message, found.hint, place(&found.path))).collect()
@@ -66,6 +67,12 @@ impl Checks<'_> {
             let message =
                 format!("project {project:?} cannot stand in the name of an image: {}", error.reason);
             self.report(&["project"], message, hint);
+        }
+    }
+
+    fn serve(&mut self) {
+        for (key, message) in self.configuration.serve.registry.contradictions() {
+            self.report(&["serve", "registry", key], message, None);
         }
     }
 

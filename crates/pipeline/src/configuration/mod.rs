@@ -17,6 +17,7 @@ mod labels;
 mod parse;
 mod pattern;
 mod release;
+mod serve;
 mod service;
 mod suite;
 mod transfer;
@@ -42,6 +43,7 @@ pub use labels::LabelRules;
 pub use parse::{Parse, Scheme};
 pub use pattern::Pattern;
 pub use release::{Notify, NotifyChannel, NotifyOn, Release, Retention, RetentionRule, RetentionWhen};
+pub use serve::{AccessLogForm, Serve, ServeRegistry, ServeStorage, ServeWebhook};
 pub use service::{
     Argument, Defaults, Engine, ForkPush, InvalidEngine, Needs, Push, PushEvent, Retry, Sbom, Secret,
     Service, Skip,
@@ -88,6 +90,8 @@ pub struct Configuration {
     pub retention: Retention,
     /// Messages to people.
     pub notify: Notify,
+    /// What this machine serves to others.
+    pub serve: Serve,
 }
 
 impl Default for Configuration {
@@ -107,6 +111,7 @@ impl Default for Configuration {
             release: Release::default(),
             retention: Retention::default(),
             notify: Notify::default(),
+            serve: Serve::default(),
         }
     }
 }
@@ -139,6 +144,29 @@ impl Configuration {
         file: Option<&Path>,
         overrides: &[String],
     ) -> Result<Self, ConfigurationError> {
+        let (mut configuration, label) = Self::read(folder, file, overrides)?;
+        configuration.name_the_folder(folder, label)?;
+        Ok(configuration)
+    }
+
+    /// Reads only what `[serve]` of such a file says: there need be nothing to build.
+    ///
+    /// # Errors
+    /// As for [`Configuration::parse_with`]; `Unreadable`.
+    pub fn load_serve(
+        folder: &Path,
+        file: Option<&Path>,
+        overrides: &[String],
+    ) -> Result<Serve, ConfigurationError> {
+        Self::read(folder, file, overrides).map(|(configuration, _)| configuration.serve)
+    }
+
+    /// Reads the file, and returns how errors call it.
+    fn read(
+        folder: &Path,
+        file: Option<&Path>,
+        overrides: &[String],
+    ) -> Result<(Self, String), ConfigurationError> {
         let default = folder.join(FILE_NAME);
         let path = file.unwrap_or(&default);
         let text = match std::fs::read_to_string(path) {
@@ -147,9 +175,7 @@ impl Configuration {
             Err(source) => return Err(ConfigurationError::Unreadable { path: path.to_owned(), source }),
         };
         let label = path.strip_prefix(folder).unwrap_or(path).display().to_string();
-        let mut configuration = Self::parse_with(&text, &label, overrides)?;
-        configuration.name_the_folder(folder, label)?;
-        Ok(configuration)
+        Ok((Self::parse_with(&text, &label, overrides)?, label))
     }
 
     /// Fills in what the folder says: the project's name, and the one service of a lone Dockerfile.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use pipeline::configuration::{OneOrMany, ServeRegistry};
 use registry::server::{SelfSigned, Tls};
 
 use crate::error::Error;
@@ -15,44 +16,52 @@ use crate::session::Session;
 #[command(next_help_heading = "Encryption")]
 pub struct Encryption {
     /// Speaks HTTPS with the certificates in this PEM file
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
     /// The key of the first certificate, as PEM
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Speaks HTTPS with a certificate of its own making for this name or address; may be repeated
-    #[arg(long, value_name = "NAME", conflicts_with = "tls_certificate")]
+    #[arg(long, value_name = "NAME")]
     tls_self_signed: Vec<String>,
 }
 
 impl Encryption {
-    /// Returns the certificate; `None` for plain HTTP.
-    ///
-    /// # Errors
-    /// A file cannot be read, or has no usable certificate.
-    pub fn certificate(&self, session: &Session) -> Result<Option<Tls>, Error> {
-        if let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) {
-            return read(certificate, key).map(Some);
-        }
-        if self.tls_self_signed.is_empty() {
-            return Ok(None);
-        }
-        let folder = session.root()?.join("registry");
-        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-        let names = folder.join("names");
-        let wanted = self.tls_self_signed.join("\n");
-        if fs::read_to_string(&names).ok().as_deref() != Some(&wanted) || !key.exists() {
-            let made = SelfSigned::new(&self.tls_self_signed, (session.environment.now())());
-            let made = made.map_err(|error| Error::usage(error.to_string()))?;
-            fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", &folder, source))?;
-            write(&key, made.key.as_bytes(), 0o600)?;
-            write(&certificate, made.certificate.as_bytes(), 0o644)?;
-            write(&names, wanted.as_bytes(), 0o644)?;
-        }
-        let tls = read(&certificate, &key)?;
-        session.ui.note(format!("certificate {}, SHA-256 {}", certificate.display(), tls.fingerprint()));
-        Ok(Some(tls))
+    /// Puts the flags into the settings.
+    pub fn put(&self, settings: &mut ServeRegistry) {
+        settings.tls_certificate = self.tls_certificate.clone();
+        settings.tls_key = self.tls_key.clone();
+        settings.tls_self_signed = OneOrMany(self.tls_self_signed.clone());
     }
+}
+
+/// Returns the certificate; `None` for plain HTTP.
+///
+/// # Errors
+/// A file cannot be read, or has no usable certificate.
+pub fn certificate(session: &Session, settings: &ServeRegistry) -> Result<Option<Tls>, Error> {
+    if let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) {
+        let folder = &session.environment.folder;
+        return read(&folder.join(certificate), &folder.join(key)).map(Some);
+    }
+    if settings.tls_self_signed.is_empty() {
+        return Ok(None);
+    }
+    let folder = session.root()?.join("registry");
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    let names = folder.join("names");
+    let wanted = settings.tls_self_signed.join("\n");
+    if fs::read_to_string(&names).ok().as_deref() != Some(&wanted) || !key.exists() {
+        let made = SelfSigned::new(&settings.tls_self_signed, (session.environment.now())());
+        let made = made.map_err(|error| Error::usage(error.to_string()))?;
+        fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", &folder, source))?;
+        write(&key, made.key.as_bytes(), 0o600)?;
+        write(&certificate, made.certificate.as_bytes(), 0o644)?;
+        write(&names, wanted.as_bytes(), 0o644)?;
+    }
+    let tls = read(&certificate, &key)?;
+    session.ui.note(format!("certificate {}, SHA-256 {}", certificate.display(), tls.fingerprint()));
+    Ok(Some(tls))
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Tls, Error> {

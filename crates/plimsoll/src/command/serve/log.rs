@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pipeline::configuration::AccessLogForm;
 use registry::server::{AccessLog, LogEntry};
 use serde::Serialize;
 
@@ -17,6 +18,16 @@ pub enum Form {
     Text,
     /// A JSON document on a line.
     Json,
+}
+
+impl From<Form> for AccessLogForm {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::None => Self::None,
+            Form::Text => Self::Text,
+            Form::Json => Self::Json,
+        }
+    }
 }
 
 /// One request, as `--access-log json` prints it.
@@ -35,12 +46,12 @@ struct Line<'a> {
 }
 
 /// Returns who prints the requests of a server.
-pub fn sink(session: &Session, form: Form) -> AccessLog {
+pub fn sink(session: &Session, form: AccessLogForm) -> AccessLog {
     let (ui, now) = (session.ui.clone(), session.environment.now());
     match form {
-        Form::None => Arc::new(|_| {}),
-        Form::Text => Arc::new(move |entry| ui.note(text(entry))),
-        Form::Json => Arc::new(move |entry| ui.note(json(entry, now().to_string()))),
+        AccessLogForm::None => Arc::new(|_| {}),
+        AccessLogForm::Text => Arc::new(move |entry| ui.note(text(entry))),
+        AccessLogForm::Json => Arc::new(move |entry| ui.note(json(entry, now().to_string()))),
     }
 }
 

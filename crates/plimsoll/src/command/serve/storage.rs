@@ -1,6 +1,6 @@
 //! Where a server keeps images: in the store of this machine, or in a bucket.
 
-use pipeline::configuration::Timespan;
+use pipeline::configuration::{ServeRegistry, ServeStorage, Timespan};
 use registry::client::Client;
 use registry::server::InBucket;
 use store::{ObjectStore, S3Place};
@@ -15,22 +15,28 @@ use crate::session::Session;
 pub struct Storage {
     /// Keeps images in a bucket, s3://BUCKET/PREFIX[?region=NAME&endpoint=ADDRESS], instead of the store
     #[arg(long, value_name = "PLACE")]
-    storage: Option<S3Place>,
+    storage: Option<ServeStorage>,
     /// Sends clients that pull a blob to the bucket, by an address that is valid for so long, such as 20m
-    #[arg(long, value_name = "TIME", requires = "storage")]
+    #[arg(long, value_name = "TIME")]
     redirect_blobs: Option<Timespan>,
 }
 
 impl Storage {
-    /// Returns the bucket, which has answered; `None` for the store of this machine.
-    ///
-    /// # Errors
-    /// There is no such bucket, it cannot be reached, or refuses us.
-    pub fn bucket(&self, session: &Session) -> Result<Option<InBucket>, Error> {
-        let Some(place) = &self.storage else { return Ok(None) };
-        let store = open(session, place)?;
-        Ok(Some(InBucket { store, redirect: self.redirect_blobs.map(|time| time.0) }))
+    /// Puts the flags into the settings.
+    pub fn put(&self, settings: &mut ServeRegistry) {
+        settings.storage = self.storage.clone();
+        settings.redirect_blobs = self.redirect_blobs;
     }
+}
+
+/// Returns the bucket, which has answered; `None` for the store of this machine.
+///
+/// # Errors
+/// There is no such bucket, it cannot be reached, or refuses us.
+pub fn bucket(session: &Session, settings: &ServeRegistry) -> Result<Option<InBucket>, Error> {
+    let Some(storage) = &settings.storage else { return Ok(None) };
+    let store = open(session, &storage.place)?;
+    Ok(Some(InBucket { store, redirect: settings.redirect_blobs.map(|time| time.0) }))
 }
 
 /// Opens the store in a bucket.

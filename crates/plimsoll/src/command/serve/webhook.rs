@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pipeline::configuration::{OneOrMany, SecretSource, ServeRegistry, ServeWebhook};
 use registry::client::Client;
 use registry::server::Pattern;
 use registry::server::webhook::{WAITS, Webhook, WebhookOptions, WebhookSecret, WebhookTrouble};
@@ -19,13 +20,13 @@ const MAX_WAITING: usize = 10_000;
 #[command(next_help_heading = "Events")]
 pub struct Webhooks {
     /// Tells this address of pushes, moved tags and deletions (Standard Webhooks); may be repeated
-    #[arg(long, value_name = "URL", requires = "webhook_secret")]
+    #[arg(long, value_name = "URL")]
     webhook: Vec<String>,
     /// What messages are signed with, whsec_...: in a file, or in a variable as env:NAME
-    #[arg(long, value_name = "FILE|env:NAME", requires = "webhook")]
+    #[arg(long, value_name = "FILE|env:NAME")]
     webhook_secret: Option<String>,
     /// Tells of these repositories only; * stands for anything
-    #[arg(long, value_name = "PATTERN", requires = "webhook")]
+    #[arg(long, value_name = "PATTERN")]
     webhook_only: Vec<String>,
 }
 
@@ -42,46 +43,69 @@ pub struct WebhookTable {
 }
 
 impl Webhooks {
-    /// Returns who is told: those of the flags and those of the access file, whose folder is `beside`.
+    /// Puts the flags into the settings.
     ///
     /// # Errors
-    /// An address or a secret that cannot be used.
-    pub fn options(
-        &self,
-        session: &Session,
-        tables: Vec<WebhookTable>,
-        beside: &Path,
-    ) -> Result<Option<WebhookOptions>, Error> {
-        let mut hooks = Vec::new();
-        for url in &self.webhook {
-            let source = self.webhook_secret.as_deref().unwrap_or_default();
-            let table = WebhookTable {
-                url: url.clone(),
-                secret: source.to_owned(),
-                repositories: self.webhook_only.clone(),
-                events: Vec::new(),
-            };
-            hooks.push(hook(session, table, &session.environment.folder)?);
-        }
-        for table in tables {
-            hooks.push(hook(session, table, beside)?);
-        }
-        if hooks.is_empty() {
-            return Ok(None);
-        }
-        let client =
-            Client::new(session.client_options()?).map_err(|error| Error::usage(error.to_string()))?;
-        let ui = session.ui.clone();
-        Ok(Some(WebhookOptions {
-            hooks,
-            folder: session.root()?.join("registry/webhooks"),
-            client,
-            now: session.environment.now(),
-            waits: WAITS.to_vec(),
-            max_waiting: MAX_WAITING,
-            report: Arc::new(move |trouble| ui.warn(message(trouble))),
-        }))
+    /// An address without a secret, or the other way round.
+    pub fn put(&self, settings: &mut ServeRegistry) -> Result<(), Error> {
+        let secret = match (&self.webhook_secret, self.webhook.is_empty()) {
+            (None, true) if self.webhook_only.is_empty() => return Ok(()),
+            (Some(secret), false) => secret,
+            (None, false) => return Err(Error::usage("--webhook needs --webhook-secret")),
+            (_, true) => return Err(Error::usage("--webhook-secret and --webhook-only need --webhook")),
+        };
+        let secret = match secret.strip_prefix("env:") {
+            Some(name) => SecretSource::Env(name.to_owned()),
+            None => SecretSource::File(secret.strip_prefix("file:").unwrap_or(secret).into()),
+        };
+        let told = |url: &String| ServeWebhook {
+            url: url.clone(),
+            secret: secret.clone(),
+            repositories: OneOrMany(self.webhook_only.clone()),
+            events: OneOrMany::default(),
+        };
+        settings.webhook = self.webhook.iter().map(told).collect();
+        Ok(())
     }
+}
+
+/// Returns who is told: those of the settings and those of the access file, whose folder is `beside`.
+///
+/// # Errors
+/// An address or a secret that cannot be used.
+pub fn options(
+    session: &Session,
+    settings: &ServeRegistry,
+    tables: Vec<WebhookTable>,
+    beside: &Path,
+) -> Result<Option<WebhookOptions>, Error> {
+    let mut hooks = Vec::new();
+    for told in &settings.webhook {
+        let secret = match &told.secret {
+            SecretSource::Env(name) => format!("env:{name}"),
+            SecretSource::File(path) => path.display().to_string(),
+        };
+        let (repositories, events) = (told.repositories.to_vec(), told.events.to_vec());
+        let table = WebhookTable { url: told.url.clone(), secret, repositories, events };
+        hooks.push(hook(session, table, &session.environment.folder)?);
+    }
+    for table in tables {
+        hooks.push(hook(session, table, beside)?);
+    }
+    if hooks.is_empty() {
+        return Ok(None);
+    }
+    let client = Client::new(session.client_options()?).map_err(|error| Error::usage(error.to_string()))?;
+    let ui = session.ui.clone();
+    Ok(Some(WebhookOptions {
+        hooks,
+        folder: session.root()?.join("registry/webhooks"),
+        client,
+        now: session.environment.now(),
+        waits: WAITS.to_vec(),
+        max_waiting: MAX_WAITING,
+        report: Arc::new(move |trouble| ui.warn(message(trouble))),
+    }))
 }
 
 fn hook(session: &Session, table: WebhookTable, beside: &Path) -> Result<Webhook, Error> {

@@ -1,5 +1,6 @@
 //! Which names are those of another registry.
 
+use std::fmt;
 use std::str::FromStr;
 
 use oci::{InvalidReference, Registry, Repository};
@@ -63,6 +64,15 @@ impl Upstream {
         }
         let rest = below(upstream.path(), &self.path)?;
         Repository::new(Registry::local(), &join(&self.prefix, rest)).ok()
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefix, registry, path } = self;
+        let equals = if prefix.is_empty() { "" } else { "=" };
+        let slash = if path.is_empty() { "" } else { "/" };
+        write!(f, "{prefix}{equals}{registry}{slash}{path}")
     }
 }
 
