@@ -417,17 +417,18 @@ fn all_requests_of_a_command_share_the_retries() {
     assert_eq!(server.asked().len(), 6 + 5);
 }
 
-/// Layers that are to be had elsewhere come along where the source has them, and are left where it has not.
+/// Layers that are to be had elsewhere too come along where the source has them, and are left and named where it has
+/// not.
 #[test]
-fn foreign_layers_and_unknown_types_are_carried() {
+fn layers_with_urls_and_unknown_types_are_carried() {
     let (here, config, odd) = (noise(1, 1000), b"{}".to_vec(), noise(2, 1000));
-    let foreign = |content: &[u8]| {
-        let mut descriptor = Descriptor::of(MediaType::OciNondistributableLayerGzip, content);
+    let with_url = |content: &[u8]| {
+        let mut descriptor = Descriptor::of(MediaType::OciLayerGzip, content);
         descriptor.urls = vec!["https://example.com/layer".to_owned()];
         descriptor
     };
     let layers =
-        vec![foreign(&here), foreign(b"elsewhere"), Descriptor::of("application/x-odd".into(), &odd)];
+        vec![with_url(&here), with_url(b"elsewhere"), Descriptor::of("application/x-odd".into(), &odd)];
     let config_of = Descriptor::of("application/x-config".into(), &config);
     let image = Document::from_manifest(ImageManifest::new(config_of, layers));
     let source = support::TestServer::start();
@@ -441,5 +442,6 @@ fn foreign_layers_and_unknown_types_are_carried() {
     let to = MemoryStore::new();
     let copied = copy_image(&remote, &to, image.descriptor(), &CopyOptions::default(), &|_| {}).unwrap();
     assert_eq!((copied.blobs_moved, to.blob_size(&Digest::of(b"elsewhere")).unwrap()), (3, None));
+    assert_eq!(copied.left_out, [with_url(b"elsewhere")]);
     assert_eq!(to.document(&image.digest()).unwrap().raw(), image.raw());
 }
