@@ -102,7 +102,7 @@ fn a_step_hangs() {
 fn a_step_fills_the_disk() {
     let dockerfile = "FROM local/base:1\nRUN echo begun; dd if=/dev/urandom of=/big bs=1M count=64\n";
     let Some(shop) = Shop::with_dockerfile(dockerfile) else { return };
-    let Some(disk) = SmallDisk::mount(&shop) else { return };
+    let Some(disk) = SmallDisk::mount(&shop, 24) else { return };
     shop.import_base();
     shop.call("build").exits(1).says("Dockerfile:2").says("No space left on device");
     shop.check_root();
@@ -115,7 +115,7 @@ fn a_step_fills_the_disk() {
 fn the_layer_of_a_step_fills_the_disk() {
     let dockerfile = "FROM local/base:1\nRUN dd if=/dev/urandom of=/big bs=1M count=14\n";
     let Some(shop) = Shop::with_dockerfile(dockerfile) else { return };
-    let Some(disk) = SmallDisk::mount(&shop) else { return };
+    let Some(disk) = SmallDisk::mount(&shop, 24) else { return };
     shop.import_base();
     shop.call("build").exits(1).says("No space left on device");
     shop.check_root();
@@ -124,15 +124,38 @@ fn the_layer_of_a_step_fills_the_disk() {
     drop(disk);
 }
 
+#[test]
+fn the_disk_is_full_when_a_layer_is_finished_beside_the_next_step() {
+    // Of what is free, a third is left: a layer of noise does not fit. Its tar is in memory before its blob is written.
+    let big = "RUN set -- $(busybox df -m / | busybox tail -n 1); \\\n dd if=/dev/urandom of=/big bs=1M count=$(($4 * 2 / 3))\n";
+    let Some(shop) = Shop::with_dockerfile(&format!("FROM local/base:1\n{big}RUN test -f /big\n")) else {
+        return;
+    };
+    let Some(disk) = SmallDisk::mount(&shop, 40) else { return };
+    shop.import_base();
+    for line in ["build --compression gzip:12", "build --compression zstd:9"] {
+        let seen = shop.call(line).exits(1).says("Dockerfile:2").says("No space left on device");
+        let seen = seen.says("cannot write the layer of RUN set");
+        seen.says(shop.root("store").to_str().unwrap()).says("--root");
+        assert_eq!(shop.tagged("app:1"), None);
+        shop.check_root();
+    }
+    shop.write("Dockerfile", "FROM local/base:1\nRUN echo small >/small\nRUN cat /small\n");
+    shop.call("build").exits(0);
+    shop.check_root();
+    drop(disk);
+}
+
 /// The root on a file system of its own, with room for the base image and little more.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    fn mount(shop: &Shop) -> Option<Self> {
+    fn mount(shop: &Shop, mebibytes: u32) -> Option<Self> {
         let path = shop.root("");
         std::fs::create_dir_all(&path).unwrap();
         let mut mount = std::process::Command::new("mount");
-        let mount = mount.args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(&path).output();
+        let mount =
+            mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"]).arg(&path).output();
         match mount {
             Ok(output) if output.status.success() => Some(Self(path)),
             _ => skip("a small disk cannot be mounted here"),
