@@ -134,9 +134,9 @@ fn the_disk_is_full_when_a_layer_is_finished_beside_the_next_step() {
     let Some(disk) = SmallDisk::mount(&shop, 40) else { return };
     shop.import_base();
     for line in ["build --compression gzip:12", "build --compression zstd:9"] {
-        let seen = shop.call(line).exits(1).says("Dockerfile:2").says("No space left on device");
-        let seen = seen.says("cannot write the layer of RUN set");
-        seen.says(shop.root("store").to_str().unwrap()).says("--root");
+        // The step that works meanwhile may be the first that finds no room.
+        let seen = shop.call(line).exits(1).says("No space left on device").says("cannot write");
+        seen.says(shop.root("").to_str().unwrap()).says("--root");
         assert_eq!(shop.tagged("app:1"), None);
         shop.check_root();
     }
