@@ -246,7 +246,8 @@ impl fmt::Display for Started {
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let serve = Serve { registry: self.settings.clone() };
-        let text = toml_edit::ser::to_string_pretty(&serve).map_err(|_| fmt::Error)?;
+        let file = std::collections::BTreeMap::from([("serve", serve)]);
+        let text = toml_edit::ser::to_string_pretty(&file).map_err(|_| fmt::Error)?;
         f.write_str(&text)
     }
 }
