@@ -13,10 +13,9 @@
 //! Source: the Dockerfile reference, "ADD"; behaviour of BuildKit.
 
 use std::fs::File;
-use std::io::{self, Write};
 
-use layer::LayerPath;
-use oci::{Digest, Hasher};
+use layer::{Hashed, LayerPath};
+use oci::Digest;
 
 use super::items::{Content, Group, Item, ItemKind, Items};
 use super::stage::StageRun;
@@ -55,11 +54,11 @@ pub(crate) fn fetch(
     };
     let path = work.path().join(format!("fetched-{number}"));
     let file = File::create(&path).map_err(|error| super::workspace::io_error("write", &path, error))?;
-    let mut counted = Counted { file, hasher: Hasher::default(), size: 0 };
+    let mut hashed = Hashed::new(file);
     let modified =
-        fetcher.fetch(url, &mut counted).map_err(|error| BuildError::layer(format!("fetch {url}"), error))?;
-    let kind =
-        ItemKind::File { size: counted.size, digest: counted.hasher.finish(), content: Content::File(path) };
+        fetcher.fetch(url, &mut hashed).map_err(|error| BuildError::layer(format!("fetch {url}"), error))?;
+    let (_, digest, size) = hashed.finish();
+    let kind = ItemKind::File { size, digest, content: Content::File(path) };
     let item = Item {
         relative: LayerPath::new(),
         kind,
@@ -88,25 +87,6 @@ fn name_of(url: &str) -> &str {
     match rest.rsplit_once('/') {
         Some((_, name)) if !name.is_empty() => name,
         _ => "__unnamed__",
-    }
-}
-
-struct Counted {
-    file: File,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 

@@ -65,30 +65,29 @@ pub(super) fn not(value: &Value, span: Span) -> Result<Value, Fault> {
     Ok(Value::Bool(!truth((value, span))?))
 }
 
-fn number((value, span): (&Value, Span)) -> Result<Number, Fault> {
-    match convert(value, &Type::Number) {
-        Ok(Value::Number(number)) => Ok(number),
-        Ok(_) => Err(Fault::new(
-            span,
-            "Invalid operand",
-            "Unsuitable value for operand: argument must not be null",
-        )),
-        Err(reason) => {
-            Err(Fault::new(span, "Invalid operand", format!("Unsuitable value for operand: {reason}")))
-        }
-    }
+fn number(operand: (&Value, Span)) -> Result<Number, Fault> {
+    converted(operand, &Type::Number, |value| match value {
+        Value::Number(number) => Some(number),
+        _ => None,
+    })
 }
 
-fn truth((value, span): (&Value, Span)) -> Result<bool, Fault> {
-    match convert(value, &Type::Bool) {
-        Ok(Value::Bool(truth)) => Ok(truth),
-        Ok(_) => Err(Fault::new(
-            span,
-            "Invalid operand",
-            "Unsuitable value for operand: argument must not be null",
-        )),
-        Err(reason) => {
-            Err(Fault::new(span, "Invalid operand", format!("Unsuitable value for operand: {reason}")))
-        }
-    }
+fn truth(operand: (&Value, Span)) -> Result<bool, Fault> {
+    converted(operand, &Type::Bool, |value| match value {
+        Value::Bool(truth) => Some(truth),
+        _ => None,
+    })
+}
+
+/// Converts an operand; `None` of `take` is what has the type and no value.
+fn converted<T>(
+    (value, span): (&Value, Span),
+    to: &Type,
+    take: impl FnOnce(Value) -> Option<T>,
+) -> Result<T, Fault> {
+    let unsuitable = |reason: &dyn std::fmt::Display| {
+        Fault::new(span, "Invalid operand", format!("Unsuitable value for operand: {reason}"))
+    };
+    let value = convert(value, to).map_err(|reason| unsuitable(&reason))?;
+    take(value).ok_or_else(|| unsuitable(&"argument must not be null"))
 }

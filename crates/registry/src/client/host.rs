@@ -244,35 +244,21 @@ impl Host {
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        self.dispatch(request, &call.payload, deadline)
+        self.send_until(request, &call.payload, deadline)
     }
 
     /// Sends a request that is not for the registry itself, without its credentials.
     pub fn send_bare(&self, request: Builder, payload: &Payload) -> Result<Reply, Failure> {
-        self.send_bare_within(request, payload, Instant::now() + ANSWER_LIMIT)
+        self.send_until(request, payload, Instant::now() + ANSWER_LIMIT)
     }
 
-    /// The same, until `deadline`.
-    pub fn send_bare_within(
-        &self,
-        request: Builder,
-        payload: &Payload,
-        deadline: Instant,
-    ) -> Result<Reply, Failure> {
-        self.dispatch(request, payload, deadline)
-    }
-
-    /// Sends a request that is not for the registry itself and may take until `deadline`.
+    /// Sends a request as it is; it may take until `deadline`.
     pub fn send_until(
         &self,
         request: Builder,
         payload: &Payload,
         deadline: Instant,
     ) -> Result<Reply, Failure> {
-        self.dispatch(request, payload, deadline)
-    }
-
-    fn dispatch(&self, request: Builder, payload: &Payload, deadline: Instant) -> Result<Reply, Failure> {
         let mut request = request.header(USER_AGENT, &self.shared.options.user_agent);
         let has_body =
             request.method_ref().is_some_and(|method| *method != Method::GET && *method != Method::HEAD);

@@ -69,7 +69,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let reply = host.send_bare_within(request, &Payload::Bytes(body.into()), Instant::now() + limit)?;
+        let reply = host.send_until(request, &Payload::Bytes(body.into()), Instant::now() + limit)?;
         if !reply.status.is_success() {
             return Err(read_error(reply, host.clock()).into());
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use layer::Settings;
-use oci::{Compression, Descriptor, Digest, Hasher};
+use layer::{Hashed, Settings};
+use oci::{Compression, Descriptor, Digest};
 
 use super::writer::{OldReaders, Origin};
 use crate::{ImageStore, StoreError};
@@ -55,30 +55,10 @@ impl Twins {
 }
 
 fn make(content: impl Read + Send + 'static, spool: &Path) -> io::Result<Twin> {
-    let sink = Sink { file: tempfile::tempfile_in(spool)?, hasher: Hasher::default(), size: 0 };
+    let sink = Hashed::new(tempfile::tempfile_in(spool)?);
     let mut compressor = layer::compressor(Settings::new(Compression::Gzip), sink)?;
     io::copy(&mut layer::decompress(content)?, &mut compressor)?;
-    let mut sink = compressor.finish()?;
-    sink.file.rewind()?;
-    Ok(Twin { digest: sink.hasher.finish(), size: sink.size, file: sink.file })
-}
-
-/// A file that is hashed and counted while it is written.
-struct Sink {
-    file: File,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    let (mut file, digest, size) = compressor.finish()?.finish();
+    file.rewind()?;
+    Ok(Twin { digest, size, file })
 }

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use layer::{Compressor, Settings};
-use oci::{Compression, Descriptor, Hasher};
+use layer::{Compressor, Hashed, Settings};
+use oci::{Compression, Descriptor};
 
 use crate::cache::MOUNT_TYPE;
 
@@ -52,18 +52,11 @@ pub(super) struct Piece {
 pub(super) struct Pieces {
     folder: PathBuf,
     sizes: Sizes,
-    open: Option<Compressor<Hashed>>,
+    open: Option<Compressor<Hashed<File>>>,
     /// Bytes of the open piece.
     length: usize,
     hash: u64,
     done: Vec<Piece>,
-}
-
-/// A file that is hashed while it is written.
-struct Hashed {
-    file: File,
-    hasher: Hasher,
-    size: u64,
 }
 
 impl Pieces {
@@ -81,10 +74,10 @@ impl Pieces {
         Ok(self.done)
     }
 
-    fn open(&mut self) -> io::Result<&mut Compressor<Hashed>> {
+    fn open(&mut self) -> io::Result<&mut Compressor<Hashed<File>>> {
         if self.open.is_none() {
             let file = tempfile::tempfile_in(&self.folder)?;
-            let sink = Hashed { file, hasher: Hasher::default(), size: 0 };
+            let sink = Hashed::new(file);
             // It is done beside other work and must not take the processors from it.
             let settings = Settings::new(Compression::Zstd).with_workers(1);
             self.open = Some(layer::compressor(settings, sink)?);
@@ -95,8 +88,8 @@ impl Pieces {
 
     fn close(&mut self) -> io::Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        let Hashed { file, hasher, size } = open.finish()?;
-        let descriptor = Descriptor::new(MOUNT_TYPE.into(), hasher.finish(), size);
+        let (file, digest, size) = open.finish()?.finish();
+        let descriptor = Descriptor::new(MOUNT_TYPE.into(), digest, size);
         self.done.push(Piece { descriptor, file });
         Ok(())
     }
@@ -130,19 +123,6 @@ impl Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 
