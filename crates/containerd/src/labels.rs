@@ -65,6 +65,7 @@ fn stem(child: &Descriptor) -> String {
 }
 
 fn is_layer(media_type: &str) -> bool {
+    // There is always a first part.
     let base = media_type.split('+').next().unwrap_or_default();
     media_type.starts_with("application/vnd.oci.image.layer.") || LAYERS.contains(&base)
 }

@@ -95,6 +95,7 @@ impl Content {
 
     fn named(&self, image: ImageRecord) -> Result<NamedImage, StoreError> {
         let ImageRecord { name, target, .. } = image;
+        // One that was left out is empty, and an empty digest is refused below.
         let Target { media_type, digest, size } = target.unwrap_or_default();
         let wrong = |reason: String| nonsense(format!("{name} in {}", self.place()), reason);
         let digest = digest.parse().map_err(|error: oci::InvalidDigest| wrong(error.to_string()))?;
@@ -109,6 +110,7 @@ impl Content {
         let answer = found(self.connection.ask::<_, OneImage>(&self.scope, method::GET_IMAGE, question));
         let answer = answer.map_err(|status| of_status("look up", self.what_image(name), &status))?;
         let Some(answer) = answer else { return Ok(None) };
+        // The same holds for one that was left out here.
         Ok(Some(self.named(answer.image.unwrap_or_default())?.target))
     }
 

@@ -28,6 +28,7 @@ impl Content {
         let answer = found(self.connection.ask::<_, InfoResponse>(&self.scope, method::INFO, question));
         let answer = answer.map_err(|status| of_status("look up", self.what(digest), &status))?;
         let Some(answer) = answer else { return Ok(None) };
+        // On the wire a message whose fields are all empty may be left out: it is one of size 0, not an error.
         let size = answer.info.map(|info| info.size).unwrap_or_default();
         let size = u64::try_from(size)
             .map_err(|_| nonsense(self.what(digest), format!("it is {size} bytes long")))?;
