@@ -17,7 +17,8 @@
 //! | `remote`, `git` | ADD of URLs; of git repositories |
 //! | `contents`, `accounts` | single files and names out of layers |
 //! | `root` | an image to run in |
-//! | `workspace`, `indexes`, `work` | indexes, trees and records on disk; folders of steps that run |
+//! | `workspace`, `indexes`, `work` | indexes and records on disk; folders of steps that run |
+//! | `trees`, `take_in` | unpacked layers; the first reading of a layer, which also makes its index |
 //! | `compression` | gzip, zstd or none for the layers made here |
 //! | `import`, `export` | steps of caches outside this machine |
 //! | `elsewhere` | layers that are known and not here |
@@ -66,6 +67,8 @@ mod sorted;
 mod source;
 mod stage;
 mod state;
+mod take_in;
+mod trees;
 mod unpack;
 mod views;
 mod work;

@@ -34,6 +34,8 @@ pub(crate) struct StageRun<'a> {
     next_step: u32,
     /// Where the trigger that is carried out came from: its FROM.
     triggered_by: Option<Span>,
+    /// Whether no step of the stage has looked into its base yet.
+    at_base: bool,
 }
 
 /// A step that makes a layer, on its way.
@@ -72,7 +74,7 @@ impl<'a> StageRun<'a> {
         let stage = &build.dockerfile.stages[index];
         let state = base_state(build, index)?;
         let next_step = build.first_steps[index];
-        let mut run = Self { build, stage, state, next_step, triggered_by: None };
+        let mut run = Self { build, stage, state, next_step, triggered_by: None, at_base: true };
         from::folder_base(&mut run)?;
         run.triggers()?;
         for instruction in &stage.instructions {
@@ -84,7 +86,8 @@ impl<'a> StageRun<'a> {
     /// Returns a copy of the stage as it is, to find out what comes of it.
     pub fn ahead(&self) -> Self {
         let (build, stage, next_step) = (self.build, self.stage, self.next_step);
-        Self { build, stage, state: self.state.clone(), next_step, triggered_by: None }
+        let state = self.state.clone();
+        Self { build, stage, state, next_step, triggered_by: None, at_base: false }
     }
 
     /// Carries out what ONBUILD left in the base; it is not handed down.
@@ -162,6 +165,9 @@ impl<'a> StageRun<'a> {
             file: step.location.file.clone(),
             line: step.location.line,
         });
+        if std::mem::take(&mut self.at_base) {
+            self.take_in_base().map_err(|error| error.at(&step.location))?;
+        }
         let outcome = work(self, &step).map_err(|error| error.at(&step.location))?;
         if let (true, StepSource::Cache(cache)) = (self.build.request.explain, &outcome.source) {
             let reason = format!("known in {cache}");
@@ -182,6 +188,18 @@ impl<'a> StageRun<'a> {
         }
         self.state.push_layer(outcome.layer, created_by);
         Ok(())
+    }
+
+    /// Unpacks a base that nobody has looked into yet where a RUN will need it unpacked: it is read once then, and not
+    /// once for the step that needs to know what is in it and once more for the RUN. No step over it can be known,
+    /// unless in a cache outside this machine.
+    fn take_in_base(&self) -> Result<(), BuildError> {
+        let runs = self.stage.instructions.iter().any(|one| matches!(one.command, Command::Run(_)));
+        // Where there is no sandbox, the RUN says so.
+        if !runs || self.build.request.options.tiers.is_some() || self.build.workspace.sandbox().is_err() {
+            return Ok(());
+        }
+        self.build.workspace.unpack_new(&self.state.layers)
     }
 
     fn run_step(&mut self, instruction: &Instruction, run: &Run) -> Result<(), BuildError> {

@@ -12,14 +12,14 @@
 //! A tree or an index appears under its name by a rename when it is complete.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use layer::diff::Times;
 use layer::observe::Tap;
-use layer::{LayerWriter, Settings, Tree};
+use layer::{LayerWriter, Settings};
 use oci::{Compression, Descriptor, DiffId, Digest};
 use store::layout::LayoutStore;
 use store::{Blob, Children, ImageStore, RepositoryOptions, StoreError};
@@ -98,12 +98,12 @@ impl Workspace {
     }
 
     /// Returns the sandbox for work on layers, where its absence is an error of the layer.
-    fn layer_sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {
+    pub(super) fn layer_sandbox(&self) -> Result<Arc<Sandbox>, BuildError> {
         self.sandbox().map_err(|error| BuildError::layer("unpack layers", error))
     }
 
     /// Returns the folder of unpacked layers.
-    fn trees(&self) -> Result<PathBuf, BuildError> {
+    pub(super) fn trees(&self) -> Result<PathBuf, BuildError> {
         self.folder_of_kind("trees")
     }
 
@@ -177,69 +177,6 @@ impl Workspace {
     /// Returns the repositories from which a registry can link layers of an image that are not here.
     pub fn origins(&self, manifest: &oci::ImageManifest) -> Vec<oci::Repository> {
         self.elsewhere.repositories(&self.store, &manifest.layers.iter().collect::<Vec<_>>())
-    }
-
-    /// Returns the folders with the layers unpacked in overlay form, lowest first, unpacking those
-    /// that are not.
-    pub(crate) fn tree_stack(&self, layers: &[LayerRef]) -> Result<Vec<PathBuf>, BuildError> {
-        self.bring_for_trees(layers)?;
-        let mut stack = Vec::with_capacity(layers.len());
-        for (at, layer) in layers.iter().enumerate() {
-            // Overlayfs takes no folder twice. Of a layer that comes again, such as the empty one, the
-            // upper place is what counts: everything it says is said again there.
-            let comes_again = layers[at + 1..].iter().any(|above| above.diff_id == layer.diff_id);
-            if !comes_again {
-                stack.push(self.tree(layer, &layers[..at])?);
-            }
-        }
-        Ok(stack)
-    }
-
-    /// Returns the folder that a layer over those `below` is unpacked to, and whether it takes anything from them.
-    fn tree_path(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<(PathBuf, bool), BuildError> {
-        let trees = self.trees()?;
-        let own = trees.join(layer.diff_id.0.hex());
-        if own.is_dir() {
-            return Ok((own, true));
-        }
-        // A layer that uses folders without naming them takes their owners and modes from below.
-        let is_closed = self.is_closed(layer)?;
-        let path = if is_closed { own } else { trees.join(chain_with(below, layer).hex()) };
-        Ok((path, is_closed))
-    }
-
-    /// Brings the blobs of layers that have to be unpacked.
-    fn bring_for_trees(&self, layers: &[LayerRef]) -> Result<(), BuildError> {
-        let mut needed = Vec::new();
-        for (at, layer) in layers.iter().enumerate() {
-            // The tree of a step that ran just now is there before its blob.
-            if self.tree_path(layer, &layers[..at])?.0.is_dir() {
-                continue;
-            }
-            let blob = layer.descriptor()?;
-            if self.store.blob_size(&blob.digest)? != Some(blob.size) {
-                needed.push(layer);
-            }
-        }
-        self.bring(&needed)
-    }
-
-    /// Returns the folder with a layer unpacked over those `below`.
-    fn tree(&self, layer: &LayerRef, below: &[LayerRef]) -> Result<PathBuf, BuildError> {
-        let (path, is_closed) = self.tree_path(layer, below)?;
-        if path.is_dir() {
-            return Ok(path);
-        }
-        let lower = if is_closed { None } else { Some(self.merged(below)?) };
-        let lock = path.with_extension("lock");
-        let file = File::create(&lock).map_err(|source| io_error("create", &lock, source))?;
-        file.lock().map_err(|source| io_error("lock", &lock, source))?;
-        if !path.is_dir() {
-            self.unpack(layer, lower.as_deref(), &path)?;
-        }
-        // Whoever waited for the lock as well may have removed it; it is found again by its name.
-        let _ = fs::remove_file(&lock);
-        Ok(path)
     }
 
     /// Makes a layer from the tar bytes that `fill` writes, and keeps its blob and index.
@@ -322,22 +259,6 @@ impl Workspace {
         }))
     }
 
-    fn unpack(&self, layer: &LayerRef, lower: Option<&Tree>, path: &Path) -> Result<(), BuildError> {
-        let work = self.work_folder()?;
-        let target = work.path().join("tree");
-        fs::create_dir(&target).map_err(|source| io_error("create", &target, source))?;
-        let digest = layer.descriptor()?.digest;
-        let action = || format!("unpack the layer {digest}");
-        let blob = self.open_layer(layer)?;
-        let mut tar = layer::decompress(blob).map_err(|error| BuildError::layer(action(), error))?;
-        self.layer_sandbox()?
-            .apply_layer(&mut tar, &target, lower)
-            .map_err(|error| BuildError::layer(action(), error))?;
-        fs::rename(&target, path).map_err(|source| io_error("write", path, source))?;
-        work.leave();
-        Ok(())
-    }
-
     /// Returns the folder of all this.
     pub(super) fn root(&self) -> &Path {
         &self.root
@@ -376,11 +297,6 @@ pub(crate) fn fetch_blob(
 pub(crate) fn chain(layers: &[LayerRef]) -> Digest {
     let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id).collect();
     oci::digest::chain_id(&diff_ids).unwrap_or_else(|| Digest::of(b""))
-}
-
-fn chain_with(below: &[LayerRef], layer: &LayerRef) -> Digest {
-    let layers: Vec<LayerRef> = below.iter().chain([layer]).cloned().collect();
-    chain(&layers)
 }
 
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> BuildError {

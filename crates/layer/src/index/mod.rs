@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::Entry;
 use crate::error::LayerError;
 use encoding::Cursor;
-pub use stored::{Listing, StoredIndex};
+pub use stored::{Listing, StoredIndex, UsedFolders};
 pub use writer::IndexWriter;
 
 const SCHEMA: &str = "plimsoll.layer-index/1";

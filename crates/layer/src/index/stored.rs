@@ -35,24 +35,30 @@ pub trait Listing {
     /// # Errors
     /// Those of reading the entries.
     fn is_closed(&self) -> Result<bool, LayerError> {
-        let mut folders = Folders::default();
+        let mut folders = UsedFolders::default();
         self.each(&mut |entry| folders.see(entry))?;
-        Ok(folders.missing.is_empty())
+        Ok(folders.all_named())
     }
 }
 
-/// Which folders are named and which are used only. Of a path 128 bits stand for it that nobody can foresee:
+/// Which folders of a layer are named and which are used only. Of a path 128 bits stand for it that nobody can foresee:
 /// so many folders fit into little memory.
-#[derive(Default)]
-struct Folders {
+#[derive(Debug, Default)]
+pub struct UsedFolders {
     hashes: (RandomState, RandomState),
     last_used: Vec<u8>,
     named: HashSet<(u64, u64)>,
     missing: HashSet<(u64, u64)>,
 }
 
-impl Folders {
-    fn see(&mut self, entry: &Entry) {
+impl UsedFolders {
+    /// Whether every folder that was used until now was named too.
+    pub fn all_named(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Sees the next entry of the layer.
+    pub fn see(&mut self, entry: &Entry) {
         let used = match entry.kind {
             Kind::Opaque => &entry.path,
             _ => split(&entry.path).map_or(&[][..], |(parent, _)| parent),

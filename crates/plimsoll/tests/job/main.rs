@@ -15,6 +15,7 @@ mod bad_context;
 mod bad_dockerfile;
 mod bad_project;
 mod bake_builds;
+mod build_bases;
 mod build_cache;
 mod build_damage;
 mod build_killed;

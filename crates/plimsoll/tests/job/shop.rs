@@ -55,6 +55,13 @@ impl Shop {
         self.call(&format!("import {} local/base:1", tar.display())).exits(0);
     }
 
+    /// Imports the base image as `local/open:1`, in a layer that does not name its folders.
+    pub fn import_open_base(&self) {
+        let tar = self.folder.path().join("open.tar");
+        std::fs::write(&tar, open_image()).unwrap();
+        self.call(&format!("import {} local/open:1", tar.display())).exits(0);
+    }
+
     /// Returns the same project with an empty root of its own, base image imported.
     pub fn with_other_root(self) -> Self {
         let shop = Self { folder: tempfile::tempdir().unwrap(), git: self.git };
@@ -165,10 +172,18 @@ fn can_build() -> Option<()> {
 fn base_image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let busybox = Header { mode: 0o755, ..Header::file("bin/busybox") };
-        let tar = TarBuilder::new().directory("bin").entry(&busybox, &std::fs::read(BUSYBOX).unwrap());
-        let tar = APPLETS.iter().fold(tar, |tar, name| tar.symlink(&format!("bin/{name}"), "busybox"));
+        let tar = programs(TarBuilder::new().directory("bin"));
         let tar = tar.directory("etc").file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n");
         tar.directory("tmp").finish()
     })
+}
+
+fn open_image() -> Vec<u8> {
+    programs(TarBuilder::new()).file("srv/deep/file", b"from the base\n").finish()
+}
+
+fn programs(tar: TarBuilder) -> TarBuilder {
+    let busybox = Header { mode: 0o755, ..Header::file("bin/busybox") };
+    let tar = tar.entry(&busybox, &std::fs::read(BUSYBOX).unwrap());
+    APPLETS.iter().fold(tar, |tar, name| tar.symlink(&format!("bin/{name}"), "busybox"))
 }
