@@ -6,13 +6,15 @@
 
 use std::collections::HashMap;
 
-use oci::{Descriptor, Document, MediaType, Repository};
+use oci::{Descriptor, Digest, Document, MediaType, Repository};
 use store::children;
 
 const REFERENCE: &str = "containerd.io/gc.ref.content.";
 /// When a lease ends by itself.
 pub(crate) const EXPIRE: &str = "containerd.io/gc.expire";
 const SOURCE: &str = "containerd.io/distribution.source.";
+/// Of a manifest, what says something about it: so it is found, and kept as long as what it speaks of.
+const REFERRER: &str = "containerd.io/gc.ref.content.referrer.";
 /// Longer labels are refused.
 const MAX_LABEL_BYTES: usize = 4096;
 
@@ -77,6 +79,17 @@ pub(crate) fn of_source(source: Option<&Repository>) -> HashMap<String, String> 
         |source: &Repository| (format!("{SOURCE}{}", source.registry().as_str()), source.path().to_owned());
     let known = source.filter(|source| !source.registry().is_local()).map(label);
     known.into_iter().filter(|(key, value)| key.len() + value.len() <= MAX_LABEL_BYTES).collect()
+}
+
+/// Returns the label by which a manifest leads to one that says something about it.
+pub(crate) fn of_referrer(referrer: &Digest) -> (String, String) {
+    (format!("{REFERRER}{}", referrer.hex()), referrer.to_string())
+}
+
+/// Returns what the labels of a manifest lead to as saying something about it.
+pub(crate) fn referrers(labels: &HashMap<String, String>) -> Vec<Digest> {
+    let leading = labels.iter().filter(|(key, _)| key.starts_with(REFERRER));
+    leading.filter_map(|(_, digest)| digest.parse().ok()).collect()
 }
 
 #[cfg(test)]

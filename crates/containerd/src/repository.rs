@@ -57,10 +57,15 @@ impl Containerd {
     pub fn images(&self, namespace: &Namespace) -> Result<Vec<NamedImage>, StoreError> {
         let content = self.content(namespace);
         let images = content.images()?;
-        if images.is_empty() && !content.namespaces()?.contains(&namespace.to_string()) {
-            return Err(content.absent("images".to_owned()));
+        let spaces = if images.is_empty() { content.namespaces()? } else { return Ok(images) };
+        if spaces.contains(&namespace.to_string()) {
+            return Ok(images);
         }
-        Ok(images)
+        let there = if spaces.is_empty() { "none yet".to_owned() } else { spaces.join(", ") };
+        let socket = content.connection.socket.display();
+        Err(StoreError::NotFound {
+            what: format!("namespace {namespace} of containerd at {socket} (its namespaces: {there})"),
+        })
     }
 
     fn content(&self, namespace: &Namespace) -> Content {
@@ -219,6 +224,30 @@ impl ContainerdRepository {
         Ok(images.collect())
     }
 
+    /// Sets labels of a manifest that something is said about. Where it is not there nothing leads to what says it but
+    /// a name of its own.
+    fn lead(&self, subject: &Digest, labels: HashMap<String, String>) -> Result<(), StoreError> {
+        match self.update_labels(subject, labels) {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            set => set,
+        }
+    }
+
+    /// Has the subject of a manifest not lead to it any more. Returns whether it has one that did.
+    fn lead_no_more(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let Some(subject) = self.document(digest)?.subject().map(|subject| subject.digest) else {
+            return Ok(false);
+        };
+        let Some(info) = self.content.info(&subject)? else { return Ok(false) };
+        let does = labels::referrers(&info.labels).contains(digest);
+        if does {
+            // An empty label is removed.
+            let (label, _) = labels::of_referrer(digest);
+            self.lead(&subject, HashMap::from([(label, String::new())]))?;
+        }
+        Ok(does)
+    }
+
     fn update_labels(&self, digest: &Digest, labels: HashMap<String, String>) -> Result<(), StoreError> {
         let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
         let info = Some(Info { digest: digest.to_string(), size: 0, labels });
@@ -283,10 +312,13 @@ impl ImageStore for ContainerdRepository {
         let blob = document.descriptor();
         let upload = Upload { content: &self.content, blob, labels: labels.clone() };
         match upload.send(Blob::from_bytes(document.raw().clone()))? {
-            Put::Written => Ok(()),
             // It may have been stored by somebody who did not say what belongs to it.
-            Put::Present | Put::Mounted if !labels.is_empty() => self.update_labels(&blob.digest, labels),
-            Put::Present | Put::Mounted => Ok(()),
+            Put::Present | Put::Mounted if !labels.is_empty() => self.update_labels(&blob.digest, labels)?,
+            Put::Written | Put::Present | Put::Mounted => {}
+        }
+        match document.subject() {
+            Some(subject) => self.lead(&subject.digest, HashMap::from([labels::of_referrer(&blob.digest)])),
+            None => Ok(()),
         }
     }
 
@@ -307,16 +339,25 @@ impl ImageStore for ContainerdRepository {
         Ok(tags)
     }
 
-    /// containerd does not know what speaks of what.
-    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>, StoreError> {
-        Ok(Vec::new())
+    /// containerd does not know what speaks of what: labels of the manifest say so, as they say what it consists of.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        let labels = self.content.info(subject)?.map(|info| info.labels).unwrap_or_default();
+        store::referrer::among(self, labels::referrers(&labels), subject)
     }
 
-    /// Removes every name that leads to it; containerd then takes away what nothing else leads to.
+    /// Removes every name that leads to it, and the label of what it speaks of; containerd then takes away what nothing
+    /// else leads to.
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {
         let names = self.names()?;
         let leading: Vec<_> = names.iter().filter(|(_, image)| image.target.digest == *digest).collect();
-        if leading.is_empty() {
+        let was_led_to = match self.lead_no_more(digest) {
+            // What cannot be read can be removed.
+            Err(
+                StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Unsupported { .. },
+            ) => false,
+            led => led?,
+        };
+        if leading.is_empty() && !was_led_to {
             return Err(self.content.absent(format!("a name of {} for {digest}", full(&self.name))));
         }
         leading.iter().try_for_each(|(_, image)| self.remove(&image.name, None))

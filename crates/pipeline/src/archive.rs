@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use oci::{Digest, Document, Platform, Reference, Repository, Tag};
-use store::copy::Copied;
+use store::copy::{Company, Copied};
 use store::{
     ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ArchivedImage, CopyOptions, ImageStore,
     StoreError, copy_image, save_to_path, write_archive,
@@ -13,6 +13,7 @@ use crate::copy::CopyObserver;
 use crate::image::{self, Image, ImageError};
 use crate::place::{ImageName, Located, PlaceError, Places};
 
+use store::archive::principal;
 pub use store::archive::{OldReaders, Output, Saved};
 
 /// The tag under which images travel: what receives them knows them by their service's name.
@@ -199,7 +200,7 @@ fn named<'a>(
     archive: &'a ArchiveStore,
     name: Option<&Reference>,
 ) -> Result<Vec<(Reference, &'a ArchivedImage)>, ArchiveError> {
-    let images = archive.images();
+    let images = principal(archive, archive.images())?;
     if name.is_some() && images.len() > 1 {
         let archive = archive.path().display().to_string();
         return Err(ArchiveError::Several { archive, count: images.len() });
@@ -235,7 +236,9 @@ fn load_one(
     observe: CopyObserver<'_>,
 ) -> Result<Loaded, ArchiveError> {
     let repository = places.local().repository(name.repository());
-    let copied = copy_image(archive, &repository, &image.descriptor, &CopyOptions::whole(), observe)?;
+    // An archive has nothing that was not to come along.
+    let options = CopyOptions { company: Company::Referrers, ..CopyOptions::whole() };
+    let copied = copy_image(archive, &repository, &image.descriptor, &options, observe)?;
     let digest = image.descriptor.digest;
     let tag: Option<Tag> = name.tag_or_latest();
     if let Some(tag) = tag {

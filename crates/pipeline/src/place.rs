@@ -16,6 +16,7 @@
 
 mod contained;
 mod open;
+mod side;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use open::{
     Connect, FindContainerd, FindDaemon, FoundContainerd, ImageName, Located, OpenCache, PlaceError, Places,
     Reach,
 };
+pub use side::Side;
 
 /// Where an image lies or is to lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,16 @@ pub enum Selector {
     Tag(Tag),
     /// The one with this digest.
     Digest(Digest),
+}
+
+impl Selector {
+    /// Returns the name, where it is one.
+    pub fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::Tag(tag) => Some(tag),
+            Self::Digest(_) => None,
+        }
+    }
 }
 
 /// A text is not a place.

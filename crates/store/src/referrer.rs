@@ -40,6 +40,12 @@ pub fn is_list_tag(tag: &Tag) -> bool {
     ["sha256", "sha512"].contains(&algorithm) && hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Whether a tag is made of a digest: one of a list of referrers, or of cosign's.
+pub fn is_digest_tag(tag: &Tag) -> bool {
+    let stem = COSIGN_SUFFIXES.iter().find_map(|end| tag.as_str().strip_suffix(end)?.strip_suffix('.'));
+    stem.map_or(is_list_tag(tag), |stem| stem.parse().is_ok_and(|stem| is_list_tag(&stem)))
+}
+
 /// Returns cosign's tag for what belongs to `subject`; `suffix` is one of [`COSIGN_SUFFIXES`].
 pub fn cosign_tag(subject: &Digest, suffix: &str) -> Tag {
     digest_tag(subject, &format!(".{suffix}"))
@@ -55,7 +61,10 @@ fn digest_tag(subject: &Digest, end: &str) -> Tag {
 
 /// Returns those of `candidates` that are about `subject`, ascending by digest, each once. Those
 /// that are gone or cannot be read are about nothing.
-pub(crate) fn among(
+///
+/// # Errors
+/// What the store says, but for `NotFound`, `Corrupt` and `Unsupported`.
+pub fn among(
     store: &dyn ImageStore,
     candidates: impl IntoIterator<Item = Digest>,
     subject: &Digest,
@@ -86,6 +95,10 @@ mod tests {
         assert_eq!(fallback_tag(&digest).as_str(), format!("sha256-{}", digest.hex()));
         assert_eq!(cosign_tag(&digest, "sig").as_str(), format!("sha256-{}.sig", digest.hex()));
         assert!(is_list_tag(&fallback_tag(&digest)) && !is_list_tag(&cosign_tag(&digest, "sig")));
+        assert!(is_digest_tag(&fallback_tag(&digest)) && is_digest_tag(&cosign_tag(&digest, "sig")));
+        for other in ["v1", "v1.sig", "sha256-abc.sig", "sig"] {
+            assert!(!is_digest_tag(&other.parse().unwrap()), "{other}");
+        }
         let mut hasher = oci::Hasher::new(oci::Algorithm::Sha512);
         hasher.update(b"x");
         let long = hasher.finish();

@@ -7,6 +7,7 @@ mod fake;
 mod killed;
 mod lies;
 mod names;
+mod referrers;
 mod whole;
 
 use containerd::{Containerd, ContainerdRepository, Namespace};

@@ -68,5 +68,10 @@ fn a_namespace_that_is_not_there_is_told_with_those_that_are() {
     let error = repository(&fake).resolve(&tag("1")).unwrap_err();
     assert!(error.to_string().contains("(its namespaces: k8s.io)"), "{error}");
     let error = containerd(&fake).images(&Namespace::usual()).unwrap_err();
-    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    let socket = fake.socket();
+    let expected = format!(
+        "namespace default of containerd at {} (its namespaces: k8s.io) does not exist",
+        socket.display()
+    );
+    assert_eq!(error.to_string(), expected);
 }

@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci::{Digest, Document, Pinned, Platform, Reference};
+use oci::{Digest, Document, Pinned, Platform, Reference, Repository};
 use serde::de::DeserializeOwned;
 use store::{
     ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ImageStore, StoreError, image_for_platform,
@@ -210,19 +210,38 @@ impl Daemon {
     /// `Store` with `NotFound` where the daemon has no such image.
     pub fn export(&self, name: &Reference) -> Result<ArchiveStore, DaemonError> {
         let (name, _) = familiar(name)?;
-        if self.inspect(&name)?.is_none() {
-            let what = format!("{name} in the container daemon at {}", self.socket.display());
-            return Err(StoreError::NotFound { what }.into());
+        match self.inspect(&name)? {
+            Some(_) => self.fetch(&name),
+            None => Err(self.not_there(&name)),
         }
-        let failed = |error: io::Error| archive_failed(&name, error);
+    }
+
+    /// Takes all images of a repository out of the daemon, as [`Self::export`] does one.
+    ///
+    /// # Errors
+    /// As for [`Self::export`].
+    pub fn export_all(&self, name: &Repository) -> Result<ArchiveStore, DaemonError> {
+        self.fetch(&name.familiar())
+    }
+
+    fn fetch(&self, name: &str) -> Result<ArchiveStore, DaemonError> {
+        let failed = |error: io::Error| archive_failed(name, error);
         let mut file = tempfile::NamedTempFile::new_in(&self.scratch).map_err(failed)?;
         let line = format!("GET /images/{name}/get");
         let request = Request { line: &line, patience: LOAD_TIMEOUT, archive: None };
         let answer = exchange::fetch(&self.socket, &request, file.as_file_mut());
         let answer = answer.map_err(|source| self.broken(&line, source))?;
+        if answer.status == 404 {
+            return Err(self.not_there(name));
+        }
         self.expect_success(&line, answer)?;
         // The store keeps the file open: it needs no name any more.
         Ok(ArchiveStore::open(file.path(), &self.scratch)?)
+    }
+
+    fn not_there(&self, name: &str) -> DaemonError {
+        let what = format!("{name} in the container daemon at {}", self.socket.display());
+        StoreError::NotFound { what }.into()
     }
 
     /// Sends the archive without the blobs in `omit`; returns its size in bytes.

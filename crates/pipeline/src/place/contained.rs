@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use oci::{Digest, Document, Reference};
+use store::archive::principal;
 use store::{ArchiveStore, ArchivedImage, ArchivedName, FlatFolder, ImageStore, OciFolder, StoreError};
 
 use super::open::{ImageName, Located, PlaceError};
@@ -14,8 +15,12 @@ pub(super) fn in_archive(
     archive: ArchiveStore,
     wanted: Option<&ArchivedName>,
 ) -> Result<Located, PlaceError> {
+    let images = match wanted {
+        Some(_) => archive.images().iter().collect(),
+        None => principal(&archive, archive.images())?,
+    };
     let fits = |image: &ArchivedImage| wanted.is_none_or(|wanted| image.names.contains(wanted));
-    let document = archive.document(&the_one(place, archive.images(), fits)?)?;
+    let document = archive.document(&the_one(place, &images, fits)?)?;
     Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(archive), document, local: None })
 }
 
@@ -29,7 +34,7 @@ pub(super) fn in_layout(
     let digest = match wanted {
         Some(Selector::Tag(tag)) => layout.resolve(tag)?.digest,
         Some(Selector::Digest(digest)) => *digest,
-        None => the_one(place, &layout.images()?, |_| true)?,
+        None => the_one(place, &principal(&layout, &layout.images()?)?, |_| true)?,
     };
     let document = layout.document(&digest)?;
     Ok(Located { name: ImageName::Place(place.clone()), store: Box::new(layout), document, local: None })
@@ -65,7 +70,7 @@ pub(super) fn named(repository: &dyn ImageStore, reference: &Reference) -> Resul
 /// Returns the only image that fits.
 fn the_one(
     place: &Place,
-    images: &[ArchivedImage],
+    images: &[&ArchivedImage],
     fits: impl Fn(&ArchivedImage) -> bool,
 ) -> Result<Digest, PlaceError> {
     let mut fitting = images.iter().filter(|image| fits(image));
@@ -76,7 +81,7 @@ fn the_one(
     }
 }
 
-fn names(images: &[ArchivedImage]) -> String {
+fn names(images: &[&ArchivedImage]) -> String {
     if images.is_empty() {
         return "no image".to_owned();
     }

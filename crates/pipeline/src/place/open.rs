@@ -395,14 +395,14 @@ impl Places {
         Ok(None)
     }
 
-    fn not_here(&self, reference: &Reference) -> StoreError {
+    pub(super) fn not_here(&self, reference: &Reference) -> StoreError {
         StoreError::NotFound {
             what: format!("{reference} in the local store at {}", self.local.root().display()),
         }
     }
 }
 
-fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+pub(super) fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::NotFound { .. }) => Ok(None),

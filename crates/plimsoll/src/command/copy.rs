@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use containerd::Namespace;
 use oci::{Descriptor, Digest, MediaType, Platform, Reference};
-use pipeline::archive::{self, Parcel};
+use pipeline::archive::{self, Parcel, Saved};
 use pipeline::copy::repository::{Side, Wish};
-use pipeline::copy::{self, Choice, Outcome};
+use pipeline::copy::{self, Choice, CopyObserver, Outcome};
+use pipeline::daemon::Loaded;
 use pipeline::place::{Located, Place, Places, Selector};
 use serde::Serialize;
 use store::{ArchiveFormat, ArchiveOptions, ArchivedName, Company, Copied, Foreign};
 
 use super::migrate;
+use super::side::NameSide;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::quantity;
@@ -31,7 +32,9 @@ use crate::ui::transfer::Transfer;
   $ plimsoll copy local/api:main containerd:k8s.io//api:local
   $ plimsoll copy ghcr.io/acme/api:1.2 registry.example.com/api:1.2 --referrers
   $ plimsoll copy example.com/windows:1 registry.example.com/windows:1 --allow-nondistributable
+  $ plimsoll copy ghcr.io/acme/api:1.2 oci-archive:api.tar --referrers
   $ plimsoll copy --all-tags ghcr.io/acme/api registry.example.com/api
+  $ plimsoll copy --all-tags containerd:k8s.io//ghcr.io/acme/api oci:images
   $ plimsoll copy --dry-run ghcr.io/acme/api:main registry.example.com/api:main")]
 pub struct Arguments {
     /// The image
@@ -49,6 +52,8 @@ pub struct Arguments {
     /// Copies all tags of a repository
     #[arg(long, conflicts_with = "platform")]
     all_tags: bool,
+    #[command(flatten)]
+    side: NameSide,
     #[command(flatten)]
     foreign: ForeignLayers,
 }
@@ -129,22 +134,18 @@ impl Arguments {
             let wish = Wish { source, destination, only, except, rename, company, known, foreign };
             return migrate::carry_out(session, &wish, None);
         }
+        self.check()?;
         let places = session.places()?;
-        let image = places.find(&self.source)?;
-        match &self.destination {
-            Place::Name(name) => self.to_name(session, &places, &image, name),
-            Place::Archive { format, file, image: name } => {
-                self.to_archive(session, image, *format, file, name.as_ref())
-            }
-            Place::Layout { folder, image: selector } => {
-                self.to_layout(session, &image, folder, selector.as_ref())
-            }
-            Place::Folder(folder) => self.to_folder(session, &image, folder),
-            Place::Daemon(name) => self.to_daemon(session, &places, &image, name),
-            Place::Containerd { namespace, name } => {
-                self.to_containerd(session, &places, &image, namespace.as_ref(), name)
-            }
+        let image = self.side.find(session, &places, &self.source, self.company())?;
+        let planned = Answer::planned(&image, self.destination.to_string());
+        if session.global.dry_run {
+            return session.ui.answer("copy", &planned);
         }
+        let transfer = Transfer::new(&session.ui, self.destination.to_string());
+        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
+        let (digest, copied) = self.carry(&places, image, &observe)?;
+        drop(transfer);
+        session.ui.answer("copy", &planned.done(digest, &copied))
     }
 
     fn company(&self) -> Company {
@@ -155,144 +156,83 @@ impl Arguments {
         Choice { platform: self.platform.clone(), company: self.company(), foreign: self.foreign.choice() }
     }
 
-    fn to_daemon(
-        &self,
-        session: &Session,
-        places: &Places,
-        image: &Located,
-        name: &Reference,
-    ) -> Result<(), Error> {
-        self.refuse_referrers()?;
-        let planned = Answer::planned(image, self.destination.to_string());
-        if session.global.dry_run {
-            return session.ui.answer("copy", &planned);
-        }
-        let (digest, loaded) = copy::copy_to_daemon(places, image, name, self.platform.as_ref())?;
-        let copied = Copied {
-            bytes_moved: loaded.bytes_sent,
-            blobs_moved: u64::from(loaded.bytes_sent > 0),
-            blobs_present: loaded.layers_spared as u64,
-            ..Copied::default()
-        };
-        session.ui.answer("copy", &planned.done(digest, &copied))
-    }
-
-    fn to_containerd(
-        &self,
-        session: &Session,
-        places: &Places,
-        image: &Located,
-        namespace: Option<&Namespace>,
-        name: &Reference,
-    ) -> Result<(), Error> {
-        self.refuse_referrers()?;
-        let planned = Answer::planned(image, self.destination.to_string());
-        if session.global.dry_run {
-            return session.ui.answer("copy", &planned);
-        }
-        let transfer = Transfer::new(&session.ui, self.destination.to_string());
-        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let (digest, copied) =
-            copy::copy_to_containerd(places, image, namespace, name, &self.choice(), &observe)?;
-        drop(transfer);
-        session.ui.answer("copy", &planned.done(digest, &copied))
-    }
-
-    /// Neither an archive for Docker nor a daemon has a place for what refers to an image; losing
-    /// signatures in silence would be worse than stopping.
-    fn refuse_referrers(&self) -> Result<(), Error> {
-        match self.referrers {
-            true => Err(Error::usage(format!(
-                "{} cannot hold referrers: copy to a registry or to oci:DIR, or leave --referrers out",
-                self.destination
-            ))),
-            false => Ok(()),
-        }
-    }
-
-    fn to_name(
-        &self,
-        session: &Session,
-        places: &Places,
-        image: &Located,
-        name: &Reference,
-    ) -> Result<(), Error> {
-        if session.global.dry_run {
-            return session.ui.answer("copy", &Answer::planned(image, name.to_string()));
-        }
-        let transfer = Transfer::new(&session.ui, name.to_string());
-        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let outcome = copy::copy(places, image, name, &self.choice(), &observe)?;
-        drop(transfer);
-        session.ui.answer("copy", &Answer::new(image.name.to_string(), &outcome))
-    }
-
-    fn to_layout(
-        &self,
-        session: &Session,
-        image: &Located,
-        folder: &Path,
-        selector: Option<&Selector>,
-    ) -> Result<(), Error> {
-        let tag = match selector {
-            Some(Selector::Tag(tag)) => Some(tag),
-            Some(Selector::Digest(_)) => {
-                return Err(Error::usage(
-                    "an image gets its digest from its content; write oci:DIR or oci:DIR:TAG",
-                ));
+    /// Finds out whether the destination can be what it is to be, before anything is asked of it.
+    fn check(&self) -> Result<(), Error> {
+        let destination = &self.destination;
+        match destination {
+            // Losing signatures in silence would be worse than stopping.
+            Place::Daemon(_) | Place::Archive { format: ArchiveFormat::DockerArchive, .. }
+                if self.referrers =>
+            {
+                Err(Error::usage(format!(
+                    "{destination} cannot hold referrers: copy to a registry, oci:DIR or oci-archive:FILE, or leave \
+                     --referrers out"
+                )))
             }
-            None => None,
-        };
-        let planned = Answer::planned(image, self.destination.to_string());
-        if session.global.dry_run {
-            return session.ui.answer("copy", &planned);
+            Place::Layout { image: Some(Selector::Digest(_)), .. } => {
+                Err(Error::usage("an image gets its digest from its content; write oci:DIR or oci:DIR:TAG"))
+            }
+            Place::Archive { image: Some(name), .. } if name.reference().is_none() => {
+                Err(Error::usage(format!("{name} is no name to write into an archive; write NAME:TAG")))
+            }
+            _ => Ok(()),
         }
-        let transfer = Transfer::new(&session.ui, self.destination.to_string());
-        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let (digest, copied) = copy::copy_to_layout(image, folder, tag, &self.choice(), &observe)?;
-        drop(transfer);
-        session.ui.answer("copy", &planned.done(digest, &copied))
     }
 
-    fn to_folder(&self, session: &Session, image: &Located, folder: &Path) -> Result<(), Error> {
-        let planned = Answer::planned(image, self.destination.to_string());
-        if session.global.dry_run {
-            return session.ui.answer("copy", &planned);
-        }
-        let transfer = Transfer::new(&session.ui, self.destination.to_string());
-        let observe = |event: store::CopyEvent<'_>| transfer.observe(event);
-        let (digest, copied) = copy::copy_to_folder(image, folder, &self.choice(), &observe)?;
-        drop(transfer);
-        session.ui.answer("copy", &planned.done(digest, &copied))
-    }
-
-    fn to_archive(
+    /// Copies the image and returns its digest there.
+    fn carry(
         &self,
-        session: &Session,
+        places: &Places,
+        image: Located,
+        observe: CopyObserver<'_>,
+    ) -> Result<(Digest, Copied), Error> {
+        let choice = self.choice();
+        match &self.destination {
+            Place::Name(name) => {
+                let outcome = copy::copy(places, &image, name, &choice, observe)?;
+                Ok((outcome.digest, outcome.copied))
+            }
+            Place::Layout { folder, image: selector } => {
+                let tag = selector.as_ref().and_then(Selector::tag);
+                Ok(copy::copy_to_layout(&image, folder, tag, &choice, observe)?)
+            }
+            Place::Folder(folder) => Ok(copy::copy_to_folder(&image, folder, &choice, observe)?),
+            Place::Archive { format, file, image: name } => {
+                let names = name.iter().filter_map(ArchivedName::reference).cloned().collect();
+                self.archive(image, *format, file, names)
+            }
+            Place::Daemon(name) => {
+                let (digest, loaded) = copy::copy_to_daemon(places, &image, name, self.platform.as_ref())?;
+                Ok((digest, sent_to_daemon(&loaded)))
+            }
+            Place::Containerd { namespace, name } => {
+                Ok(copy::copy_to_containerd(places, &image, namespace.as_ref(), name, &choice, observe)?)
+            }
+        }
+    }
+
+    fn archive(
+        &self,
         image: Located,
         format: ArchiveFormat,
         file: &Path,
-        name: Option<&ArchivedName>,
-    ) -> Result<(), Error> {
-        self.refuse_referrers()?;
-        let names = match name {
-            Some(ArchivedName::Reference(name)) => vec![name.clone()],
-            Some(other) => {
-                return Err(Error::usage(format!(
-                    "{other} is no name to write into an archive; write NAME:TAG"
-                )));
-            }
-            None => Vec::new(),
-        };
-        let planned = Answer::planned(&image, self.destination.to_string());
-        if session.global.dry_run {
-            return session.ui.answer("copy", &planned);
-        }
+        names: Vec<Reference>,
+    ) -> Result<(Digest, Copied), Error> {
         let parcel = Parcel::new(image, self.platform.as_ref(), names)?;
         let digest = parcel.digest();
-        let saved = archive::save(&[parcel], format, &ArchiveOptions::default(), file)?;
-        let copied = Copied { blobs_moved: saved.members, bytes_moved: saved.bytes, ..Copied::default() };
-        session.ui.answer("copy", &planned.done(digest, &copied))
+        let options = ArchiveOptions { company: self.company(), ..ArchiveOptions::default() };
+        let saved = archive::save(&[parcel], format, &options, file)?;
+        let Saved { members, bytes, referrers } = saved;
+        Ok((digest, Copied { blobs_moved: members, bytes_moved: bytes, referrers, ..Copied::default() }))
+    }
+}
+
+fn sent_to_daemon(loaded: &Loaded) -> Copied {
+    Copied {
+        bytes_moved: loaded.bytes_sent,
+        blobs_moved: u64::from(loaded.bytes_sent > 0),
+        blobs_present: loaded.layers_spared as u64,
+        ..Copied::default()
     }
 }
 
@@ -343,12 +283,18 @@ impl fmt::Display for Answer {
         if self.dry_run {
             return writeln!(f, "would copy {} to {}", self.digest, self.destination);
         }
-        let there = self.blobs_present + self.blobs_mounted;
+        let there = quantity::count(self.blobs_present + self.blobs_mounted, "was", "were");
         let moved = quantity::size(self.bytes_moved);
         writeln!(
             f,
-            "{} is {}: {} blobs copied, {moved}; {there} were there",
-            self.destination, self.digest, self.blobs_moved
+            "{} is {}: {} copied, {moved}; {there} there{}",
+            self.destination,
+            self.digest,
+            quantity::count(self.blobs_moved, "blob", "blobs"),
+            match self.referrers {
+                0 => String::new(),
+                referrers => format!("; {}", quantity::count(referrers, "referrer", "referrers")),
+            }
         )?;
         LeftOut::list(&self.left_out, f)
     }

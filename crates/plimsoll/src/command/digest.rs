@@ -6,7 +6,9 @@ use oci::{Digest, Platform};
 use pipeline::content::Content;
 use pipeline::place::Place;
 use serde::Serialize;
+use store::Company;
 
+use super::side::NameSide;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -14,7 +16,8 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ plimsoll digest local/debian:12
-  $ plimsoll digest ghcr.io/acme/api:main --platform linux/arm64")]
+  $ plimsoll digest ghcr.io/acme/api:main --platform linux/arm64
+  $ plimsoll digest ghcr.io/acme/api:main --remote")]
 pub struct Arguments {
     /// The image
     #[arg(value_name = "REF")]
@@ -22,6 +25,8 @@ pub struct Arguments {
     /// The digest of one platform's image instead of the index
     #[arg(long, value_name = "OS/ARCHITECTURE")]
     platform: Option<Platform>,
+    #[command(flatten)]
+    side: NameSide,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,7 +38,8 @@ struct Answer {
 impl Arguments {
     /// Prints the digest.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
-        let found = session.places()?.find(&self.image)?;
+        let places = session.places()?;
+        let found = self.side.find(session, &places, &self.image, Company::Alone)?;
         let digest = match &self.platform {
             Some(platform) => {
                 Content::open(&*found.store, &found.document, Some(platform))?.document().digest()

@@ -10,8 +10,9 @@ use pipeline::image::{self, Image};
 use pipeline::place::{Located, Place};
 use serde::Serialize;
 use serde_json::Value;
-use store::ImageStore;
+use store::{Company, ImageStore};
 
+use super::side::NameSide;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::quantity;
@@ -33,6 +34,8 @@ pub struct Arguments {
     /// Prints the bytes of the manifest or index as they are
     #[arg(long)]
     raw: bool,
+    #[command(flatten)]
+    side: NameSide,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +121,7 @@ impl Arguments {
     /// Shows the image.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         let places = session.places()?;
-        let found = places.find(&self.image)?;
+        let found = self.side.find(session, &places, &self.image, Company::Alone)?;
         if self.raw {
             return session.ui.bytes(found.document.raw());
         }

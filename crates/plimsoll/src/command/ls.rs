@@ -8,7 +8,7 @@ use oci::{Digest, InvalidReference, Platform, Reference, Registry, Repository, T
 use pipeline::image;
 use pipeline::place::Places;
 use serde::Serialize;
-use store::{ImageStore, LayoutStore};
+use store::{ImageStore, LayoutStore, StoreError};
 
 use crate::error::Error;
 use crate::session::Session;
@@ -135,7 +135,8 @@ fn in_store(local: &LayoutStore, names: &[Repository]) -> Result<Vec<Image>, Err
 }
 
 fn in_registry(places: &Places, name: &Repository) -> Result<Vec<Image>, Error> {
-    let tags = places.remote(name)?.tags()?;
+    let unknown = || StoreError::NotFound { what: format!("repository {name}") };
+    let tags = places.remote(name)?.tags_if_known()?.ok_or_else(unknown)?;
     Ok(tags.into_iter().map(|tag| Image { repository: name.clone(), tag, found: None }).collect())
 }
 

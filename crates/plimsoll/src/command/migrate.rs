@@ -40,10 +40,11 @@ Examples:
   $ plimsoll migrate acme/api ghcr.io/acme/api --retag '/^release-(\\d+)\\.(\\d+)$/v$1.$2/'"
 )]
 pub struct Arguments {
-    /// The repository: of a registry, of the local store (local/NAME), or a layout (oci:DIR)
+    /// The repository: of a registry, of the local store (local/NAME), a layout (oci:DIR), of containerd
+    /// (containerd:NAME) or a Docker daemon (docker-daemon:NAME), or an archive (oci-archive:FILE, docker-archive:FILE)
     #[arg(value_name = "SRC")]
     source: Place,
-    /// Where it goes
+    /// Where it goes: a registry, the local store, a layout, or containerd
     #[arg(value_name = "DST")]
     destination: Place,
     /// Takes only tags of this form; may be given several times
@@ -302,12 +303,16 @@ impl fmt::Display for Answer {
             writeln!(f, "{name} {} {what}", line.digest)?;
         }
         if let Some(estimate) = &self.estimate {
-            writeln!(f, "{} tags of {} for {}", self.tags.len(), self.source, self.destination)?;
+            let tags = quantity::count(self.tags.len() as u64, "tag", "tags");
+            writeln!(f, "{tags} of {} for {}", self.source, self.destination)?;
             let Estimate { images, blobs, bytes, blobs_missing, bytes_missing, .. } = estimate;
             let (all, missing) = (quantity::size(*bytes), quantity::size(*bytes_missing));
             return writeln!(
                 f,
-                "{images} images of {blobs} blobs, {all}; {blobs_missing} blobs, {missing}, are not there yet"
+                "{} of {}, {all}; {}, {missing}, not there yet",
+                quantity::count(*images as u64, "image", "images"),
+                quantity::count(*blobs as u64, "blob", "blobs"),
+                quantity::count(*blobs_missing as u64, "blob", "blobs"),
             );
         }
         for Change { tag, before, after } in &self.changed {
@@ -325,11 +330,11 @@ impl fmt::Display for Answer {
         let moved = quantity::size(self.bytes_moved);
         writeln!(
             f,
-            "{right} of {} tags are in {} and complete; {} blobs copied, {moved}; {} referrers",
-            self.tags.len(),
+            "{right} of {} in {} and complete; {} copied, {moved}; {}",
+            quantity::count(self.tags.len() as u64, "tag is", "tags are"),
             self.destination,
-            self.blobs_moved,
-            self.referrers
+            quantity::count(self.blobs_moved, "blob", "blobs"),
+            quantity::count(self.referrers, "referrer", "referrers"),
         )?;
         LeftOut::list(&self.left_out, f)
     }

@@ -29,6 +29,7 @@ mod run;
 mod save;
 mod schema;
 mod serve;
+mod side;
 mod tag;
 mod test;
 

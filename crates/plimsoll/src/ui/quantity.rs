@@ -18,6 +18,11 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
+/// Returns how many there are: `1 blob`, `2 blobs`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
 /// Returns a time with as many digits as are of use: `12 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();

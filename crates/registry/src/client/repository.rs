@@ -187,6 +187,19 @@ impl RemoteRepository {
         }
     }
 
+    /// Returns all tags in ascending order; `None` where the registry does not know the repository.
+    ///
+    /// # Errors
+    /// As for [`ImageStore::tags`].
+    pub fn tags_if_known(&self) -> Result<Option<Vec<Tag>>, StoreError> {
+        match list::tags(&self.host, &self.repository) {
+            Err(failure) if failure.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            listed => listed.map(Some).map_err(|failure| {
+                failure.into_store_error("list", format!("the tags of {}", self.repository))
+            }),
+        }
+    }
+
     /// Takes note of the blobs of a manifest that may be had elsewhere.
     fn note_urls(&self, document: &Document) {
         if !self.host.shared.options.follow_urls {
@@ -307,12 +320,7 @@ impl ImageStore for RemoteRepository {
     }
 
     fn tags(&self) -> Result<Vec<Tag>, StoreError> {
-        match list::tags(&self.host, &self.repository) {
-            Err(failure) if failure.status() == Some(StatusCode::NOT_FOUND) => Ok(Vec::new()),
-            listed => listed.map_err(|failure| {
-                failure.into_store_error("list", format!("the tags of {}", self.repository))
-            }),
-        }
+        Ok(self.tags_if_known()?.unwrap_or_default())
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {

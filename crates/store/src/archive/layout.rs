@@ -6,7 +6,7 @@ use oci::{Descriptor, Document, ImageConfig, ImageIndex, Platform};
 
 use super::name::{ArchivedName, without_repetitions};
 use super::reader::ArchivedImage;
-use crate::BlobStore;
+use crate::{BlobStore, ImageStore, StoreError, referrer};
 
 /// More bytes than this in `index.json` or `manifest.json` are refused.
 pub(crate) const MAX_LIST_BYTES: u64 = 8 << 20;
@@ -28,6 +28,38 @@ pub(crate) fn images(index: &ImageIndex) -> Vec<ArchivedImage> {
         image.names = without_repetitions(std::mem::take(&mut image.names));
     }
     images
+}
+
+/// Returns the images of a list that were put there for themselves: without those that only say something about others
+/// of the store, which have no name or one that is made of a digest. All where there are no others.
+///
+/// # Errors
+/// What the store says of a manifest.
+pub fn principal<'a>(
+    store: &dyn ImageStore,
+    images: &'a [ArchivedImage],
+) -> Result<Vec<&'a ArchivedImage>, StoreError> {
+    let mut found = Vec::new();
+    for image in images {
+        if !is_company(store, image)? {
+            found.push(image);
+        }
+    }
+    Ok(if found.is_empty() { images.iter().collect() } else { found })
+}
+
+fn is_company(store: &dyn ImageStore, image: &ArchivedImage) -> Result<bool, StoreError> {
+    let is_made = |name: &ArchivedName| name.tag().is_some_and(|tag| referrer::is_digest_tag(&tag));
+    if !image.names.iter().all(is_made) {
+        return Ok(false);
+    }
+    if !image.names.is_empty() {
+        return Ok(true);
+    }
+    match store.document(&image.descriptor.digest)?.subject() {
+        Some(subject) => Ok(store.blob_size(&subject.digest)?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// Returns what an image runs on: by its index, else by its configuration; empty where neither says.

@@ -24,6 +24,7 @@ mod save;
 mod twin;
 mod writer;
 
+pub use layout::principal;
 pub use name::ArchivedName;
 pub use reader::{ArchiveStore, ArchivedImage};
 pub use save::save_to_path;

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::name::full_name;
 use super::twin::Twins;
-use crate::copy::Platforms;
+use crate::copy::{Company, Platforms};
 use crate::graph::Graph;
 use crate::layout::copy_in_kernel;
 use crate::{Blob, ImageStore, Source, StoreError};
@@ -62,6 +62,8 @@ pub struct ArchiveOptions {
     pub old_readers: OldReaders,
     /// Blobs that are left out: the receiver has them, or gets them from elsewhere.
     pub omit: BTreeSet<Digest>,
+    /// What comes along with each image.
+    pub company: Company,
 }
 
 /// What to do for readers that cannot read zstd.
@@ -78,7 +80,12 @@ pub enum OldReaders {
 
 impl Default for ArchiveOptions {
     fn default() -> Self {
-        Self { platform: Platform::host(), old_readers: OldReaders::Ignore, omit: BTreeSet::new() }
+        Self {
+            platform: Platform::host(),
+            old_readers: OldReaders::Ignore,
+            omit: BTreeSet::new(),
+            company: Company::Alone,
+        }
     }
 }
 
@@ -97,6 +104,8 @@ pub struct Saved {
     pub members: u64,
     /// Bytes of their content.
     pub bytes: u64,
+    /// Manifests that came along because they refer to an image or a part of one.
+    pub referrers: u64,
 }
 
 /// Writes `images` as one archive.
@@ -112,7 +121,7 @@ pub fn write_archive(
     let mut contents = Contents::default();
     let mut twins = Twins::new(&options.old_readers);
     for image in images {
-        contents.add(image)?;
+        contents.add(image, options.company)?;
     }
     let mut list = Vec::new();
     if format == ArchiveFormat::DockerArchive {
@@ -124,9 +133,12 @@ pub fn write_archive(
 
     contents.blobs.retain(|digest, _| !options.omit.contains(digest));
     output.reserve(contents.archived_bytes());
-    let mut writer = Writer { tar: TarWriter::new(output), saved: Saved::default() };
+    let saved = Saved { referrers: contents.referrers, ..Saved::default() };
+    let mut entries = index(images);
+    entries.manifests.append(&mut contents.company);
+    let mut writer = Writer { tar: TarWriter::new(output), saved };
     writer.bytes("oci-layout", Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
-    writer.bytes("index.json", json(&index(images)))?;
+    writer.bytes("index.json", json(&entries))?;
     if format == ArchiveFormat::DockerArchive {
         writer.bytes("manifest.json", json(&list))?;
     }
@@ -141,6 +153,9 @@ pub fn write_archive(
 struct Contents<'a> {
     documents: BTreeMap<Digest, Document>,
     blobs: BTreeMap<Digest, (u64, Origin<'a>)>,
+    /// What leads to manifests that say something about others, and to what tools keep under tags made of a digest.
+    company: Vec<Descriptor>,
+    referrers: u64,
 }
 
 /// Where the content of a member comes from.
@@ -151,8 +166,11 @@ pub(super) enum Origin<'a> {
 }
 
 impl<'a> Contents<'a> {
-    fn add(&mut self, image: &ArchiveImage<'a>) -> Result<(), StoreError> {
-        let graph = Graph::of(image.source, &image.descriptor, &Platforms::All)?;
+    fn add(&mut self, image: &ArchiveImage<'a>, company: Company) -> Result<(), StoreError> {
+        let mut graph = Graph::of(image.source, &image.descriptor, &Platforms::All)?;
+        if company == Company::Referrers {
+            self.add_company(image.source, &mut graph)?;
+        }
         for (digest, part) in graph.blobs {
             // What may be had elsewhere too is written where it is here. Who reads an archive has nothing but the
             // archive, so a layer that registries do not hand on belongs to it.
@@ -165,6 +183,24 @@ impl<'a> Contents<'a> {
             self.blobs.insert(digest, (raw.len() as u64, Origin::Bytes(raw)));
             self.documents.insert(digest, document);
         }
+        Ok(())
+    }
+
+    /// Adds to an image what refers to it, and lists it: nothing else leads to it.
+    fn add_company(&mut self, source: &dyn ImageStore, graph: &mut Graph) -> Result<(), StoreError> {
+        let own = graph.documents.len();
+        let tagged = graph.add_company(source)?;
+        self.referrers += (graph.documents.len() - own) as u64;
+        let about = graph.documents[own..].iter().filter(|document| document.subject().is_some());
+        let mut entries: Vec<Descriptor> = about.map(|document| plain(document.descriptor())).collect();
+        entries.extend(tagged.iter().map(|(tag, document)| {
+            let mut entry = plain(document.descriptor());
+            entry.annotations.insert(REF_NAME.to_owned(), tag.to_string());
+            entry
+        }));
+        // Several images may have the same about them.
+        entries.retain(|entry| !self.company.contains(entry));
+        self.company.append(&mut entries);
         Ok(())
     }
 

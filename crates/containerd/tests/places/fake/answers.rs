@@ -167,7 +167,11 @@ fn update(state: &mut State, space: String, question: UpdateRequest) -> Result<I
     for path in question.update_mask.unwrap_or_default().paths {
         let key = path.strip_prefix("labels.").ok_or_else(|| Status::invalid_argument(path.clone()))?;
         let value = new.labels.get(key).cloned().unwrap_or_default();
-        kept.labels.insert(key.to_owned(), value);
+        // A label without a value is removed.
+        match value.is_empty() {
+            true => drop(kept.labels.remove(key)),
+            false => drop(kept.labels.insert(key.to_owned(), value)),
+        }
     }
     Ok(InfoResponse { info: None })
 }

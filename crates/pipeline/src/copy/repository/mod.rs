@@ -5,6 +5,7 @@
 //! | here | what is wanted and the plan of it |
 //! | `apply` | doing it, image by image, and finding out whether it is done |
 //! | `estimate` | how much that would move |
+//! | `side` | where it is and where it goes |
 //!
 //! Each image is copied, tagged and read again at the destination before it counts as done, so what is
 //! told about a migration that was broken off is true. The next one looks first at what is there and moves
@@ -12,34 +13,26 @@
 
 mod apply;
 mod estimate;
+mod side;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use oci::{Descriptor, Digest, Repository, Tag};
+use oci::{Descriptor, Digest, Tag};
 use serde::Serialize;
+use store::StoreError;
 use store::copy::{Company, Copied, CopyOptions, Foreign};
 use store::referrer::is_list_tag;
-use store::{ImageStore, OciFolder, StoreError};
 
 pub use apply::{Progress, apply};
 pub use estimate::{Estimate, estimate};
+pub use side::Side;
 
 pub use super::rename::{InvalidRule, Rename, TagPattern};
-use crate::place::{Place, PlaceError, Places};
+use crate::place::{PlaceError, Places};
 use crate::side_by_side::side_by_side;
 
 /// How many tags are looked up at the same time.
 const QUESTIONS: usize = 8;
-
-/// Where a repository lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The local store, for `local/`, or a registry.
-    Repository(Repository),
-    /// An image layout in a folder.
-    Layout(PathBuf),
-}
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -136,7 +129,7 @@ pub enum RepositoryError {
         reason: &'static str,
     },
     /// There is nothing to copy.
-    #[error("{source_name} has no tag that is wanted ({count} in all)")]
+    #[error("{source_name} {}", none_of(*count))]
     Nothing {
         /// The source.
         source_name: String,
@@ -163,65 +156,17 @@ pub enum RepositoryError {
     },
 }
 
+fn none_of(count: usize) -> String {
+    match count {
+        0 => "has no tags, or does not exist".to_owned(),
+        1 => "has no tag that is wanted (it has one)".to_owned(),
+        count => format!("has no tag that is wanted (it has {count})"),
+    }
+}
+
 impl From<StoreError> for RepositoryError {
     fn from(error: StoreError) -> Self {
         Self::Place(error.into())
-    }
-}
-
-impl Side {
-    /// Returns the side that a place on the command line stands for.
-    ///
-    /// # Errors
-    /// `NoRepository` where it is one image, or cannot hold several tags.
-    pub fn of(place: &Place) -> Result<Self, RepositoryError> {
-        let refused = |reason| RepositoryError::NoRepository { place: place.to_string(), reason };
-        match place {
-            Place::Name(name) if name.tag().is_some() || name.digest().is_some() => {
-                Err(refused("leave out the tag or digest"))
-            }
-            Place::Name(name) => Ok(Self::Repository(name.repository().clone())),
-            Place::Layout { folder, image: None } => Ok(Self::Layout(folder.clone())),
-            Place::Layout { .. } => Err(refused("leave out the tag or digest")),
-            Place::Folder(_) | Place::Archive { .. } | Place::Daemon(_) | Place::Containerd { .. } => {
-                Err(refused("name a repository of a registry or of the local store, or oci:DIR"))
-            }
-        }
-    }
-
-    fn reader(&self, places: &Places) -> Result<Box<dyn ImageStore>, RepositoryError> {
-        match self {
-            Self::Repository(name) => Ok(places.repository(name)?),
-            Self::Layout(folder) => Ok(Box::new(OciFolder::open(folder)?)),
-        }
-    }
-
-    /// Returns what can be written to; blobs of `source` are linked where it is the same registry.
-    fn writer(&self, places: &Places, source: &Self) -> Result<Box<dyn ImageStore>, RepositoryError> {
-        match (self, source) {
-            (Self::Layout(folder), _) => Ok(Box::new(OciFolder::create(folder)?)),
-            (Self::Repository(name), Self::Repository(from)) if !name.registry().is_local() => {
-                Ok(Box::new(places.remote(name)?.copied_from(from)))
-            }
-            (Self::Repository(name), _) => Ok(places.repository(name)?),
-        }
-    }
-
-    /// Returns what is there already; nothing where a folder is not there yet.
-    fn before(&self, places: &Places) -> Result<Option<Box<dyn ImageStore>>, RepositoryError> {
-        match self {
-            Self::Layout(folder) if !folder.exists() => Ok(None),
-            side => side.reader(places).map(Some),
-        }
-    }
-}
-
-impl std::fmt::Display for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Repository(name) => name.fmt(f),
-            Self::Layout(folder) => write!(f, "oci:{}", folder.display()),
-        }
     }
 }
 
@@ -230,6 +175,7 @@ impl std::fmt::Display for Side {
 /// # Errors
 /// `Nothing`, `Collision` and `Name` where the wish cannot be met; what the places say.
 pub fn plan(places: &Places, wish: &Wish) -> Result<Plan, RepositoryError> {
+    wish.destination.check_writable()?;
     let source = wish.source.reader(places)?;
     let all = source.tags()?;
     let wanted: Vec<Tag> = all.iter().filter(|tag| wish.takes(tag)).cloned().collect();
@@ -256,8 +202,7 @@ pub fn plan(places: &Places, wish: &Wish) -> Result<Plan, RepositoryError> {
 impl Wish {
     /// Returns how each image is copied. A place that others do not pull from gets all of it.
     fn options(&self) -> CopyOptions {
-        let is_registry = matches!(&self.destination, Side::Repository(name) if !name.registry().is_local());
-        let foreign = if is_registry { self.foreign } else { Foreign::Copied };
+        let foreign = if self.destination.is_registry() { self.foreign } else { Foreign::Copied };
         CopyOptions { company: self.company, foreign, ..CopyOptions::default() }
     }
 
