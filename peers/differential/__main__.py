@@ -1,13 +1,14 @@
 """The same Dockerfiles built here and with Docker 28's BuildKit, and the images compared entry by entry.
 
-    python3 peers/differential [NAME...] [--keep FOLDER]
+    python3 peers/differential [-v] [NAME...]
 
-A NAME is a case or the start of one. Compared are path, kind, mode, owner, size, content, link target, other
+A NAME is a case or the start of one; -v prints all that the two said. Compared are path, kind, mode, owner, size, content, link target, other
 names and extended attributes of every file, the configuration, and the history; not times: ours are fixed.
 Where Docker cannot be had, everything is skipped and said to be. The last line is
 `N the same, N differ for a known reason, N failed, N skipped`. PLIMSOLL=program takes another binary
 than the debug build."""
 
+import argparse
 import concurrent.futures
 import os
 import pathlib
@@ -132,17 +133,21 @@ def tail(output):
 
 
 def chosen(words):
-    return [case for case in cases.ALL if not words or any(case.name.startswith(word) for word in words)]
+    selected = [case for case in cases.ALL if not words or any(case.name.startswith(word) for word in words)]
+    return selected or sys.exit(f"no case begins with {' or '.join(words)}")
 
 
 def main():
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    arguments = parser.parse_args()
     for module in sorted(HERE.glob("cases_*.py")):
         __import__(module.stem)
+    selected = chosen(arguments.names)
     if "PLIMSOLL" not in os.environ:
         must("cargo", "build", "--quiet", "-p", "plimsoll", cwd=PEERS.parent)
     counts = {"same": 0, "known": 0, "failed": 0}
-    selected = chosen(words)
     with tempfile.TemporaryDirectory(prefix="plimsoll-differential-") as folder:
         engines = Engines(pathlib.Path(folder))
         try:
@@ -158,7 +163,7 @@ def main():
                 for case, (what, said) in zip(selected, results):
                     counts[what] += 1
                     words = {"same": "ok", "known": "differs as known", "failed": "FAILED"}[what]
-                    print(f"{words}: {case.name}" + (f"\n{said}" if what != "same" or "-v" in sys.argv else ""), flush=True)
+                    print(f"{words}: {case.name}" + (f"\n{said}" if what != "same" or arguments.verbose else ""), flush=True)
         finally:
             engines.stop()
     print(f"{counts['same']} the same, {counts['known']} differ for a known reason, {counts['failed']} failed, 0 skipped")

@@ -17,10 +17,16 @@ class File:
     mode: int = 0o644
     link: str | None = None
     folder: bool = False
+    # The path of a file of the case, written before, that this is another name of.
+    other_name_of: str | None = None
 
 
 def link(target):
     return File(link=target)
+
+
+def other_name(path):
+    return File(other_name_of=path)
 
 
 def folder(mode=0o755):
@@ -48,14 +54,18 @@ class Case:
         context = pathlib.Path(where) / self.name
         context.mkdir(parents=True)
         for path, file in {"Dockerfile": self.dockerfile, **self.files}.items():
-            self.write_file(context / path, file if isinstance(file, File) else File(file))
+            self.write_file(context, path, file if isinstance(file, File) else File(file))
         for path in sorted(context.rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
                 os.utime(path, (1_500_000_000, 1_500_000_000))
         return context
 
-    def write_file(self, path, file):
+    def write_file(self, context, path, file):
+        path = context / path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if file.other_name_of is not None:
+            os.link(context / file.other_name_of, path, follow_symlinks=False)
+            return
         if file.link is not None:
             path.symlink_to(file.link)
             return

@@ -1,6 +1,6 @@
 """COPY: what is selected, where it goes, and what it becomes."""
 
-from case import File, case, folder, link, program
+from case import File, case, folder, link, other_name, program
 
 TREE = {
     "a.txt": "a\n", "b.txt": "b\n", "c.md": "c\n",
@@ -140,3 +140,23 @@ case("copy-ignored-dockerfile", "COPY . /x", {**TREE, ".dockerignore": "Dockerfi
 case("copy-hard-names", "COPY . /x", {"with space": "1", "ünïcode": "2", "#hash": "3", "quote'": "4", "new\nline": "5", "-dash": "6"})
 case("copy-long-name", "COPY . /x", {f"{'long-name-' * 20}/{'file' * 50}": "long\n"})
 case("copy-url", "COPY http://localhost/x /x", fails=True)
+
+# Files with several names: what one instruction copies of them stays one file where BuildKit keeps it one.
+NAMES = {"d/a": "twice\n", "d/b": other_name("d/a"), "e/c": other_name("d/a"), "d/alone": "once\n"}
+case("copy-names-folder", "COPY d /x", NAMES)
+case("copy-names-all", "COPY . /x", NAMES)
+case("copy-names-two-sources", "COPY d e /x/", NAMES)
+case("copy-names-two-files", "COPY d/a d/b /x/", NAMES)
+case("copy-names-glob", "COPY d/* /x/", NAMES)
+case("copy-names-one-of-them", "COPY e /x", NAMES)
+case("copy-names-two-steps", "COPY d /x\nCOPY e /y", NAMES)
+case("copy-names-first-ignored", "COPY . /x", {**NAMES, ".dockerignore": "d/a\n"})
+case("copy-names-first-excluded", "COPY --exclude=d/a . /x", NAMES)
+case("copy-names-chmod-chown", "COPY --chmod=600 --chown=5:6 . /x", NAMES)
+case("copy-names-link", "COPY --link . /x/", NAMES)
+case("copy-names-overwritten", "COPY d e /x/", {**NAMES, "e/a": "other\n"})
+case("copy-names-over-link", "RUN echo old >/old && mkdir /x && ln /old /x/a\nCOPY d /x", NAMES)
+case("copy-names-add", "ADD d /x", NAMES)
+case("copy-names-from-stage", "FROM local/busybox:1 AS a\nRUN mkdir -p /m/d && cd /m && echo x >a && ln a d/b && ln a c\nFROM local/busybox:1\nCOPY --from=a /m/d /m/a /m/c /x/")
+case("copy-names-bind", "RUN --mount=type=bind,target=/m cp -a /m/d /x", NAMES)
+case("copy-names-links-have-none", "COPY . /x", {"l": link("nowhere"), "m": other_name("l")})

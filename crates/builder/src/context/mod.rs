@@ -11,7 +11,6 @@
 //! | `hash`, `stat_cache` | digests of contents, and keeping them |
 //! | `tree` | what can be selected from: a context, or the layers of a stage |
 //! | `select`, `choice`, `parents` | which files a source means; `--exclude`; `--parents` |
-//! | `merkle` | one digest over a selection |
 //! | `beneath` | opening files without leaving the folder |
 //!
 //! What becomes of a selection in a layer is the engine's.
@@ -20,7 +19,6 @@ mod beneath;
 mod choice;
 mod error;
 mod hash;
-mod merkle;
 mod parents;
 mod records;
 mod select;
@@ -46,7 +44,6 @@ use crate::ignore::IgnoreFile;
 pub use choice::Choice;
 pub use error::ContextError;
 use hash::Digests;
-pub use merkle::selection_digest;
 use records::{Index, Records};
 pub use select::{Selected, SelectedItem, select, select_some};
 use stat_cache::StatCache;
@@ -264,6 +261,7 @@ impl Context {
             gid: 0,
             mtime: 0,
             record: Some(index),
+            first_name: self.records.first_name(index),
             xattrs: BTreeMap::new(),
         }
     }
@@ -287,6 +285,7 @@ impl SourceTree for Context {
                 gid: 0,
                 mtime: 0,
                 record: None,
+                first_name: None,
                 xattrs: BTreeMap::new(),
             });
         }

@@ -59,6 +59,8 @@ pub(super) struct Records {
     /// What lies in the context's own folder.
     top: Range<Index>,
     gone: usize,
+    /// Of each file that has several names here, its names in ascending order with the first of them.
+    names: Vec<(Index, Index)>,
 }
 
 /// One name. Three fields depend on what it is:
@@ -80,6 +82,8 @@ struct Record {
     kind: Kind,
     /// Whether its last change lies far enough back for the stamp to be trusted next time.
     settled: bool,
+    /// Whether the file has other names, here or elsewhere.
+    linked: bool,
     /// A folder that was left out and in which nothing was found.
     gone: bool,
 }
@@ -101,6 +105,8 @@ pub(super) struct New<'a> {
     pub mode: u32,
     pub stamp: Stamp,
     pub settled: bool,
+    /// Whether the file has other names, here or elsewhere.
+    pub linked: bool,
 }
 
 impl Records {
@@ -150,6 +156,12 @@ impl Records {
 
     pub fn is_settled(&self, index: Index) -> bool {
         self.get(index).settled
+    }
+
+    /// Returns the first name of a file that has several in this context.
+    pub fn first_name(&self, index: Index) -> Option<Index> {
+        let at = self.names.binary_search_by_key(&index, |(name, _)| *name).ok()?;
+        Some(self.names[at].1)
     }
 
     pub fn name(&self, index: Index) -> &[u8] {
@@ -244,6 +256,7 @@ impl Records {
             name_bytes: u8::try_from(new.name.len()).map_err(|_| Errno::NAMETOOLONG)?,
             kind,
             settled: new.settled,
+            linked: new.linked,
             gone: false,
         });
         Ok(())
@@ -271,6 +284,16 @@ impl Records {
         // Until they are entered they are empty.
         folders.iter().for_each(|(index, _)| self.all[*index as usize].numbers = [0; 2]);
         folders
+    }
+
+    /// Finds the files that have several names here. Two names with one stamp are one file: a stamp holds the inode.
+    pub fn find_names(&mut self) {
+        let linked = self.all.iter().zip(0..).filter(|(record, _)| record.linked);
+        let mut linked: Vec<(Stamp, Index)> = linked.map(|(record, index)| (record.stamp, index)).collect();
+        linked.sort_unstable_by_key(|(stamp, index)| (stamp.0, *index));
+        let files = linked.chunk_by(|(left, _), (right, _)| left == right).filter(|names| names.len() > 1);
+        self.names = files.flat_map(|names| names.iter().map(|(_, name)| (*name, names[0].1))).collect();
+        self.names.sort_unstable();
     }
 
     /// Takes away a folder in which nothing is.

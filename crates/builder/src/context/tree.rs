@@ -62,6 +62,9 @@ pub struct Node {
     pub mtime: i64,
     /// Its number in a context; what is in layers has none.
     pub record: Option<u32>,
+    /// The number in a context of the first name of a file that has several there. In layers, the place of its
+    /// content tells what is one file.
+    pub first_name: Option<u32>,
     /// Extended attributes by full name; a context has none.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -155,6 +158,7 @@ fn node_of(node: &layer::Node) -> Option<Node> {
         gid: entry.gid,
         mtime: entry.mtime,
         record: None,
+        first_name: None,
         xattrs: entry.xattrs.clone(),
     })
 }

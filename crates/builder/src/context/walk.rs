@@ -50,6 +50,7 @@ pub(super) fn walk(
             }
         }
     }
+    walk.records.find_names();
     Ok(walk.records)
 }
 
@@ -116,6 +117,7 @@ impl Walk<'_> {
                 kind: &kind,
                 stamp: Stamp::of(&stat),
                 settled: stat_cache::is_settled(&stat, self.now),
+                linked: matches!(kind, NodeKind::File { .. }) && stat.st_nlink > 1,
             };
             self.records.push(index, &new, verdicts.len() as u32)?;
             if kind == NodeKind::Directory {

@@ -217,6 +217,7 @@ pub(crate) fn with_documents<'a>(
             uid: 0,
             gid: 0,
             mtime: None,
+            first_name: None,
             xattrs: std::collections::BTreeMap::new(),
         };
         let items = Items::Listed(vec![item]);

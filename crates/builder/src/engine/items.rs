@@ -23,6 +23,8 @@ pub(crate) struct Item {
     pub gid: u32,
     /// `None` where the source's time says nothing about its content, as in a checkout.
     pub mtime: Option<i64>,
+    /// A number that the names of one file have in common, where a file of a context has several.
+    pub first_name: Option<u32>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -109,6 +111,7 @@ fn context_item(context: &Context, selected: &Selected, item: SelectedItem) -> I
         uid: node.uid,
         gid: node.gid,
         mtime: None,
+        first_name: node.first_name,
         xattrs: node.xattrs,
     }
 }

@@ -7,12 +7,15 @@
 //! | file | anything else | `destination` |
 //! | folder | anything | its content in `destination` |
 //!
+//! Names of one file stay names of one file within what one source selects, as they do for BuildKit.
+//!
 //! Folders that are made on the way get the owner of `--chown` and the mode of `--chmod` where that is a
 //! number. Links on the way to the destination are followed inside the image. A folder in the place of a
 //! file, or the other way round, is an error, as it is for BuildKit.
 //!
 //! Source: Dockerfile reference, "COPY"; behaviour of BuildKit's file operations.
 
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
@@ -94,6 +97,7 @@ pub(crate) fn place(
             (false, true) => join(&placing.target, &group.name),
             _ => placing.target.clone(),
         };
+        placing.files.clear();
         if group.is_folder {
             placing.make_folder(&root)?;
         }
@@ -144,6 +148,18 @@ pub(crate) fn content_key(placed: &PlacedList) -> Result<CacheKey, BuildError> {
     Ok(key.finish())
 }
 
+/// What tells a file from others of the same source.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Identity {
+    /// The number of its first name.
+    Context(u32),
+    /// Where its content lies.
+    Layer(usize, u64),
+}
+
+/// Tells a file from all others that are placed; 0 stands for one that has no other name.
+type FileNumber = u32;
+
 /// Tells what is wanted, path by path and in the order of wishes; what comes of the wishes for one path is
 /// found when all are known.
 struct Placing<'a> {
@@ -155,8 +171,10 @@ struct Placing<'a> {
     is_target_folder: bool,
     /// The folder that was wanted last, with all above it.
     last_folder: LayerPath,
-    /// The first name of each file of a source layer, for hard links.
-    first_names: HashMap<(usize, u64), LayerPath>,
+    /// Numbers for the files of the current source that have several names, or may have.
+    files: HashMap<Identity, FileNumber>,
+    last_file: FileNumber,
+    reads_layers: bool,
     bytes: Vec<u8>,
 }
 
@@ -176,7 +194,9 @@ impl<'a> Placing<'a> {
             is_target_folder: is_folder(below, &target),
             target,
             last_folder: LayerPath::new(),
-            first_names: HashMap::new(),
+            files: HashMap::new(),
+            last_file: 0,
+            reads_layers: false,
             bytes: Vec::new(),
         })
     }
@@ -191,23 +211,22 @@ impl<'a> Placing<'a> {
         self.make_folder(parent)?;
         self.is_target_folder |= is_folder && path == self.target;
         self.bytes.clear();
+        let file = self.file_number(item);
+        self.bytes.extend_from_slice(&file.to_le_bytes());
         let placed = self.placed_item(path, item);
         placed.put(&mut self.bytes);
         self.wishes.push(&placed.entry.path, &self.bytes)
     }
 
-    fn placed_item(&mut self, path: LayerPath, item: &Item) -> Placed {
+    fn placed_item(&self, path: LayerPath, item: &Item) -> Placed {
         let (kind, content) = match &item.kind {
             ItemKind::Directory => (Kind::Directory, None),
             ItemKind::Symlink(target) => (Kind::Symlink(target.clone()), None),
             ItemKind::Special(kind) => (kind.clone(), None),
-            ItemKind::File { size, digest, content } => match self.first_name(content, &path) {
-                Some(first) => (Kind::Hardlink(first), None),
-                None => {
-                    let kind = Kind::File { size: *size, digest: Some(*digest), offset: 0 };
-                    (kind, Some(content.clone()))
-                }
-            },
+            ItemKind::File { size, digest, content } => {
+                let kind = Kind::File { size: *size, digest: Some(*digest), offset: 0 };
+                (kind, Some(content.clone()))
+            }
         };
         let mode = match (&self.attributes.chmod, &kind) {
             (_, Kind::Symlink(_)) => 0o777,
@@ -219,11 +238,21 @@ impl<'a> Placing<'a> {
         Placed { entry: Entry { path, kind, mode, uid, gid, mtime, xattrs: item.xattrs.clone() }, content }
     }
 
-    /// Returns the name under which the same file of a source layer was placed before.
-    fn first_name(&mut self, content: &Content, path: &LayerPath) -> Option<LayerPath> {
-        let Content::Layer { layer, offset } = content else { return None };
-        let first = self.first_names.entry((*layer, *offset)).or_insert_with(|| path.clone());
-        (first != path).then(|| first.clone())
+    fn file_number(&mut self, item: &Item) -> FileNumber {
+        let identity = match &item.kind {
+            ItemKind::File { content: Content::Layer { layer, offset }, .. } => {
+                self.reads_layers = true;
+                Identity::Layer(*layer, *offset)
+            }
+            _ => match item.first_name {
+                Some(first) => Identity::Context(first),
+                None => return 0,
+            },
+        };
+        *self.files.entry(identity).or_insert_with(|| {
+            self.last_file += 1;
+            self.last_file
+        })
     }
 
     /// Makes a folder and those above it, where they are not there.
@@ -242,11 +271,11 @@ impl<'a> Placing<'a> {
     }
 
     fn finish(self) -> Result<PlacedList, PlaceError> {
-        let has_layers = !self.first_names.is_empty();
         let is_small = self.wishes.is_small();
         let resolving = Resolving { below: self.below, attributes: self.attributes };
-        let mut placed = Resolved { resolving, wishes: self.wishes.finish()?.peekable() };
-        if !is_small && !has_layers {
+        let mut placed =
+            Resolved { resolving, wishes: self.wishes.finish()?.peekable(), names: HashMap::new() };
+        if !is_small && !self.reads_layers {
             return PlacedList::in_file(self.folder, placed);
         }
         let mut list: Vec<Placed> = placed.by_ref().collect::<Result<_, _>>()?;
@@ -265,6 +294,8 @@ impl<'a> Placing<'a> {
 struct Resolved<'a> {
     resolving: Resolving<'a>,
     wishes: std::iter::Peekable<Merged>,
+    /// The first name of each file that has a number.
+    names: HashMap<FileNumber, LayerPath>,
 }
 
 impl Iterator for Resolved<'_> {
@@ -273,7 +304,7 @@ impl Iterator for Resolved<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.path() {
-                Ok(Some(Some(placed))) => return Some(Ok(placed)),
+                Ok(Some(Some((placed, file)))) => return Some(Ok(self.named(placed, file))),
                 // A folder of the layers below that needs no entry.
                 Ok(Some(None)) => {}
                 Ok(None) => return None,
@@ -285,7 +316,7 @@ impl Iterator for Resolved<'_> {
 
 impl Resolved<'_> {
     /// Takes the wishes for the next path; `None` where there are none left.
-    fn path(&mut self) -> Result<Option<Option<Placed>>, PlaceError> {
+    fn path(&mut self) -> Result<Option<Option<(Placed, FileNumber)>>, PlaceError> {
         let Some(first) = self.wishes.next() else { return Ok(None) };
         let (path, wish) = first?;
         let mut placed = self.resolving.wish(&path, &wish, None)?;
@@ -294,6 +325,21 @@ impl Resolved<'_> {
             placed = self.resolving.wish(&path, &next?.1, placed)?;
         }
         Ok(Some(placed))
+    }
+
+    /// Makes a further name of a file a link to its first. Only now is it known which names were not
+    /// taken by something else; and what is named comes before what names it.
+    fn named(&mut self, mut placed: Placed, file: FileNumber) -> Placed {
+        if file != 0 {
+            match self.names.entry(file) {
+                MapEntry::Vacant(none) => drop(none.insert(placed.entry.path.clone())),
+                MapEntry::Occupied(first) => {
+                    placed.entry.kind = Kind::Hardlink(first.get().clone());
+                    placed.content = None;
+                }
+            }
+        }
+        placed
     }
 }
 
@@ -304,23 +350,30 @@ struct Resolving<'a> {
 
 impl Resolving<'_> {
     /// Returns what is at a path after one more wish; no bytes stand for a folder.
-    fn wish(&self, path: &[u8], wish: &[u8], before: Option<Placed>) -> Result<Option<Placed>, PlaceError> {
-        if wish.is_empty() {
-            return Ok(self.folder(path, before)?);
-        }
+    fn wish(
+        &self,
+        path: &[u8],
+        wish: &[u8],
+        before: Option<(Placed, FileNumber)>,
+    ) -> Result<Option<(Placed, FileNumber)>, PlaceError> {
+        let before_placed = before.as_ref().map(|(placed, _)| placed);
+        let Some((file, wish)) = wish.split_first_chunk() else {
+            let folder = self.folder(path, before_placed)?;
+            return Ok(folder.map(|folder| (folder, 0)));
+        };
         let wanted = Placed::take(wish).ok_or_else(|| io::Error::other("the list of entries is damaged"))?;
         let is_folder = wanted.entry.kind == Kind::Directory;
-        match self.has_folder(path, before.as_ref()) {
+        match self.has_folder(path, before_placed) {
             Some(true) if !is_folder => Err(conflict(path, "a folder", "a file"))?,
             Some(false) if is_folder => Err(conflict(path, "not a folder", "a folder"))?,
             _ => {}
         }
-        Ok(Some(wanted))
+        Ok(Some((wanted, FileNumber::from_le_bytes(*file))))
     }
 
-    fn folder(&self, path: &[u8], before: Option<Placed>) -> Result<Option<Placed>, String> {
-        match self.has_folder(path, before.as_ref()) {
-            Some(true) if before.is_some() => Ok(before),
+    fn folder(&self, path: &[u8], before: Option<&Placed>) -> Result<Option<Placed>, String> {
+        match self.has_folder(path, before) {
+            Some(true) if before.is_some() => Ok(before.cloned()),
             // Folders of the layers below are repeated, so that the new layer says everything about the
             // folders it uses and can be unpacked alone.
             Some(true) => Ok(self.below.get(path).and_then(|node| {

@@ -66,6 +66,7 @@ pub(crate) fn fetch(
         uid: 0,
         gid: 0,
         mtime: modified,
+        first_name: None,
         xattrs: std::collections::BTreeMap::new(),
     };
     Ok(Group { name: name_of(url).into(), is_folder: false, items: Items::Listed(vec![item]) })

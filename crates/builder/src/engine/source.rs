@@ -1,11 +1,12 @@
 //! What COPY and ADD select, from a context or from layers, as items that can be placed.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use layer::{FollowLast, Kind};
+use layer::{FollowLast, Kind, LayerPath};
 use rustix::fs::{Mode, OFlags};
 
 use super::contents::View;
@@ -174,6 +175,7 @@ fn layer_item(tree: &LayerTree<'_>, selected: &Selected, item: SelectedItem) -> 
         uid: node.uid,
         gid: node.gid,
         mtime: Some(node.mtime),
+        first_name: None,
         xattrs: node.xattrs,
     })
 }
@@ -186,12 +188,23 @@ fn is_file(item: &SelectedItem) -> bool {
 pub(crate) fn fields<'g>(groups: &'g [Group<'_>]) -> impl Iterator<Item = Vec<u8>> + 'g {
     groups.iter().flat_map(|group| {
         let head = [if group.is_folder { &b"folder "[..] } else { b"single " }, &group.name].concat();
-        std::iter::once(head).chain(group.items.iter().map(|item| field(&item)))
+        let mut names = HashMap::new();
+        std::iter::once(head).chain(group.items.iter().map(move |item| {
+            let first = item.first_name.and_then(|file| first_of(&mut names, file, &item));
+            field(&item, first.as_deref())
+        }))
     })
 }
 
-fn field(item: &Item) -> Vec<u8> {
+/// Returns the first name of a file that has several, where this is not the first.
+fn first_of(names: &mut HashMap<u32, LayerPath>, file: u32, item: &Item) -> Option<LayerPath> {
+    let first = names.entry(file).or_insert_with(|| item.relative.clone());
+    (*first != item.relative).then(|| first.clone())
+}
+
+fn field(item: &Item, first_name: Option<&[u8]>) -> Vec<u8> {
     let what = match &item.kind {
+        _ if let Some(first) = first_name => [b"name of ", first].concat(),
         ItemKind::Directory => "folder".to_owned().into_bytes(),
         ItemKind::File { size, digest, .. } => format!("file {size} {digest}").into_bytes(),
         ItemKind::Symlink(target) => [b"link ", &target[..]].concat(),
@@ -213,4 +226,80 @@ pub(crate) fn path_of_field(field: &str) -> Option<String> {
 fn chain_of(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Makes a folder: `path=content`, `path->target` or `path~other name of`.
+    fn folder(files: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files.split_whitespace() {
+            let place = |path: &str| {
+                let path = folder.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                path
+            };
+            if let Some((path, target)) = file.split_once("->") {
+                std::os::unix::fs::symlink(target, place(path)).unwrap();
+            } else if let Some((path, other)) = file.split_once('~') {
+                fs::hard_link(place(other), place(path)).unwrap();
+            } else if let Some((path, content)) = file.split_once('=') {
+                fs::write(place(path), content).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn key(folder: &Path, source: &str) -> Vec<Vec<u8>> {
+        let options = ContextOptions {
+            threads: 1,
+            now: SystemTime::UNIX_EPOCH,
+            cache_folder: None,
+            permissions: Permissions::AsFound,
+        };
+        let context = Context::open(folder, &IgnoreFile::empty(), options).unwrap();
+        let choice = Choice::new(false, &[]).unwrap();
+        let groups = from_context(&context, &[source.to_owned()], &choice).unwrap();
+        fields(&groups).collect()
+    }
+
+    #[test]
+    fn equal_selections_are_equal_fields() {
+        let (one, two) = (folder("d/a=1 d/l->a x=1"), folder("d/l->a d/a=1"));
+        fs::hard_link(one.path().join("d/a"), one.path().join("y")).unwrap();
+        let file = fs::File::options().write(true).open(two.path().join("d/a")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(key(one.path(), "d"), key(two.path(), "d"), "times do not count, nor names elsewhere");
+    }
+
+    #[test]
+    fn whatever_shows_in_the_layer_is_in_the_fields() {
+        let base = folder("d/a=1 d/b=1 d/c=1 d/l->a");
+        let mut seen = vec![key(base.path(), "d"), key(base.path(), "d/a")];
+        for files in [
+            "d/a=2 d/b=1 d/c=1 d/l->a",
+            "d/a=1 d/b=1 d/c=1 d/l->b",
+            "d/a=1 d/b=1 d/d=1 d/l->a",
+            "d/a=1 d/b=1 d/c=1",
+            "d/a=1 d/b=1 d/c=1 d/l=a",
+            "d/a=1 d/b=1 d/c=1 d/l->a d/e/f=1",
+            "d/a=1 d/b~d/a d/c=1 d/l->a",
+            "d/a=1 d/b=1 d/c~d/a d/l->a",
+            "d/a=1 d/b=1 d/c~d/b d/l->a",
+            "d/a=1 d/b~d/a d/c~d/a d/l->a",
+        ] {
+            seen.push(key(folder(files).path(), "d"));
+        }
+        fs::set_permissions(base.path().join("d/a"), fs::Permissions::from_mode(0o600)).unwrap();
+        seen.push(key(base.path(), "d"));
+        let count = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
 }

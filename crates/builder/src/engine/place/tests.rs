@@ -25,7 +25,7 @@ fn below() -> Tree {
 
 fn item(relative: &str, kind: ItemKind) -> Item {
     let (relative, xattrs) = (relative.as_bytes().to_vec(), BTreeMap::new());
-    Item { relative, kind, mode: 0o640, uid: 7, gid: 8, mtime: None, xattrs }
+    Item { relative, kind, mode: 0o640, uid: 7, gid: 8, mtime: None, first_name: None, xattrs }
 }
 
 fn file(offset: u64) -> ItemKind {
@@ -93,6 +93,52 @@ fn the_second_name_of_a_file_is_a_link() {
     assert_eq!(kinds[1].0, b"app/c");
     assert_eq!(kinds[2].0, b"app/a");
     assert_eq!(kinds[3], (&b"app/b"[..], &Kind::Hardlink(b"app/a".to_vec())));
+}
+
+#[test]
+fn names_of_one_file_are_links_within_a_source_and_lead_to_a_name_that_stays() {
+    let named = |relative: &str, first_name| {
+        let digest = Digest::of(b"x");
+        let kind = ItemKind::File { size: 1, digest, content: Content::Context(relative.into()) };
+        Item { first_name, ..item(relative, kind) }
+    };
+    let group = |items: Vec<Item>| {
+        let items = std::iter::once(item("", ItemKind::Directory)).chain(items).collect();
+        Group { name: b"src".to_vec(), is_folder: true, items: Items::Listed(items) }
+    };
+    let groups = [
+        group(vec![
+            named("a", Some(7)),
+            named("s/x", Some(7)),
+            named("s-", Some(7)),
+            named("b", Some(9)),
+            named("c", None),
+        ]),
+        group(vec![named("a", None), named("z", Some(7)), named("zz", Some(7))]),
+    ];
+    let kinds = placed("/n/", &groups, &nothing()).unwrap().into_iter().map(|placed| placed.entry);
+    let kinds: Vec<(String, Option<String>)> = kinds
+        .filter(|entry| entry.kind != Kind::Directory)
+        .map(|entry| {
+            let text = |path: Vec<u8>| String::from_utf8(path).unwrap();
+            let first = match entry.kind {
+                Kind::Hardlink(first) => Some(text(first)),
+                _ => None,
+            };
+            (text(entry.path), first)
+        })
+        .collect();
+    let expected = [
+        ("n/a", None),
+        ("n/b", None),
+        ("n/c", None),
+        ("n/s-", None),
+        ("n/z", None),
+        ("n/s/x", Some("n/s-")),
+        ("n/zz", Some("n/z")),
+    ];
+    let expected = expected.map(|(path, first)| (path.to_owned(), first.map(str::to_owned)));
+    assert_eq!(kinds, expected);
 }
 
 fn nothing() -> Attributes {
