@@ -91,14 +91,18 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     fn configuration(self) -> Result<Configuration, ConfigurationError> {
         let document = Document::parse(self.text).map_err(|error| self.syntax(&error))?;
-        let unknown = keys::unknown_keys(document.as_table(), super::schema().as_value());
-        if !unknown.is_empty() {
-            let problems = unknown.into_iter().map(|unknown| self.unknown_key(unknown)).collect();
-            return Err(ConfigurationError::Invalid(problems));
-        }
         let deserializer = toml_edit::de::Deserializer::from(document.clone());
-        let configuration = Configuration::deserialize(deserializer)
-            .map_err(|error| self.invalid(error.message().to_owned(), None, error.span()))?;
+        let configuration = Configuration::deserialize(deserializer).map_err(|error| {
+            // Every table refuses unknown keys; which ones there are, and what was meant, the schema knows. To
+            // make it takes longer than all the rest of the start, so that is left to files that are wrong.
+            let unknown = keys::unknown_keys(document.as_table(), super::schema().as_value());
+            match unknown.is_empty() {
+                true => self.invalid(error.message().to_owned(), None, error.span()),
+                false => ConfigurationError::Invalid(
+                    unknown.into_iter().map(|unknown| self.unknown_key(unknown)).collect(),
+                ),
+            }
+        })?;
         let problems = check::check(&configuration, |path| span_at(document.as_item(), path), self);
         if problems.is_empty() { Ok(configuration) } else { Err(ConfigurationError::Invalid(problems)) }
     }
