@@ -100,7 +100,8 @@ fn open(state: &State, name: &Repository, algorithm: Algorithm) -> Answer {
 /// The client names the digest only at the end. Where it turns out to be of another algorithm than
 /// was announced, the store reads the content once more.
 fn new_ingest(state: &State, algorithm: Algorithm) -> Result<Ingest, Refusal> {
-    Ok(state.options.store.ingest().map_err(refusal)?.hashing(algorithm))
+    let ingest = state.options.store.ingest().map_err(refusal)?.hashing(algorithm);
+    Ok(if state.options.bucket.is_some() { ingest.passing() } else { ingest })
 }
 
 /// Links the blob from the repository the client names, or from any other one of this registry.

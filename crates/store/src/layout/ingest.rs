@@ -24,6 +24,8 @@ pub struct Ingest {
     follower: Option<Follower>,
     written: u64,
     write_back: WriteBack,
+    /// Whether the content goes on to another store.
+    passes: bool,
 }
 
 /// What a write to a temporary file of the store ran into; the payload of the [`io::Error`].
@@ -54,7 +56,7 @@ impl Ingest {
     /// Returns what writes behind the first `written` bytes of a file, at whose end its position is.
     pub(super) fn behind(store: &LayoutStore, temporary: TemporaryFile, written: u64) -> Self {
         let write_back = WriteBack::new(temporary.shared(), store.0.crew.clone(), written);
-        Self { store: store.clone(), temporary, follower: None, written, write_back }
+        Self { store: store.clone(), temporary, follower: None, written, write_back, passes: false }
     }
 
     /// Takes back what was written.
@@ -84,6 +86,12 @@ impl Ingest {
         debug_assert_eq!(self.written, 0, "what was written already would be missing from the hash");
         let follower = Some(Follower::new(self.temporary.shared(), algorithm));
         Self { follower, ..self }
+    }
+
+    /// Says that the content will go on to another store, by [`Ingest::into_blob`]: nothing of it need survive a crash
+    /// of this machine, so the disk is not troubled with it as long as there is memory.
+    pub fn passing(self) -> Self {
+        Self { passes: true, ..self }
     }
 
     /// Returns what hashes the content from another thread; `None` where no hash is wanted.
@@ -186,8 +194,15 @@ impl Ingest {
         let count = funnel.fill(socket, most)?;
         funnel.empty(self.temporary.file(), count).map_err(|source| self.explain(source))?;
         self.written += count as u64;
-        self.write_back.reached(self.written, self.temporary.path());
+        self.advance();
         Ok(count)
+    }
+
+    /// Takes note of what was written.
+    fn advance(&mut self) {
+        if !self.passes {
+            self.write_back.reached(self.written, self.temporary.path());
+        }
     }
 
     /// Says which store a write went to and that nothing of it is left.
@@ -223,7 +238,7 @@ impl Write for Ingest {
             follower.see(&content[..count], self.written);
         }
         self.written += count as u64;
-        self.write_back.reached(self.written, self.temporary.path());
+        self.advance();
         Ok(count)
     }
 
@@ -240,4 +255,24 @@ impl std::fmt::Debug for Ingest {
 
 fn mismatch(digest: &Digest, mismatch: Mismatch) -> StoreError {
     StoreError::Corrupt { what: format!("blob {digest}"), reason: mismatch.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_goes_on_to_another_store_is_not_brought_to_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LayoutStore::open(folder.path()).unwrap();
+        let content = vec![7; 20 << 20];
+        let mut staying = store.ingest().unwrap();
+        staying.write_all(&content).unwrap();
+        assert_eq!(staying.write_back.begun(), 20 << 20);
+        let mut passing = store.ingest().unwrap().hashing(Algorithm::Sha256).passing();
+        passing.write_all(&content).unwrap();
+        assert_eq!(passing.write_back.begun(), 0);
+        let blob = passing.into_blob(&Digest::of(&content), content.len() as u64).unwrap();
+        assert_eq!(blob.size(), 20 << 20);
+    }
 }

@@ -42,6 +42,12 @@ impl WriteBack {
         Self { file, crew, begun: written, ordered: written, order: Arc::default() }
     }
 
+    /// Returns how much of the file the kernel was asked to bring to the disk.
+    #[cfg(test)]
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// Starts again with an empty file.
     pub fn restart(&mut self) {
         (self.begun, self.ordered) = (0, 0);
