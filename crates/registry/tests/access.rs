@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use oci::Digest;
 use registry::client::{Credential, Credentials, Secret};
 use registry::server::access::{Accounts, Actions, FixedToken, Grant, Policy, Rule};
-use registry::server::{Pattern, ServerOptions};
+use registry::server::{Pattern, Rules, SelfSigned, ServerOptions, Tls};
 use store::{BlobStore as _, ImageStore as _, StoreError};
-use support::encrypted::Encrypted;
+use support::encrypted::{self, Encrypted};
 use support::spec::Spec;
 use support::wire::{self, Response};
 use support::{NOW, TestClient, TestServer, noise, put_image, tag};
@@ -296,4 +296,72 @@ fn a_blob_over_tls_with_a_certificate_of_ones_own() {
     let mut refused = Vec::new();
     let _ = (&plain).read_to_end(&mut refused);
     assert!(!refused.starts_with(b"HTTP"), "plain HTTP is not spoken beside TLS");
+}
+
+#[test]
+fn a_certificate_that_is_renewed_is_shown_to_those_who_come() {
+    let mut shown = None;
+    let server = Encrypted::start(|options| shown.clone_from(&options.tls));
+    let shown = shown.unwrap();
+    let ask = |stream: &mut encrypted::Stream| {
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).map(|()| answer)
+    };
+    let mut open = server.connect();
+    assert_eq!(&ask(&mut open).unwrap(), b"HTTP/1.1 200 OK");
+    let made = SelfSigned::new(&["127.0.0.1".to_owned()], NOW.parse().unwrap()).unwrap();
+    let renewed = Tls::from_pem(made.certificate.as_bytes(), made.key.as_bytes()).unwrap();
+    assert_ne!(shown.fingerprint(), renewed.fingerprint());
+    shown.renew(&renewed);
+    assert_eq!(shown.fingerprint(), renewed.fingerprint());
+    assert!(ask(&mut server.connect()).is_err(), "the first certificate is all that this client trusts");
+    // What came before goes on.
+    open.write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut rest = Vec::new();
+    open.read_to_end(&mut rest).unwrap();
+    assert!(String::from_utf8_lossy(&rest).contains("HTTP/1.1 200 OK"));
+}
+
+#[test]
+fn rules_that_change_count_from_the_next_request_on() {
+    let spec = start();
+    let book = spec.0.handle.rule_book();
+    let status = |headers: &[(&str, &str)]| {
+        wire::receive(wire::open(spec.address(), "GET", "/v2/acme/api/manifests/x", headers, 0), false).status
+    };
+    let deploy = [("Authorization", "Bearer t0ken")];
+    assert_eq!((status(&deploy), status(&[])), (404, 401));
+    let mut changed = policy();
+    changed.tokens.clear();
+    changed.rules.push(rule("anonymous", "acme/*", "pull"));
+    book.change(Rules { policy: Some(changed), ..Rules::default() });
+    assert_eq!((status(&deploy), status(&[])), (401, 404));
+    // Nobody is let in because nothing is said.
+    book.change(Rules::default());
+    assert_eq!((status(&deploy), status(&[])), (401, 404));
+    drop(spec);
+    book.change(Rules::default());
+}
+
+#[test]
+fn quotas_and_tags_that_change_count_from_the_next_request_on() {
+    let spec = Spec(TestServer::with(|_| {}));
+    let book = spec.0.handle.rule_book();
+    let quota = |bytes| registry::server::Quota { repositories: Pattern::new("*"), bytes };
+    spec.blob(&noise(1, 1000));
+    let post = |content: &[u8]| {
+        let digest = Digest::of(content);
+        let path = format!("/v2/a/blobs/uploads/?digest={digest}");
+        spec.ask("POST", &path, &[("Content-Type", "application/octet-stream")], content).status
+    };
+    book.change(Rules { quotas: vec![quota(1500)], ..Rules::default() });
+    assert_eq!((post(&noise(2, 1000)), post(&noise(3, 100))), (413, 201));
+    book.change(Rules { quotas: vec![quota(5000)], ..Rules::default() });
+    assert_eq!(post(&noise(2, 1000)), 201);
+    let (first, second) = (spec.image(1), spec.image(2));
+    let put = |document| spec.manifest(document, "v1").status;
+    assert_eq!((put(&first), put(&second)), (201, 201));
+    book.change(Rules { immutable: vec![registry::server::Immutable::new("v*")], ..Rules::default() });
+    assert_eq!((put(&first), put(&second)), (409, 201));
 }

@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::io::Read as _;
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -186,4 +187,66 @@ fn collections_go_on_after_one_that_panicked() {
     }
     assert!(panicked.load(Ordering::Relaxed));
     assert_eq!(count(&spec, "defects_total"), 1);
+}
+
+/// What is told in the log, and panics where it tells of `REASON`.
+struct PanickingLog;
+
+const REASON: &str = "the connection that the log does not survive";
+
+impl tracing::Subscriber for PanickingLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Words(bool);
+        impl tracing::field::Visit for Words {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 |= format!("{value:?}").contains(REASON);
+            }
+        }
+        let mut words = Words(false);
+        event.record(&mut words);
+        assert!(!words.0, "the log, as the test wants");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn connections_are_taken_on_after_a_panic_between_two() {
+    tracing::subscriber::set_global_default(PanickingLog).unwrap();
+    let spec = Spec(TestServer::with(|options: &mut ServerOptions| {
+        options.metrics = true;
+        options.access_log = Arc::new(|entry| assert!(!entry.path.ends_with("/tags/list"), "{REASON}"));
+    }));
+    // One that is open all the while.
+    let mut open = BufReader::new(TcpStream::connect(spec.address()).unwrap());
+    let mut ask = move || {
+        open.get_mut().write_all(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        wire::read(&mut open, false).status
+    };
+    assert_eq!(ask(), 200);
+    for _ in 0..3 {
+        // Whoever takes connections tells of this one's end, and panics there.
+        let mut stream = wire::open(spec.address(), "GET", "/v2/a/tags/list", &[], 0);
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
+        spec.check("GET", "/v2/", b"", 200);
+    }
+    // Each of them, and the panic that followed it.
+    until(&spec, "defects_total", 6);
+    assert_eq!(ask(), 200);
+    drop(ask);
+    until(&spec, "connections", 1);
 }

@@ -4,6 +4,7 @@
 
 mod run;
 
+mod administration;
 mod archive;
 mod bake;
 mod basics;

@@ -11,8 +11,10 @@ use crate::run::Scene;
 
 /// A registry in a process of its own; killed when dropped.
 pub struct Registry {
-    scene: Scene,
-    child: Child,
+    /// Its folder and its root.
+    pub scene: Scene,
+    /// The process.
+    pub child: Child,
     /// Where it listens.
     pub address: String,
 }
@@ -20,8 +22,12 @@ pub struct Registry {
 impl Registry {
     /// Starts one on a free port of the loopback address.
     pub fn start(flags: &str) -> Self {
-        let scene = Scene::new();
-        let mut command = scene.command(&format!("serve registry --listen 127.0.0.1:0 {flags}"));
+        Self::start_in(Scene::new(), &format!("--listen 127.0.0.1:0 {flags}"))
+    }
+
+    /// Starts one in a folder that may have a plimsoll.toml.
+    pub fn start_in(scene: Scene, flags: &str) -> Self {
+        let mut command = scene.command(&format!("serve registry {flags}"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -291,10 +297,10 @@ fn skopeo_is_a_client() {
 }
 
 /// `htpasswd -nbB -C 4 ann secret`
-const ACCOUNT: &str = "ann:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+pub const ACCOUNT: &str = "ann:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 
 /// Sends a request and returns the whole answer.
-fn ask(address: &str, method: &str, path: &str, headers: &str) -> String {
+pub fn ask(address: &str, method: &str, path: &str, headers: &str) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
@@ -303,7 +309,7 @@ fn ask(address: &str, method: &str, path: &str, headers: &str) -> String {
     answer
 }
 
-fn status(answer: &str) -> &str {
+pub fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn mark_thread() {
 pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Defect> {
     let mut work = pin!(work);
     poll_fn(|context| {
+        let _marked = Marked::new();
         // What the work held was let go of by the panic, and nobody asks it again.
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,
@@ -43,6 +44,31 @@ pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Defect
         }
     })
     .await
+}
+
+/// Does `work` to its end, or until it panics, which then ends nothing but this work: for threads that go on
+/// with something else.
+///
+/// # Errors
+/// What the panic said.
+pub fn survive<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let _marked = Marked::new();
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Defect::of(&*panic).0)
+}
+
+/// The calling thread catches panics until this is dropped.
+struct Marked(bool);
+
+impl Marked {
+    fn new() -> Self {
+        Self(CAUGHT.replace(true))
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        CAUGHT.set(self.0);
+    }
 }
 
 impl Defect {
@@ -80,6 +106,15 @@ mod tests {
         assert!(lock.try_lock().is_ok());
         assert_eq!(caught(async { 7 }).await, Ok(7));
         assert_eq!(caught(async { panic!("as it is") }).await, Err::<(), _>(Defect("as it is".to_owned())));
+    }
+
+    #[test]
+    fn a_thread_survives_what_it_said_that_it_would_and_nothing_else() {
+        assert!(!is_survivable());
+        assert_eq!(survive(is_survivable), Ok(true));
+        assert_eq!(survive(|| assert!(lock_is_free(1), "number 8")), Err("number 8".to_owned()));
+        assert!(!is_survivable(), "also after a panic");
+        assert_eq!(survive(|| survive(|| ()).is_ok() && is_survivable()), Ok(true), "one within another");
     }
 
     fn lock_is_free(number: u32) -> bool {

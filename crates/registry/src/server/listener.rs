@@ -27,21 +27,54 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
         }
     };
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
     let sweeper = tokio::spawn(sweep(state.clone()));
     let collector = tokio::spawn(collector::run(state.clone()));
     let teller = state.hooks.clone().map(|hooks| tokio::spawn(webhook::run(state.clone(), hooks)));
+    // A panic between two connections must cost neither them nor those that come.
+    let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
+    loop {
+        let taking = take_connections(&listener, &state, &places, &mut connections, &mut stopped);
+        let Err(defect) = caught(taking).await else { break };
+        state.note_defect("taking connections", &defect);
+        tokio::time::sleep(EXHAUSTED_WAIT).await;
+    }
+    drop(listener);
+    sweeper.abort();
+    collector.abort();
+    if let Some(teller) = teller {
+        teller.abort();
+    }
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            note(&state, ended);
+        }
+    };
+    let ended = caught(ended);
+    if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
+        tracing::warn!("requests were cut off because the server was stopped");
+    }
+}
+
+/// Takes connections until the server is told to stop. Those that it has taken stay with `connections`.
+async fn take_connections(
+    listener: &tokio::net::TcpListener,
+    state: &Arc<State>,
+    places: &Arc<Semaphore>,
+    connections: &mut JoinSet<()>,
+    stopped: &mut watch::Receiver<bool>,
+) {
+    let stopping = stopped.clone();
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
             (listener.accept().await, place)
         };
         tokio::select! {
-            () = told(&mut stopped) => break,
-            Some(ended) = connections.join_next() => note(&state, ended),
+            () = told(stopped) => break,
+            Some(ended) = connections.join_next() => note(state, ended),
             (accepted, place) = next => match accepted {
                 Ok((stream, peer)) => {
-                    let (state, stopped) = (state.clone(), stopped.clone());
+                    let (state, stopped) = (state.clone(), stopping.clone());
                     connections.spawn(async move {
                         let _place = place;
                         let _open = Open::new(&state.metrics.connections);
@@ -54,20 +87,6 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>, mut stopped:
                 }
             },
         }
-    }
-    drop(listener);
-    sweeper.abort();
-    collector.abort();
-    if let Some(teller) = teller {
-        teller.abort();
-    }
-    let ended = async {
-        while let Some(ended) = connections.join_next().await {
-            note(&state, ended)
-        }
-    };
-    if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
-        tracing::warn!("requests were cut off because the server was stopped");
     }
 }
 

@@ -156,7 +156,7 @@ fn staying_tag(
 ) -> Result<Option<Tag>, StoreError> {
     let stays = |tag: &Tag| rule(state, name, tag) == TagRule::Stays;
     match wanted {
-        _ if state.options.immutable.is_empty() => Ok(None),
+        _ if state.immutable.get().is_empty() => Ok(None),
         ManifestName::Tag(tag) => Ok(stays(tag).then(|| tag.clone())),
         ManifestName::Digest(digest) => {
             for tag in repository.tags()?.into_iter().filter(stays) {
@@ -229,7 +229,7 @@ fn store(state: &State, name: &Repository, tags: &[Tag], document: &Document) ->
 }
 
 fn rule(state: &State, name: &Repository, tag: &Tag) -> TagRule {
-    match state.options.immutable.iter().any(|rule| rule.covers(name, tag)) {
+    match state.immutable.get().iter().any(|rule| rule.covers(name, tag)) {
         true => TagRule::Stays,
         false => TagRule::Moves,
     }

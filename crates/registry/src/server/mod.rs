@@ -11,6 +11,7 @@
 //! | `plain`, `outlet`, `inlet` | connections whose content the kernel moves from and to files |
 //! | `tls`, `certificate` | encryption |
 //! | `access`, `quota` | who may do what, and how much |
+//! | `rules` | which of that can change while the server runs |
 //! | `proxy` | a cache of other registries |
 //! | `webhook` | events for other programs |
 //! | `storage` | a folder or a bucket |
@@ -52,6 +53,7 @@ mod quota;
 mod referrers;
 mod refusal;
 mod routes;
+mod rules;
 mod session;
 mod shelf;
 mod sprint;
@@ -63,7 +65,7 @@ pub mod webhook;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -74,14 +76,15 @@ use tokio::sync::watch;
 pub use access::Policy;
 pub use certificate::{NoCertificate, SelfSigned};
 pub use collector::{Collection, CollectionReport, Keep};
-pub use defect::is_survivable;
 pub(crate) use defect::mark_thread;
+pub use defect::{is_survivable, survive};
 pub use immutable::Immutable;
 pub use patience::Patience;
 pub use pattern::Pattern;
 pub use proxy::{InvalidUpstream, ProxyOptions, ProxyReport, ProxyTrouble, Upstream};
 pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use quota::Quota;
+pub use rules::Rules;
 pub use storage::InBucket;
 pub use tls::{InvalidTls, Tls};
 
@@ -235,13 +238,14 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let hooks = open_hooks(&options)?;
         let state = Arc::new(State::new(options, hooks).map_err(|_| ServerError::Random)?);
+        let shared = Arc::downgrade(&state);
         let serve = move || {
             runtime.block_on(listener::serve(listener, state, stopped));
             // Work on the store that a cut connection left behind is not waited for for ever.
             runtime.shutdown_timeout(listener::STOP_LIMIT);
         };
         let thread = std::thread::Builder::new().name("registry-listener".to_owned()).spawn(serve);
-        Ok(ServerHandle { address, stop, thread: Some(thread.map_err(ServerError::Threads)?) })
+        Ok(ServerHandle { address, stop, state: shared, thread: Some(thread.map_err(ServerError::Threads)?) })
     }
 }
 
@@ -255,11 +259,23 @@ fn open_hooks(options: &ServerOptions) -> Result<Option<Arc<Hooks>>, WebhookErro
     Ok(Some(Arc::new(Hooks::open(webhooks, is_so)?)))
 }
 
+/// Changes the rules of a server, from wherever somebody watches for changes.
+pub struct RuleBook(Weak<State>);
+
+impl RuleBook {
+    /// Puts other rules in force: the next request goes by them. A server that has ended does nothing.
+    pub fn change(&self, rules: Rules) {
+        if let Some(state) = self.0.upgrade() {
+            state.change(rules);
+        }
+    }
+}
+
 /// A running server. Dropping it stops the server and waits for it.
-#[derive(Debug)]
 pub struct ServerHandle {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    state: Weak<State>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -272,6 +288,11 @@ impl ServerHandle {
     /// Returns the registry as image references name it.
     pub fn registry(&self) -> Registry {
         self.address.to_string().parse().expect("an address with a port is a registry")
+    }
+
+    /// Returns what changes the rules while the server runs.
+    pub fn rule_book(&self) -> RuleBook {
+        RuleBook(self.state.clone())
     }
 
     /// Takes no more connections and lets requests that are under way come to their end, within
@@ -290,6 +311,12 @@ impl ServerHandle {
             // A panic in there was printed where it happened; there is nobody left to tell.
             let _ = thread.join();
         }
+    }
+}
+
+impl std::fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ServerHandle({})", self.address)
     }
 }
 

@@ -14,6 +14,7 @@ use store::StoreError;
 
 use super::pattern::Pattern;
 use super::refusal::Refusal;
+use super::rules::Current;
 use super::storage::StoredRepository;
 use crate::protocol::ErrorCode;
 
@@ -28,20 +29,26 @@ pub struct Quota {
 
 /// The quotas and what is used of them.
 pub(super) struct Quotas {
-    quotas: Vec<Quota>,
+    quotas: Current<Vec<Quota>>,
     used: Mutex<HashMap<String, u64>>,
 }
 
 impl Quotas {
     pub fn new(quotas: Vec<Quota>) -> Self {
-        Self { quotas, used: Mutex::default() }
+        Self { quotas: Current::new(quotas), used: Mutex::default() }
+    }
+
+    /// Goes by other quotas from now on.
+    pub fn change(&self, quotas: Vec<Quota>) {
+        self.quotas.set(quotas);
     }
 
     /// Returns how many bytes the repository may still take; `None` where there is no limit. The
     /// first quota that names the repository counts.
     pub fn room(&self, repository: &StoredRepository) -> Result<Option<u64>, StoreError> {
         let name = known_as(repository.name());
-        let Some(quota) = self.quotas.iter().find(|quota| quota.repositories.matches(&name)) else {
+        let quotas = self.quotas.get();
+        let Some(quota) = quotas.iter().find(|quota| quota.repositories.matches(&name)) else {
             return Ok(None);
         };
         let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(&*name).copied();

@@ -16,12 +16,14 @@ use super::access::{Action, Entry, Principal, Want};
 use super::body::Content;
 use super::defect::{Defect, caught};
 use super::holders::Holders;
+use super::immutable::Immutable;
 use super::metrics::Metrics;
 use super::plain::Wire;
 use super::proxy::{self, Proxy};
 use super::quota::Quotas;
 use super::referrers::Referrers;
 use super::refusal::Refusal;
+use super::rules::{Current, Rules};
 use super::session::Sessions;
 use super::shelf::Shelf;
 use super::sprint::Track;
@@ -52,6 +54,8 @@ pub(super) struct State {
     pub manifest_bytes: AtomicUsize,
     pub holders: Holders,
     pub track: Track,
+    /// Tags that stay.
+    pub immutable: Current<Vec<Immutable>>,
     entry: Option<Entry>,
 }
 
@@ -90,9 +94,19 @@ impl State {
             manifest_bytes: AtomicUsize::new(0),
             holders: Holders::default(),
             track: Track::default(),
+            immutable: Current::new(options.immutable.clone()),
             entry,
             options,
         })
+    }
+
+    /// Goes by other rules from now on.
+    pub fn change(&self, rules: Rules) {
+        if let (Some(entry), Some(policy)) = (&self.entry, rules.policy) {
+            entry.change(policy);
+        }
+        self.immutable.set(rules.immutable);
+        self.quotas.change(rules.quotas);
     }
 
     /// Returns the view that clients have of a repository: only its own blobs.

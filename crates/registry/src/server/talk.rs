@@ -67,7 +67,7 @@ async fn encrypted(
 ) {
     let patience = state.options.patience;
     let stream = Paced::new(stream, patience);
-    let mut stream = match tokio::time::timeout(patience.handshake, tls.acceptor.accept(stream)).await {
+    let mut stream = match tokio::time::timeout(patience.handshake, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, %peer, "a client did not agree on TLS"),
         Err(_) => return tracing::debug!(%peer, "a client took too long to agree on TLS"),

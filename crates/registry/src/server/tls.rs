@@ -8,10 +8,17 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate with its key, ready to be shown to clients.
+use super::rules::Current;
+
+/// A certificate with its key, ready to be shown to clients. Clones show the same one.
 #[derive(Clone)]
 pub struct Tls {
-    pub(super) acceptor: TlsAcceptor,
+    shown: Arc<Current<Shown>>,
+}
+
+/// What clients are shown.
+struct Shown {
+    acceptor: TlsAcceptor,
     fingerprint: String,
 }
 
@@ -47,19 +54,31 @@ impl Tls {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(InvalidTls::Unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), fingerprint })
+        let shown = Shown { acceptor: TlsAcceptor::from(Arc::new(config)), fingerprint };
+        Ok(Self { shown: Arc::new(Current::new(shown)) })
     }
 
     /// Returns the SHA-256 of the certificate as pairs of hexadecimal digits with colons, as
     /// `openssl x509 -fingerprint -sha256` prints it.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    pub fn fingerprint(&self) -> String {
+        self.shown.get().fingerprint.clone()
+    }
+
+    /// Shows the certificate of `renewed` from now on, by all clones. Connections that are open stay.
+    pub fn renew(&self, renewed: &Self) {
+        let Shown { acceptor, fingerprint } = &*renewed.shown.get();
+        self.shown.set(Shown { acceptor: acceptor.clone(), fingerprint: fingerprint.clone() });
+    }
+
+    /// Returns what agrees with a client on encryption.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.shown.get().acceptor.clone()
     }
 }
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tls({})", self.fingerprint)
+        write!(f, "Tls({})", self.fingerprint())
     }
 }
 

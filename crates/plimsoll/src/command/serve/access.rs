@@ -2,23 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use oci::Digest;
-use pipeline::configuration::ByteSize;
+use pipeline::configuration::{ByteSize, ServeRegistry};
 use registry::client::Client;
 use registry::server::access::{
     ANONYMOUS, Accounts, Actions, FixedToken, Grant, Issuer, IssuerRule, Policy, Rule,
 };
-use registry::server::{Immutable, Pattern, Quota, ServerOptions};
+use registry::server::{Immutable, Pattern, Quota, RuleBook, Rules};
 use serde::Deserialize;
 
+use super::watch::{Files, Watched};
 use super::webhook::WebhookTable;
 use crate::error::Error;
 use crate::session::Session;
 
-/// How often files of accounts are looked at for changes.
-const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Key sets larger than this are not read.
 const MAX_KEYS_BYTES: u64 = 1 << 20;
 
@@ -58,7 +56,7 @@ struct TokenTable {
     allow: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct IssuerTable {
     url: String,
@@ -68,7 +66,7 @@ struct IssuerTable {
     rules: Vec<IssuerRuleTable>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct IssuerRuleTable {
     claims: std::collections::BTreeMap<String, String>,
@@ -83,91 +81,137 @@ struct QuotaTable {
     size: ByteSize,
 }
 
-/// Puts what the access file says into the options, and returns whom it has told of events.
-///
-/// # Errors
-/// The file, or one it names, cannot be read; a key or value in it is wrong.
-pub fn read(session: &Session, path: &Path, options: &mut ServerOptions) -> Result<Vec<WebhookTable>, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::file("read", path, source))?;
-    let wrong = |reason: String| Error::usage(format!("{}: {reason}", path.display()));
-    let file: AccessFile = toml_edit::de::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    if file.schema != 1 {
-        return Err(wrong(format!("schema = {} is not known here; 1 is", file.schema)));
-    }
-    let beside = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut policy = Policy::new(session.environment.now());
-    if let Some(name) = &file.htpasswd {
-        policy.accounts = Some(accounts(session, &beside.join(name))?);
-    }
-    for rule in file.rules {
-        let who = rule.who.iter().map(Pattern::new).collect();
-        let grant = grant(rule.repositories, &rule.allow).map_err(wrong)?;
-        policy.rules.push(Rule { who, grant });
-    }
-    for token in file.tokens {
-        let digest: Digest = format!("sha256:{}", token.sha256)
-            .parse()
-            .map_err(|_| wrong(format!("token {}: sha256 is not 64 hexadecimal digits", token.name)))?;
-        let grants = vec![grant(token.repositories, &token.allow).map_err(wrong)?];
-        policy.tokens.push(FixedToken { name: token.name, digest, grants });
-    }
-    for table in file.issuers {
-        policy.issuers.push(issuer(session, &beside, table).map_err(wrong)?);
-    }
-    for quota in file.quotas {
-        let limit = |pattern: &String| Quota { repositories: Pattern::new(pattern), bytes: quota.size.0 };
-        options.quotas.extend(quota.repositories.iter().map(limit));
-    }
-    options.immutable.extend(file.immutable.iter().map(|text| Immutable::new(text)));
-    options.policy = Some(policy);
-    Ok(file.webhooks)
+/// What access and accounts files say, and what was learnt on the way.
+pub struct Read {
+    /// What is in force.
+    pub rules: Rules,
+    /// Whom the access file has told of events.
+    pub webhooks: Vec<WebhookTable>,
+    /// The files.
+    pub files: Files,
+    issuers: Vec<(IssuerTable, Arc<Issuer>)>,
 }
 
-/// Returns the policy under which every account of the file may do everything.
+/// Reads who may do what, which tags stay, and how much repositories may hold. Issuers that `before` has as they are
+/// now keep the keys that they know.
 ///
 /// # Errors
-/// The file cannot be read.
-pub fn of_accounts(session: &Session, path: &Path, anonymous_pull: bool) -> Result<Policy, Error> {
-    let mut policy = Policy::new(session.environment.now());
-    policy.accounts = Some(accounts(session, path)?);
-    policy.rules.push(Rule { who: vec![Pattern::new("*")], grant: Grant::everything() });
-    if anonymous_pull {
-        let everywhere = vec!["*".to_owned()];
-        let grant = grant(everywhere, &["pull".to_owned()]).expect("pull is an action");
-        policy.rules.push(Rule { who: vec![Pattern::new(ANONYMOUS)], grant });
-    }
-    Ok(policy)
-}
-
-/// Reads the accounts, and again whenever the file has changed.
-fn accounts(session: &Session, path: &Path) -> Result<Arc<Accounts>, Error> {
-    let read = |path: &Path| std::fs::read_to_string(path);
-    let text = read(path).map_err(|source| Error::file("read", path, source))?;
-    let accounts = Accounts::parse(&text);
-    let accounts = accounts.map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
-    let accounts = Arc::new(accounts);
-    let (shared, path, ui) = (accounts.clone(), path.to_owned(), session.ui.clone());
-    let watch = move || {
-        let mut known = text;
-        loop {
-            std::thread::sleep(RELOAD_EVERY);
-            match read(&path) {
-                Ok(text) if text != known => {
-                    if let Err(error) = shared.reload(&text) {
-                        ui.warn(format!("{}: {error}; the accounts stay as they were", path.display()));
-                    }
-                    known = text;
-                }
-                // A file that is being replaced is not there for a moment.
-                Ok(_) | Err(_) => {}
-            }
-        }
+/// A file cannot be read; a key or value in it is wrong.
+pub fn read(session: &Session, settings: &ServeRegistry, before: Option<&Read>) -> Result<Read, Error> {
+    let folder = &session.environment.folder;
+    let mut read = Read {
+        rules: Rules::default(),
+        webhooks: Vec::new(),
+        files: Files::default(),
+        issuers: before.map(|read| read.issuers.clone()).unwrap_or_default(),
     };
-    std::thread::Builder::new()
-        .name("accounts".to_owned())
-        .spawn(watch)
-        .map_err(|source| Error::file("watch", Path::new("accounts"), source))?;
-    Ok(accounts)
+    read.rules.immutable = settings.immutable_tag.iter().map(|text| Immutable::new(text)).collect();
+    if let Some(path) = &settings.access {
+        read.access_file(session, &folder.join(path))?;
+    }
+    if let Some(path) = &settings.htpasswd {
+        read.accounts_alone(session, &folder.join(path), settings.anonymous_pull)?;
+    }
+    Ok(read)
+}
+
+/// Puts in force what is written into the files while the server runs.
+pub fn watched<'a>(
+    session: &'a Session,
+    settings: &'a ServeRegistry,
+    mut before: Read,
+    book: RuleBook,
+) -> Watched<'a> {
+    let files = std::mem::take(&mut before.files);
+    Watched::new(files, move || {
+        let mut read = read(session, settings, Some(&before))?;
+        if read.webhooks != before.webhooks {
+            session.ui.warn("receivers of events have changed: they count when the server is started again");
+        }
+        book.change(read.rules.clone());
+        let files = std::mem::take(&mut read.files);
+        before = read;
+        Ok(files)
+    })
+}
+
+impl Read {
+    fn access_file(&mut self, session: &Session, path: &Path) -> Result<(), Error> {
+        let text = self.files.read_text(path)?;
+        let wrong = |reason: String| Error::usage(format!("{}: {reason}", path.display()));
+        let file: AccessFile = toml_edit::de::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if file.schema != 1 {
+            return Err(wrong(format!("schema = {} is not known here; 1 is", file.schema)));
+        }
+        let beside = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut policy = Policy::new(session.environment.now());
+        if let Some(name) = &file.htpasswd {
+            policy.accounts = Some(accounts(&mut self.files, &beside.join(name))?);
+        }
+        for rule in file.rules {
+            let who = rule.who.iter().map(Pattern::new).collect();
+            let grant = grant(rule.repositories, &rule.allow).map_err(wrong)?;
+            policy.rules.push(Rule { who, grant });
+        }
+        for token in file.tokens {
+            policy.tokens.push(fixed_token(token).map_err(wrong)?);
+        }
+        policy.issuers = self.issuers(session, &beside, file.issuers).map_err(wrong)?;
+        for quota in file.quotas {
+            let limit = |pattern: &String| Quota { repositories: Pattern::new(pattern), bytes: quota.size.0 };
+            self.rules.quotas.extend(quota.repositories.iter().map(limit));
+        }
+        self.rules.immutable.extend(file.immutable.iter().map(|text| Immutable::new(text)));
+        self.rules.policy = Some(policy);
+        self.webhooks = file.webhooks;
+        Ok(())
+    }
+
+    /// Lets every account of the file do everything.
+    fn accounts_alone(&mut self, session: &Session, path: &Path, anonymous_pull: bool) -> Result<(), Error> {
+        let mut policy = Policy::new(session.environment.now());
+        policy.accounts = Some(accounts(&mut self.files, path)?);
+        policy.rules.push(Rule { who: vec![Pattern::new("*")], grant: Grant::everything() });
+        if anonymous_pull {
+            let everywhere = vec!["*".to_owned()];
+            let grant = grant(everywhere, &["pull".to_owned()]).expect("pull is an action");
+            policy.rules.push(Rule { who: vec![Pattern::new(ANONYMOUS)], grant });
+        }
+        self.rules.policy = Some(policy);
+        Ok(())
+    }
+
+    fn issuers(
+        &mut self,
+        session: &Session,
+        beside: &Path,
+        tables: Vec<IssuerTable>,
+    ) -> Result<Vec<Arc<Issuer>>, String> {
+        let before = std::mem::take(&mut self.issuers);
+        for table in tables {
+            let known = before.iter().find(|(known, _)| *known == table).map(|(_, issuer)| issuer.clone());
+            let issuer = match known {
+                Some(issuer) => issuer,
+                None => issuer(session, beside, table.clone())?,
+            };
+            self.issuers.push((table, issuer));
+        }
+        Ok(self.issuers.iter().map(|(_, issuer)| issuer.clone()).collect())
+    }
+}
+
+fn accounts(files: &mut Files, path: &Path) -> Result<Arc<Accounts>, Error> {
+    let accounts = Accounts::parse(&files.read_text(path)?);
+    let accounts = accounts.map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
+    Ok(Arc::new(accounts))
+}
+
+fn fixed_token(token: TokenTable) -> Result<FixedToken, String> {
+    let digest: Digest = format!("sha256:{}", token.sha256)
+        .parse()
+        .map_err(|_| format!("token {}: sha256 is not 64 hexadecimal digits", token.name))?;
+    let grants = vec![grant(token.repositories, &token.allow)?];
+    Ok(FixedToken { name: token.name, digest, grants })
 }
 
 fn grant(repositories: Vec<String>, allow: &[String]) -> Result<Grant, String> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use pipeline::configuration::{OneOrMany, ServeRegistry};
 use registry::server::{SelfSigned, Tls};
 
+use super::watch::{Files, Watched};
 use crate::error::Error;
 use crate::session::Session;
 
@@ -35,14 +36,18 @@ impl Encryption {
     }
 }
 
-/// Returns the certificate; `None` for plain HTTP.
+/// Returns the certificate and adds its files to `files`; `None` for plain HTTP.
 ///
 /// # Errors
 /// A file cannot be read, or has no usable certificate.
-pub fn certificate(session: &Session, settings: &ServeRegistry) -> Result<Option<Tls>, Error> {
+pub fn certificate(
+    session: &Session,
+    settings: &ServeRegistry,
+    files: &mut Files,
+) -> Result<Option<Tls>, Error> {
     if let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) {
         let folder = &session.environment.folder;
-        return read(&folder.join(certificate), &folder.join(key)).map(Some);
+        return read(&folder.join(certificate), &folder.join(key), files).map(Some);
     }
     if settings.tls_self_signed.is_empty() {
         return Ok(None);
@@ -59,14 +64,30 @@ pub fn certificate(session: &Session, settings: &ServeRegistry) -> Result<Option
         write(&certificate, made.certificate.as_bytes(), 0o644)?;
         write(&names, wanted.as_bytes(), 0o644)?;
     }
-    let tls = read(&certificate, &key)?;
+    let tls = read(&certificate, &key, &mut Files::default())?;
     session.ui.note(format!("certificate {}, SHA-256 {}", certificate.display(), tls.fingerprint()));
     Ok(Some(tls))
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Tls, Error> {
-    let file = |path: &Path| fs::read(path).map_err(|source| Error::file("read", path, source));
-    let tls = Tls::from_pem(&file(certificate)?, &file(key)?);
+/// Shows what is put in the place of the certificate, as whoever renews it does.
+pub fn watched<'a>(
+    session: &'a Session,
+    settings: &'a ServeRegistry,
+    files: Files,
+    shown: Tls,
+) -> Watched<'a> {
+    Watched::new(files, move || {
+        let mut files = Files::default();
+        if let Some(renewed) = certificate(session, settings, &mut files)? {
+            shown.renew(&renewed);
+        }
+        Ok(files)
+    })
+}
+
+fn read(certificate: &Path, key: &Path, files: &mut Files) -> Result<Tls, Error> {
+    let (chain, secret) = (files.read(certificate)?, files.read(key)?);
+    let tls = Tls::from_pem(&chain, &secret);
     tls.map_err(|error| {
         let source =
             std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();

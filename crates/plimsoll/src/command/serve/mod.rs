@@ -7,6 +7,7 @@ mod encryption;
 mod log;
 mod registry;
 mod storage;
+mod watch;
 mod webhook;
 
 use clap::Subcommand;

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use pipeline::configuration::{
     AccessLogForm, ByteSize, Configuration, OneOrMany, Serve, ServeRegistry, Timespan,
 };
 use pipeline::text::Text;
-use registry::server::{Access, Immutable, PublicUrl, Server, ServerOptions};
+use registry::server::{Access, PublicUrl, Rules, Server, ServerOptions, Tls};
 use serde::Serialize;
 use store::{Children, LayoutStore};
 
 use super::encryption::{self, Encryption};
+use super::watch::{self, Files};
 use super::{access, cache, collect, log, storage, webhook};
 use crate::defect;
 use crate::error::Error;
@@ -121,7 +124,8 @@ impl Registry {
         let root = store.root().display().to_string();
         interrupt::take();
         defect::survive_in_servers();
-        let options = options(session, &settings, store)?;
+        let read = access::read(session, &settings, None)?;
+        let (certificate, options) = options(session, &settings, store, &read)?;
         let root = options.bucket.as_ref().map_or(root, |bucket| bucket.store.name().to_owned());
         let (tls, rights) = (options.tls.clone(), rights(&options, &settings));
         let server = Server::start(options)?;
@@ -130,11 +134,24 @@ impl Registry {
             &Started {
                 address: server.address().to_string(),
                 store: root,
-                certificate_sha256: tls.map(|tls| tls.fingerprint().to_owned()),
+                certificate_sha256: tls.as_ref().map(Tls::fingerprint),
                 rights,
             },
         )?;
-        let signal = interrupt::wait();
+        let mut watched = vec![access::watched(session, &settings, read, server.rule_book())];
+        watched.extend(tls.map(|tls| encryption::watched(session, &settings, certificate, tls)));
+        let (stopping, stopped) = mpsc::channel();
+        let signal = thread::scope(|threads| {
+            let look = move || watch::run(watched, &stopped, &session.ui);
+            if let Err(error) = thread::Builder::new().name("files".to_owned()).spawn_scoped(threads, look) {
+                session
+                    .ui
+                    .warn(format!("changed rules and certificates count after a restart only: {error}"));
+            }
+            let signal = interrupt::wait();
+            drop(stopping);
+            signal
+        });
         session.ui.note("stopping when the requests under way are answered; a second signal stops at once");
         server.stop();
         server.join();
@@ -186,24 +203,25 @@ impl Registry {
     }
 }
 
-fn options(session: &Session, settings: &ServeRegistry, store: LayoutStore) -> Result<ServerOptions, Error> {
+/// Returns how the server behaves, and the files of its certificate.
+fn options(
+    session: &Session,
+    settings: &ServeRegistry,
+    store: LayoutStore,
+    read: &access::Read,
+) -> Result<(Files, ServerOptions), Error> {
     let listen =
         settings.listen.as_ref().map_or_else(|| LISTEN.parse().expect("it is an address"), |text| text.0);
     let mut options = ServerOptions::new(listen, store);
-    options.immutable = settings.immutable_tag.iter().map(|text| Immutable::new(text)).collect();
+    let Rules { policy, immutable, quotas } = read.rules.clone();
+    (options.policy, options.immutable, options.quotas) = (policy, immutable, quotas);
     let folder = &session.environment.folder;
-    let (mut receivers, mut beside) = (Vec::new(), folder.clone());
-    if let Some(path) = &settings.access {
-        let path = folder.join(path);
-        receivers = access::read(session, &path, &mut options)?;
-        beside = path.parent().unwrap_or(folder).to_owned();
-    }
-    options.webhooks = webhook::options(session, settings, receivers, &beside)?;
+    let access = settings.access.as_ref().map(|path| folder.join(path));
+    let beside = access.as_deref().and_then(Path::parent).unwrap_or(folder);
+    options.webhooks = webhook::options(session, settings, read.webhooks.clone(), beside)?;
     options.public_url = settings.public_url.as_ref().map(|url| url.0.clone());
-    if let Some(path) = &settings.htpasswd {
-        options.policy = Some(access::of_accounts(session, &folder.join(path), settings.anonymous_pull)?);
-    }
-    options.tls = encryption::certificate(session, settings)?;
+    let mut certificate = Files::default();
+    options.tls = encryption::certificate(session, settings, &mut certificate)?;
     options.max_blob_bytes = settings.max_blob_size.map(|size| size.0);
     if settings.read_only {
         options.access = Access::ReadOnly;
@@ -218,7 +236,7 @@ fn options(session: &Session, settings: &ServeRegistry, store: LayoutStore) -> R
         options.collection = Some(collect::collection(session, every.0, after.0)?);
     }
     options.access_log = log::sink(session, settings.access_log.unwrap_or(AccessLogForm::None));
-    Ok(options)
+    Ok((certificate, options))
 }
 
 /// Returns who may do what, in a few words.

@@ -31,7 +31,7 @@ pub struct Webhooks {
 }
 
 /// The same in the access file, with choices of its own for each receiver.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookTable {
     url: String,

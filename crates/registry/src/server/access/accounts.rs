@@ -28,7 +28,7 @@ pub struct InvalidAccounts {
 
 /// Names with the bcrypt hashes of their passwords.
 pub struct Accounts {
-    hashes: Mutex<HashMap<String, String>>,
+    hashes: HashMap<String, String>,
     /// Hashes of names and passwords that were right lately.
     right: Mutex<HashMap<Digest, Instant>>,
     /// Mixed into what is remembered, so that nothing of it can be looked up in a table.
@@ -48,18 +48,7 @@ impl Accounts {
         getrandom::fill(&mut salt)
             .map_err(|error| InvalidAccounts { line: 0, reason: format!("no random numbers: {error}") })?;
         let decoy = hashes.values().next().cloned().unwrap_or_default();
-        Ok(Self { hashes: Mutex::new(hashes), right: Mutex::default(), salt, decoy })
-    }
-
-    /// Takes over what the file says now; passwords that were right are checked again.
-    ///
-    /// # Errors
-    /// As for [`Accounts::parse`]; the accounts stay as they were.
-    pub fn reload(&self, text: &str) -> Result<(), InvalidAccounts> {
-        let hashes = parse(text)?;
-        *self.hashes.lock().unwrap_or_else(PoisonError::into_inner) = hashes;
-        self.right.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        Ok(())
+        Ok(Self { hashes, right: Mutex::default(), salt, decoy })
     }
 
     /// Whether this name and password were right lately.
@@ -73,9 +62,9 @@ impl Accounts {
         if password.len() > MAX_PASSWORD_BYTES {
             return false;
         }
-        let hash = self.hashes.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let hash = self.hashes.get(name);
         let exists = hash.is_some();
-        let fits = bcrypt::verify(password, &hash.unwrap_or_else(|| self.decoy.clone())).unwrap_or(false);
+        let fits = bcrypt::verify(password, hash.unwrap_or(&self.decoy)).unwrap_or(false);
         let right = fits && exists;
         if right {
             let mut remembered = self.right.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,12 +142,6 @@ mod tests {
             assert!(!accounts.check("bob", "secret"));
             assert!(!accounts.check("ann", &"x".repeat(100)));
         }
-        accounts.reload(&line("bob")).unwrap();
-        assert!(
-            !accounts.remembers("ann", "secret") && !accounts.check("ann", "secret"),
-            "what was right is not remembered over a change"
-        );
-        assert!(accounts.check("bob", "secret"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::server::answer;
 use crate::server::body::Content;
 use crate::server::public_url::PublicUrl;
 use crate::server::refusal::Refusal;
+use crate::server::rules::Current;
 
 /// Whom tokens are for, as challenges name it.
 const SERVICE: &str = "plimsoll registry";
@@ -29,7 +30,7 @@ const MAX_WAITING: usize = 256;
 
 /// The door.
 pub(in crate::server) struct Entry {
-    policy: Policy,
+    policy: Current<Policy>,
     booth: Booth,
     scheme: &'static str,
     public: Option<PublicUrl>,
@@ -65,7 +66,7 @@ impl Entry {
         public: Option<PublicUrl>,
     ) -> Result<Self, getrandom::Error> {
         Ok(Self {
-            policy,
+            policy: Current::new(policy),
             booth: Booth::new()?,
             scheme,
             public,
@@ -74,18 +75,24 @@ impl Entry {
         })
     }
 
+    /// Goes by another policy from now on. Tickets that were issued stay good for their few minutes.
+    pub fn change(&self, policy: Policy) {
+        self.policy.set(policy);
+    }
+
     /// Returns who makes the request: nobody known where it has no credentials.
     pub async fn admit(&self, head: &Parts) -> Result<Principal, Refusal> {
+        let policy = &*self.policy.get();
         let Some(value) = head.headers.get(AUTHORIZATION) else {
-            let grants = self.policy.of_anonymous();
+            let grants = policy.of_anonymous();
             return Ok(Principal { name: String::new(), grants, scope: None });
         };
         let refuse = |reason: String| self.challenge(head, Want::Name, &reason, None);
         let value = value.to_str().map_err(|_| refuse("the credentials are not text".to_owned()))?;
         let (kind, rest) = value.split_once(' ').unwrap_or((value, ""));
         match kind.to_ascii_lowercase().as_str() {
-            "bearer" => self.bearer(rest.trim()).await.map_err(refuse),
-            "basic" => self.basic(rest.trim()).await.map_err(refuse),
+            "bearer" => self.bearer(policy, rest.trim()).await.map_err(refuse),
+            "basic" => self.basic(policy, rest.trim()).await.map_err(refuse),
             _ => Err(refuse("credentials are taken as Basic or Bearer".to_owned())),
         }
     }
@@ -113,54 +120,41 @@ impl Entry {
 
     /// Answers the request for a token.
     pub fn ticket<'a>(&self, who: &Principal, scopes: impl Iterator<Item = &'a str>) -> Response<Content> {
-        let now = (self.policy.now)();
+        let now = (self.policy.get().now)();
         let token = self.booth.issue(who, scopes, now.as_second());
         let token = Token { token: &token, access_token: &token, expires_in: LIFETIME_SECONDS };
         answer::with(answer::list(&token), CACHE_CONTROL, "no-store")
     }
 
-    async fn bearer(&self, token: &str) -> Result<Principal, String> {
-        let now = (self.policy.now)().as_second();
+    async fn bearer(&self, policy: &Policy, token: &str) -> Result<Principal, String> {
+        let now = (policy.now)().as_second();
         if let Some(who) = self.booth.read(token, now) {
             return Ok(who);
         }
-        if let Some(who) = self.fixed(token) {
+        if let Some(who) = fixed(policy, token) {
             return Ok(who);
         }
-        let job = self.slowly(|| self.job(token, now)).await?;
+        let job = self.slowly(|| job(policy, token, now)).await?;
         job.unwrap_or_else(|| Err("the token is not known here, or has expired".to_owned()))
     }
 
     /// Passwords of accounts; tokens too, because clients that know only passwords bring them so.
-    async fn basic(&self, text: &str) -> Result<Principal, String> {
+    async fn basic(&self, policy: &Policy, text: &str) -> Result<Principal, String> {
         let broken = || "the credentials are not NAME:PASSWORD in base64".to_owned();
         let text = STANDARD.decode(text).map_err(|_| broken())?;
         let text = String::from_utf8(text).map_err(|_| broken())?;
         let (name, password) = text.split_once(':').ok_or_else(broken)?;
-        if let Some(accounts) = &self.policy.accounts {
+        if let Some(accounts) = &policy.accounts {
             let right = match accounts.remembers(name, password) {
                 true => true,
                 false => self.slowly(|| accounts.check(name, password)).await?,
             };
             if right {
-                let grants = self.policy.of_account(name);
+                let grants = policy.of_account(name);
                 return Ok(Principal { name: name.to_owned(), grants, scope: None });
             }
         }
-        self.bearer(password).await.map_err(|_| "name or password is wrong".to_owned())
-    }
-
-    fn fixed(&self, token: &str) -> Option<Principal> {
-        // The digest is what is compared: how long that takes says nothing about the token.
-        let digest = Digest::of(token.as_bytes());
-        let known = self.policy.tokens.iter().find(|known| known.digest == digest)?;
-        Some(Principal { name: known.name.clone(), grants: known.grants.clone(), scope: None })
-    }
-
-    fn job(&self, token: &str, now: i64) -> Option<Result<Principal, String>> {
-        let parsed = Unchecked::parse(token)?;
-        let issuer = self.policy.issuers.iter().find(|issuer| issuer.is_of(&parsed))?;
-        Some(issuer.admit(token, now))
+        self.bearer(policy, password).await.map_err(|_| "name or password is wrong".to_owned())
     }
 
     /// Does what takes long, for one request at a time.
@@ -195,6 +189,19 @@ impl Entry {
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message);
         refusal.with(WWW_AUTHENTICATE, challenge)
     }
+}
+
+fn fixed(policy: &Policy, token: &str) -> Option<Principal> {
+    // The digest is what is compared: how long that takes says nothing about the token.
+    let digest = Digest::of(token.as_bytes());
+    let known = policy.tokens.iter().find(|known| known.digest == digest)?;
+    Some(Principal { name: known.name.clone(), grants: known.grants.clone(), scope: None })
+}
+
+fn job(policy: &Policy, token: &str, now: i64) -> Option<Result<Principal, String>> {
+    let parsed = Unchecked::parse(token)?;
+    let issuer = policy.issuers.iter().find(|issuer| issuer.is_of(&parsed))?;
+    Some(issuer.admit(token, now))
 }
 
 /// A place among those who wait; it is free again when this is dropped.

@@ -60,7 +60,7 @@ async fn by_tag(state: &State, proxy: &Proxy, mapped: &Mapped, tag: &Tag) -> Res
     let view = proxy.view(upstream);
     let wanted = ManifestName::Tag(tag.clone());
     // What is said to stay is believed to.
-    let stays = state.options.immutable.iter().any(|rule| rule.covers(&mapped.client, tag));
+    let stays = state.immutable.get().iter().any(|rule| rule.covers(&mapped.client, tag));
     let fresh = || match stays || proxy.is_fresh(upstream, tag) {
         true => kept(state, &view, &wanted),
         false => None,
