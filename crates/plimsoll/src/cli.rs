@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use oci::Registry;
 use pipeline::event::Assumed;
 
@@ -178,13 +178,39 @@ pub fn run(environment: Environment, arguments: impl Iterator<Item = OsString>) 
 }
 
 fn parse(environment: &Environment, arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    if let Some(cli) = parse_alone(arguments) {
+        return Ok(cli);
+    }
     let colour = if ui::wants_colour(environment, arguments) {
         clap::ColorChoice::Always
     } else {
         clap::ColorChoice::Never
     };
+    if let [_, word] = arguments
+        && (word == "--version" || word == "-V")
+    {
+        version().try_get_matches_from(arguments)?;
+    }
     let matches = Cli::command().color(colour).try_get_matches_from(arguments)?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Parses the arguments of a command that is named first with a definition of nothing but that command. `None` where
+/// something is to be said of them, which the whole definition says.
+fn parse_alone(arguments: &[OsString]) -> Option<Cli> {
+    let command = alone(arguments.get(1)?.to_str()?)?;
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments).ok()?).ok()
+}
+
+/// Returns a definition that knows its version and nothing else.
+fn version() -> clap::Command {
+    clap::Command::new("plimsoll").version(env!("CARGO_PKG_VERSION"))
+}
+
+fn alone(name: &str) -> Option<clap::Command> {
+    let command = Command::definition(name)?;
+    let all = Global::augment_args(clap::Command::new("plimsoll").disable_help_subcommand(true));
+    Some(all.subcommand(command))
 }
 
 fn start(mut environment: Environment, cli: Cli, ui: &Ui) -> Result<(), Error> {
@@ -212,6 +238,53 @@ mod tests {
         check_examples(&Cli::command(), "plimsoll");
     }
 
+    #[test]
+    fn a_command_alone_is_what_it_is_among_all() {
+        let shown = |mut whole: clap::Command, name: &str| {
+            whole.build();
+            let command = whole.find_subcommand(name).unwrap();
+            let arguments: Vec<String> =
+                command.get_arguments().map(|argument| format!("{argument:?}")).collect();
+            let inner: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+            format!("{arguments:#?} {inner:?}")
+        };
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let alone = alone(name).unwrap_or_else(|| panic!("{name} is missing from the definitions"));
+            assert_eq!(shown(alone, name), shown(Cli::command(), name));
+        }
+        assert!(alone("help").is_none());
+    }
+
+    #[test]
+    fn the_version_alone_is_what_it_is_among_all() {
+        for word in ["--version", "-V"] {
+            let said = |command: clap::Command| {
+                command.try_get_matches_from(["plimsoll", word]).unwrap_err().to_string()
+            };
+            assert_eq!(said(version()), said(Cli::command()));
+        }
+    }
+
+    /// What is said of arguments does not depend on how they were parsed.
+    #[test]
+    fn what_cannot_be_parsed_alone_is_left_to_the_whole() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for line in [
+            "plimsoll",
+            "plimsoll copy",
+            "plimsoll copy --help",
+            "plimsoll copy a b --nonsense",
+            "plimsoll cpy a b",
+        ] {
+            assert!(parse_alone(&words(line)).is_none(), "{line}");
+        }
+        let line = words("plimsoll copy a:1 b:1 -q --root /r");
+        let alone = parse_alone(&line).unwrap();
+        let whole = Cli::from_arg_matches(&Cli::command().try_get_matches_from(&line).unwrap()).unwrap();
+        assert_eq!(format!("{alone:?}"), format!("{whole:?}"));
+    }
+
     fn check_examples(command: &clap::Command, path: &str) {
         for child in command.get_subcommands() {
             let path = format!("{path} {}", child.get_name());
@@ -232,6 +305,11 @@ mod tests {
     fn check_parses(example: &str, path: &str) {
         let own = example.split(" | ").find(|part| part.starts_with("plimsoll ")).expect(example);
         let words = own.split(" > ").next().unwrap().split_whitespace().map(|word| word.trim_matches('\''));
+        let words: Vec<OsString> = words.map(OsString::from).collect();
+        let whole = Cli::command().try_get_matches_from(&words).map(|found| Cli::from_arg_matches(&found));
+        if let (Some(alone), Ok(Ok(whole))) = (parse_alone(&words), whole) {
+            assert_eq!(format!("{alone:?}"), format!("{whole:?}"), "{example}");
+        }
         let matches =
             Cli::command().try_get_matches_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
         let mut named = "plimsoll".to_owned();

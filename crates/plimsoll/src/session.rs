@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use oci::Registry;
 use pipeline::configuration::{
@@ -34,12 +34,14 @@ pub struct Session {
     pub global: Global,
     /// The printer.
     pub ui: Ui,
+    /// What the configuration says of pushing, once it was read.
+    push: OnceLock<Push>,
 }
 
 impl Session {
     /// Puts the parts together.
     pub fn new(environment: Environment, global: Global, ui: Ui) -> Self {
-        Self { environment, global, ui }
+        Self { environment, global, ui, push: OnceLock::new() }
     }
 
     /// Returns the folder for state: `--root`, else what the environment says.
@@ -143,12 +145,15 @@ impl Session {
 
     /// Returns the registries that get blobs in chunks, with their sizes in bytes.
     fn chunks(&self) -> Result<BTreeMap<Registry, u64>, Error> {
-        let chunks = self.push_settings()?.chunk.into_iter();
+        let chunks = self.push_settings()?.chunk.iter();
         Ok(chunks.filter_map(|(host, size)| Some((host.parse().ok()?, size.0))).collect())
     }
 
     /// Returns what the configuration says of pushing, where there is one.
-    fn push_settings(&self) -> Result<Push, Error> {
+    fn push_settings(&self) -> Result<&Push, Error> {
+        if let Some(push) = self.push.get() {
+            return Ok(push);
+        }
         let Global { config, settings, .. } = &self.global;
         let file = config.clone().unwrap_or_else(|| FILE_NAME.into());
         let text = match std::fs::read_to_string(&file) {
@@ -157,7 +162,8 @@ impl Session {
             Err(source) => return Err(Error::file("read", &file, source)),
         };
         let label = file.display().to_string();
-        Ok(Configuration::parse_with(&text, &label, settings)?.defaults.push)
+        let push = Configuration::parse_with(&text, &label, settings)?.defaults.push;
+        Ok(self.push.get_or_init(|| push))
     }
 
     /// Returns the moment, in seconds since 1970, that `SOURCE_DATE_EPOCH` asks for.

@@ -155,6 +155,7 @@ fn blobs_are_not_mounted_from_where_one_may_not_pull() {
     put("secret/x");
     check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}&from=secret/x"), 202);
     check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}"), 202);
+    check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}&mount={digest}"), 202);
     check(&spec, &bob, "GET", &format!("/v2/bob/x/blobs/{digest}"), 404);
     put("acme/api");
     check(&spec, &bob, "POST", &format!("/v2/bob/x/blobs/uploads/?mount={digest}"), 201);

@@ -358,6 +358,37 @@ fn blobs_are_mounted_from_any_repository_that_has_them() {
 }
 
 #[test]
+fn several_blobs_are_mounted_in_one_request() {
+    let spec = Spec::start();
+    let contents: Vec<_> = (0..3).map(|number| noise(20 + number, 300)).collect();
+    let digests: Vec<Digest> = contents.iter().map(|content| Digest::of(content)).collect();
+    let mounts = |digests: &[Digest]| {
+        let pairs: Vec<String> = digests.iter().map(|digest| format!("mount={digest}")).collect();
+        format!("/v2/a/blobs/uploads/?{}", pairs.join("&"))
+    };
+    // None is there: a session begins, as for one.
+    let response = spec.check("POST", &mounts(&digests), b"", 202);
+    spec.check("DELETE", response.header("location"), b"", 204);
+    for (content, digest) in contents.iter().zip(&digests).take(2) {
+        spec.check("POST", &format!("/v2/b/blobs/uploads/?digest={digest}"), content, 201);
+    }
+    let response = spec.check("POST", &mounts(&digests), b"", 201);
+    assert_eq!(response.header("plimsoll-mounted"), format!("{}, {}", digests[0], digests[1]));
+    assert_eq!(response.header("plimsoll-present"), "");
+    assert_eq!(response.header("docker-content-digest"), digests[0].to_string());
+    for (digest, status) in digests.iter().zip([200, 200, 404]) {
+        spec.check("HEAD", &format!("/v2/a/blobs/{digest}"), b"", status);
+    }
+    spec.check("DELETE", &format!("/v2/a/blobs/{}", digests[0]), b"", 202);
+    let response = spec.check("POST", &mounts(&digests), b"", 201);
+    assert_eq!(response.header("plimsoll-mounted"), digests[0].to_string());
+    assert_eq!(response.header("plimsoll-present"), digests[1].to_string());
+    let many: Vec<Digest> = (0..65_u8).map(|number| Digest::of(&[number])).collect();
+    spec.check("POST", &mounts(&many), b"", 400);
+    spec.check("POST", &format!("{}&mount=nonsense", mounts(&digests)), b"", 400);
+}
+
+#[test]
 fn an_upload_can_name_its_algorithm_at_the_start() {
     let spec = Spec::start();
     let content = noise(3, 600);

@@ -97,6 +97,50 @@ fn what_was_put_meanwhile_is_asked_for() {
     assert_eq!(server.asked()[asked].method, "HEAD");
 }
 
+/// A registry that links the first `count` of the blobs that one request names, and says so.
+fn linking(count: usize) -> Scripted {
+    Scripted::start_after(move |asked: &Asked| {
+        let query = asked.path.split_once('?').map_or("", |(_, query)| query).replace("%3A", ":");
+        let wanted: Vec<&str> = query.split('&').filter_map(|pair| pair.strip_prefix("mount=")).collect();
+        match asked.method.as_str() {
+            "POST" if wanted.len() > 1 => {
+                let never = oci::Digest::of(b"nobody asked for this").to_string();
+                let linked = [&wanted[..count], &[&never]].concat().join(", ");
+                Answer::status(201).header("Plimsoll-Mounted", linked)
+            }
+            "POST" => Answer::status(202).header("Location", "/v2/b/blobs/uploads/1"),
+            "PUT" => Answer::status(201),
+            _ => Answer::status(404).body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
+        }
+    })
+}
+
+#[test]
+fn a_registry_on_this_machine_links_all_blobs_in_one_request() {
+    let before = ["HEAD manifests/1", "GET manifests/1", "POST blobs/uploads/"];
+    let upload = ["HEAD blobs/", "POST blobs/uploads/", "PUT blobs/uploads/1"];
+    let put = ["PUT manifests/"];
+    assert_eq!(copied(&linking(4), true), [&before[..], &put].concat());
+    // What it did not name is put as ever.
+    assert_eq!(copied(&linking(3), true), [&before[..], &upload, &put].concat());
+    assert_eq!(copied(&linking(0), true), [&before[..], &upload, &upload, &upload, &upload, &put].concat());
+}
+
+#[test]
+fn what_the_registry_has_elsewhere_is_not_sent() {
+    let server = TestServer::start();
+    let test = TestClient::new(|_| {});
+    image(&test.client.repository(&server.repository("a")));
+    let source = MemoryStore::new();
+    let image = image(&source);
+    let remote = test.client.repository(&server.repository("b"));
+    let copied = copy_image(&source, &remote, image.descriptor(), &CopyOptions::default(), &|_| {}).unwrap();
+    assert_eq!((copied.blobs_mounted, copied.blobs_moved, copied.bytes_moved), (4, 0, 0));
+    for blob in image.as_image().unwrap().blobs() {
+        assert_eq!(remote.blob_size(&blob.digest).unwrap(), Some(blob.size));
+    }
+}
+
 #[test]
 fn a_copy_within_our_registry_moves_nothing() {
     let server = TestServer::start();

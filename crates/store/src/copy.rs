@@ -165,6 +165,7 @@ pub fn copy_image(
 
     left_out.iter().for_each(|part| observe(CopyEvent::BlobLeftOut(&part.descriptor)));
 
+    destination.expect_blobs(&blobs.iter().map(|part| &part.descriptor).collect::<Vec<_>>());
     let mut copied = copy_blobs(source, destination, &blobs, options.concurrency, observe)?;
     copied.left_out.extend(left_out.into_iter().map(|part| part.descriptor));
     copied.left_out.sort_by_key(|blob| blob.digest);

@@ -65,6 +65,12 @@ pub trait BlobStore: Send + Sync {
         Ok(is_there.then_some(Put::Present))
     }
 
+    /// Is told which blobs [`BlobStore::have_blob`] is asked for next: who can have several at once has them after
+    /// this. It is no more than an occasion; whatever goes wrong shows when they are asked for.
+    fn expect_blobs(&self, blobs: &[&Descriptor]) {
+        let _ = blobs;
+    }
+
     /// Opens the blob for reading from its start. Reading gives an error of kind
     /// [`io::ErrorKind::InvalidData`] at the end where the content does not have the digest.
     ///

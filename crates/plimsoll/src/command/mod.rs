@@ -33,7 +33,7 @@ mod side;
 mod tag;
 mod test;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::error::Error;
 use crate::session::Session;
@@ -74,6 +74,44 @@ pub enum Command {
 }
 
 impl Command {
+    /// Returns the definition of the command `name`; `None` where there is no such command. Defining all of them takes
+    /// longer than much of what they do.
+    pub fn definition(name: &str) -> Option<clap::Command> {
+        Some(match name {
+            "init" => init::Arguments::augment_args(clap::Command::new("init")),
+            "doctor" => doctor::Arguments::augment_args(clap::Command::new("doctor")),
+            "run" => run::Arguments::augment_args(clap::Command::new("run")),
+            "build" => build::Arguments::augment_args(clap::Command::new("build")),
+            "bake" => bake::Arguments::augment_args(clap::Command::new("bake")),
+            "cache" => cache::Arguments::augment_args(clap::Command::new("cache")),
+            "test" => test::Arguments::augment_args(clap::Command::new("test")),
+            "exec" => exec::Arguments::augment_args(clap::Command::new("exec")),
+            "handoff" => handoff::Arguments::augment_args(clap::Command::new("handoff")),
+            "plan" => plan::Arguments::augment_args(clap::Command::new("plan")),
+            "meta" => meta::Arguments::augment_args(clap::Command::new("meta")),
+            "import" => import::Arguments::augment_args(clap::Command::new("import")),
+            "inspect" => inspect::Arguments::augment_args(clap::Command::new("inspect")),
+            "layers" => layers::Arguments::augment_args(clap::Command::new("layers")),
+            "ls" => ls::Arguments::augment_args(clap::Command::new("ls")),
+            "digest" => digest::Arguments::augment_args(clap::Command::new("digest")),
+            "diff" => diff::Arguments::augment_args(clap::Command::new("diff")),
+            "push" => push::Arguments::augment_args(clap::Command::new("push")),
+            "pull" => pull::Arguments::augment_args(clap::Command::new("pull")),
+            "copy" => copy::Arguments::augment_args(clap::Command::new("copy")),
+            "migrate" => migrate::Arguments::augment_args(clap::Command::new("migrate")),
+            "tag" => tag::Arguments::augment_args(clap::Command::new("tag")),
+            "save" => save::Arguments::augment_args(clap::Command::new("save")),
+            "load" => load::Arguments::augment_args(clap::Command::new("load")),
+            "rm" => rm::Arguments::augment_args(clap::Command::new("rm")),
+            "login" => login::Login::augment_args(clap::Command::new("login")),
+            "logout" => login::Logout::augment_args(clap::Command::new("logout")),
+            "serve" => serve::Arguments::augment_args(clap::Command::new("serve")),
+            "schema" => schema::Arguments::augment_args(clap::Command::new("schema")),
+            "completions" => completions::Arguments::augment_args(clap::Command::new("completions")),
+            _ => return None,
+        })
+    }
+
     /// Runs the command.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
         match self {

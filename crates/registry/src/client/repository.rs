@@ -17,7 +17,7 @@ use super::remove::Removal;
 use super::route::Answers;
 use super::scope::Scope;
 use super::{Failure, download, list, manifest, referrers, upload};
-use crate::protocol::{Endpoint, ErrorCode, ManifestName};
+use crate::protocol::{Endpoint, ErrorCode, MAX_MOUNTS, ManifestName};
 
 /// Blobs up to this size are sent unasked to a repository that is new.
 const UNASKED_BYTES: u64 = 1 << 20;
@@ -37,6 +37,8 @@ pub struct RemoteRepository {
     source: Option<Repository>,
     /// Sessions that began where a blob of `source` was not linked, for who puts it next.
     pub(super) begun: Mutex<HashMap<Digest, upload::Session>>,
+    /// Blobs that are there, as was said before they were asked for.
+    had: Mutex<HashMap<Digest, Put>>,
     /// Whether the registry does not link blobs of `source`.
     links_nothing: AtomicBool,
     /// Blobs that may be had elsewhere, as the manifests that were read say.
@@ -55,6 +57,7 @@ impl RemoteRepository {
             is_new: AtomicBool::new(false),
             source: None,
             begun: Mutex::default(),
+            had: Mutex::default(),
             links_nothing: AtomicBool::new(false),
             elsewhere: Mutex::default(),
             mirrors: Vec::new(),
@@ -244,6 +247,10 @@ impl BlobStore for RemoteRepository {
 
     fn have_blob(&self, descriptor: &Descriptor) -> Result<Option<Put>, StoreError> {
         let digest = &descriptor.digest;
+        let had = self.had.lock().expect("nothing panics while it holds the lock").remove(digest);
+        if had.is_some() {
+            return Ok(had);
+        }
         if let Some(put) = self.link(digest) {
             return Ok(Some(put));
         }
@@ -258,6 +265,24 @@ impl BlobStore for RemoteRepository {
             upload::forget(self, digest);
         }
         Ok(is_there.then_some(Put::Present))
+    }
+
+    /// A registry on this machine is often one that has the content already, as the store that it comes from: it is
+    /// asked to link all of it at once.
+    fn expect_blobs(&self, blobs: &[&Descriptor]) {
+        if !self.repository.registry().is_loopback() || self.source.is_some() || !self.mount_from.is_empty() {
+            return;
+        }
+        for some in blobs.chunks(MAX_MOUNTS).filter(|some| some.len() > 1) {
+            let had = upload::link_all(self, some).unwrap_or_else(|failure| {
+                tracing::debug!(%failure, "not mounted at once");
+                Vec::new()
+            });
+            if had.is_empty() {
+                return;
+            }
+            self.had.lock().expect("nothing panics while it holds the lock").extend(had);
+        }
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {

@@ -24,5 +24,12 @@ pub const OCI_SUBJECT: &str = "oci-subject";
 pub const OCI_FILTERS_APPLIED: &str = "oci-filters-applied";
 /// Names a tag that was set by the query of a request; comes once for each.
 pub const OCI_TAG: &str = "oci-tag";
+/// Names the digests that were linked where a request asked for several with `mount`: `sha256:..., sha256:...`. A word of
+/// ours; who does not know it links one of them or none.
+pub const PLIMSOLL_MOUNTED: &str = "plimsoll-mounted";
+/// Names those of them that the repository had before.
+pub const PLIMSOLL_PRESENT: &str = "plimsoll-present";
+/// How many one request asks for.
+pub const MAX_MOUNTS: usize = 64;
 /// Tells clients that the server speaks this protocol.
 pub const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");

@@ -19,10 +19,16 @@ use super::refusal::Refusal;
 use super::routes::{Answer, Question, State, algorithm};
 use super::session::{Held, own};
 use super::storage::StoredRepository;
-use crate::protocol::{ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode};
+use crate::protocol::{
+    ChunkRange, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, Endpoint, ErrorCode, MAX_MOUNTS, PLIMSOLL_MOUNTED,
+    PLIMSOLL_PRESENT,
+};
 
 /// Answers POST: links a blob, takes one that comes with the request, or begins a session.
 pub(super) async fn begin(state: &State, question: &Question, name: &Repository, body: Incoming) -> Answer {
+    if question.queries("mount").nth(1).is_some() {
+        return mount_all(state, question, name);
+    }
     if let Some(digest) = question.query("mount") {
         let digest = parse_digest(digest)?;
         if state.on_disk(|| mount(state, question, name, &digest))? {
@@ -102,6 +108,37 @@ fn open(state: &State, name: &Repository, algorithm: Algorithm) -> Answer {
 fn new_ingest(state: &State, algorithm: Algorithm) -> Result<Ingest, Refusal> {
     let ingest = state.options.store.ingest().map_err(refusal)?.hashing(algorithm);
     Ok(if state.options.bucket.is_some() { ingest.passing() } else { ingest })
+}
+
+/// Links as many of several blobs as can be linked and says which; begins a session where none can.
+fn mount_all(state: &State, question: &Question, name: &Repository) -> Answer {
+    let digests = question.queries("mount").map(parse_digest).collect::<Result<Vec<Digest>, _>>()?;
+    if digests.len() > MAX_MOUNTS {
+        let message = format!("one request links at most {MAX_MOUNTS} blobs");
+        return Err(Refusal::bad_request(ErrorCode::Unsupported, message));
+    }
+    let (mut mounted, mut present) = (Vec::new(), Vec::new());
+    state.on_disk(|| {
+        let repository = state.repository(name);
+        for digest in digests.iter().copied() {
+            let is_whole = || state.storage().blob_size(&digest).map_err(refusal);
+            if repository.has_blob(&digest).map_err(refusal)? && is_whole()?.is_some() {
+                present.push(digest);
+            } else if mount(state, question, name, &digest)? {
+                mounted.push(digest);
+            }
+        }
+        Ok::<_, Refusal>(())
+    })?;
+    let Some(first) = mounted.first().or(present.first()) else {
+        return open(state, name, digests[0].algorithm());
+    };
+    let mut response = created(name, first);
+    for (header, digests) in [(PLIMSOLL_MOUNTED, &mounted), (PLIMSOLL_PRESENT, &present)] {
+        let names: Vec<String> = digests.iter().map(Digest::to_string).collect();
+        response = answer::with(response, HeaderName::from_static(header), names.join(", "));
+    }
+    Ok(response)
 }
 
 /// Links the blob from the repository the client names, or from any other one of this registry.

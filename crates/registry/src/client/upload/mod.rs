@@ -4,6 +4,7 @@
 //! ```text
 //! HEAD blob -> there: nothing to do
 //! POST uploads?mount&from -> 201: linked | 202: session     (on this machine also without `from`)
+//! POST uploads?mount&mount&... -> 201 with plimsoll-mounted, plimsoll-present: those are there     (on this machine)
 //! PUT session?digest, all content in one stream -> 201
 //!   broken: GET session -> what arrived
 //!     nothing: POST again    part: PATCH the rest, then PUT    gone: HEAD blob, else POST again
@@ -29,13 +30,14 @@ use oci::{Descriptor, Digest, Repository};
 use store::part::Part;
 use store::{Blob, Put};
 
+use super::host::Call;
 use super::payload::Payload;
 use super::repository::RemoteRepository;
 use super::scope::Scope;
 use super::transport::Reply;
 use super::{Failure, download, manifest};
-use crate::protocol::Endpoint;
 use crate::protocol::query::with_pair;
+use crate::protocol::{Endpoint, PLIMSOLL_MOUNTED, PLIMSOLL_PRESENT};
 use note::Note;
 pub(crate) use note::Swept;
 use transfer::Upload;
@@ -114,6 +116,39 @@ pub(crate) fn link(
     post(remote, &path, scope, digest)
 }
 
+/// Asks once for several blobs to be linked from wherever they are, and returns those that are there now, and how.
+/// A registry that links one at most begins a session instead, which is for the first.
+pub(crate) fn link_all(
+    remote: &RemoteRepository,
+    blobs: &[&Descriptor],
+) -> Result<Vec<(Digest, Put)>, Failure> {
+    let endpoint = Endpoint::Uploads(remote.repository.clone()).to_string();
+    let digests = blobs.iter().map(|blob| blob.digest.to_string());
+    let path = digests.fold(endpoint, |path, digest| with_pair(&path, "mount", &digest));
+    let what = format!("link of {} blobs to {}", blobs.len(), remote.repository);
+    let address = remote.host.at(&path)?;
+    let mut call = remote.call(Method::POST, address, Scope::push(&remote.repository), what);
+    call.expected = &[StatusCode::ACCEPTED, StatusCode::CREATED];
+    let reply = remote.host.attempt(&call)?;
+    let had: Vec<(Digest, Put)> = [(PLIMSOLL_MOUNTED, Put::Mounted), (PLIMSOLL_PRESENT, Put::Present)]
+        .into_iter()
+        .flat_map(|(header, put)| {
+            reply.header(header).unwrap_or_default().split(',').map(move |one| (one, put))
+        })
+        .filter_map(|(digest, put)| Some((digest.trim().parse().ok()?, put)))
+        .filter(|(digest, _)| blobs.iter().any(|blob| blob.digest == *digest))
+        .collect();
+    if reply.status == StatusCode::CREATED {
+        reply.body.discard();
+        return Ok(had);
+    }
+    if let Ok(Start::Session(session)) = begun(remote, &call, reply) {
+        let mut begun = remote.begun.lock().expect("nothing panics while it holds the lock");
+        begun.insert(blobs[0].digest, session);
+    }
+    Ok(Vec::new())
+}
+
 /// Lets the registry forget the session that began where a blob was not linked.
 pub(crate) fn forget(remote: &RemoteRepository, digest: &Digest) {
     let begun = remote.begun.lock().expect("nothing panics while it holds the lock").remove(digest);
@@ -183,6 +218,11 @@ fn post(remote: &RemoteRepository, path: &str, scope: Scope, digest: &Digest) ->
         reply.body.discard();
         return Ok(Start::Mounted);
     }
+    begun(remote, &call, reply)
+}
+
+/// Returns the session that an answer begins.
+fn begun(remote: &RemoteRepository, call: &Call<'_>, reply: Reply) -> Result<Start, Failure> {
     let session = location(remote, &call.address, &reply)?;
     let least = reply.header(CHUNK_MIN_LENGTH).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     reply.body.discard();
