@@ -127,7 +127,8 @@ impl Finishing {
     /// Does `work`, and beside it what is handed over; returns when all of that is done as well.
     ///
     /// # Errors
-    /// That of `work`, or of the first layer that could not be finished.
+    /// That of `work`, or of the first layer that could not be finished: where there are both, the one that stands first in
+    /// the Dockerfile.
     pub fn beside<T>(
         &self,
         build: &Build<'_>,
@@ -141,8 +142,9 @@ impl Finishing {
             result
         });
         match (result, self.failure.lock().expect("no holder panics").take()) {
-            (Ok(_) | Err(BuildError::Dependency { .. }), Some(failure)) => Err(failure),
-            (result, _) => result,
+            (Ok(_), Some(failure)) => Err(failure),
+            (Err(error), Some(failure)) => Err(first(error, failure)),
+            (result, None) => result,
         }
     }
 
@@ -154,6 +156,14 @@ impl Finishing {
     }
 }
 
+/// Returns which of two errors stands first in the Dockerfile. What only follows from others does not count, and what has
+/// no place comes last.
+fn first(error: BuildError, failure: BuildError) -> BuildError {
+    let line = |error: &BuildError| error.location().map_or(u32::MAX, |location| location.line);
+    let follows = matches!(error, BuildError::Dependency { .. });
+    if !follows && line(&error) < line(&failure) { error } else { failure }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -163,12 +173,29 @@ mod tests {
     use store::layout::LayoutStore;
 
     use super::*;
+    use crate::error::Location;
 
     fn unfinished(store: &LayoutStore) -> UnfinishedLayer {
         let mut writer = LayerWriter::new(store.ingest().unwrap(), Settings::new(Compression::Gzip)).unwrap();
         writer.write_all(&[0; 1024]).unwrap();
         let (index, blob) = writer.seal().unwrap();
         UnfinishedLayer::new(index.diff_id, blob, "RUN true")
+    }
+
+    #[test]
+    fn of_two_errors_the_first_in_the_dockerfile_is_told() {
+        let at = |line| {
+            let location =
+                Location { file: "Dockerfile".to_owned(), line, instruction: "RUN true".to_owned() };
+            BuildError::Instruction { location, reason: String::new() }
+        };
+        let follows = || BuildError::Dependency { stage: "of the step before".to_owned() };
+        let placeless = || BuildError::layer("write a file", std::io::Error::other("no"));
+        let told = |error, failure| first(error, failure).location().map(|location| location.line);
+        assert_eq!(told(at(3), at(2)), Some(2));
+        assert_eq!(told(at(2), at(3)), Some(2));
+        assert_eq!(told(follows(), at(3)), Some(3));
+        assert_eq!(told(placeless(), at(3)), Some(3));
     }
 
     #[test]
