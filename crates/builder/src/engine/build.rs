@@ -316,7 +316,11 @@ impl<'a> Build<'a> {
         }
         self.take_base(name, store, base.repository, manifest, diff_ids)?;
         let pairs = diff_ids.iter().zip(&manifest.layers);
-        let plain = |blob: &Descriptor| Descriptor::new(blob.media_type.clone(), blob.digest, blob.size);
+        // Annotations are the base's own; without its addresses nobody could get a layer that registries do not hand on.
+        let plain = |blob: &Descriptor| Descriptor {
+            urls: if blob.media_type.is_nondistributable() { blob.urls.clone() } else { Vec::new() },
+            ..Descriptor::new(blob.media_type.clone(), blob.digest, blob.size)
+        };
         let bases: Vec<_> = pairs.map(|(diff_id, blob)| (*diff_id, plain(blob))).collect();
         let layers = bases.iter().map(|(diff_id, blob)| LayerRef::new(*diff_id, blob.clone())).collect();
         self.used_records().bases.extend(bases);
