@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -148,6 +149,51 @@ fn a_token_that_ends_in_mid_run_is_renewed() {
     }
     assert_eq!(server.tokens.asked().len(), 3);
     assert_eq!(test.notices(), [], "renewing is no failure");
+}
+
+#[test]
+fn a_token_that_ends_during_an_upload_is_replaced_and_nothing_begins_again() {
+    let content = noise(3, 2_000_000);
+    let mut issued = 0;
+    let tokens = Scripted::start(move |_: &Asked| {
+        issued += 1;
+        Answer::status(200).body(format!(r#"{{"token":"T{issued}"}}"#))
+    });
+    let realm = tokens.url("/token");
+    // The token that the first chunk came with ends behind it.
+    let mut ended = None;
+    let server = Scripted::start(move |asked: &Asked| {
+        let token = asked.header("authorization").map(str::to_owned);
+        if token.is_none() || token == ended {
+            return Answer::status(401).header("WWW-Authenticate", format!("Bearer realm=\"{realm}\""));
+        }
+        match asked.method.as_str() {
+            "POST" => Answer::status(202).header("Location", "/upload/1"),
+            "PATCH" if asked.path == "/upload/1" => {
+                ended = token;
+                Answer::status(202).header("Location", "/upload/2")
+            }
+            "PATCH" => Answer::status(202).header("Location", "/upload/3"),
+            "PUT" => Answer::status(201),
+            _ => Answer::status(404),
+        }
+    });
+    let test = TestClient::new(|options| options.chunks = BTreeMap::from([(server.registry(), 1_000_000)]));
+    let remote = test.client.repository(&server.repository("a"));
+    remote.put_blob(&descriptor(&content), Blob::from_bytes(content.clone())).unwrap();
+    let asked = server.asked();
+    let sent: Vec<(&str, &str)> = asked
+        .iter()
+        .filter(|asked| ["POST", "PATCH", "PUT"].contains(&asked.method.as_str()))
+        .filter(|asked| asked.header("authorization").is_some())
+        .map(|asked| (asked.method.as_str(), asked.header("content-range").unwrap_or_default()))
+        .collect();
+    // What was refused is sent once more, what was taken is not.
+    let second = ("PATCH", "1000000-1999999");
+    assert_eq!(sent, [("POST", ""), ("PATCH", "0-999999"), second, second, ("PUT", "")]);
+    let taken = asked.iter().rfind(|asked| asked.path.starts_with("/upload/2"));
+    assert!(taken.unwrap().body == content[1_000_000..]);
+    assert_eq!(test.notices(), [], "a token that ends is no failure");
 }
 
 #[test]

@@ -181,3 +181,34 @@ fn a_layout_whose_making_was_killed_is_made_whole() {
     fs::remove_file(place.root().join(INDEX)).unwrap();
     check_corrupt(OciFolder::create(&place.root()).map(|_| ()), "index.json");
 }
+
+#[test]
+fn digests_and_links_lead_nowhere_else() {
+    let place = Place::new();
+    let layout = place.create();
+    let document = image(&layout, "layer");
+    layout.tag(&tag("1"), &document).unwrap();
+    // A list that names a file outside.
+    let index = place.root().join("index.json");
+    let good = fs::read_to_string(&index).unwrap();
+    for digest in ["sha256:../../../../etc/passwd", "sha256:..", "../x:ab", "sha256:/etc/passwd"] {
+        fs::write(&index, good.replace(&document.digest().to_string(), digest)).unwrap();
+        check_corrupt(layout.resolve(&tag("1")), "index.json");
+        check_corrupt(layout.images(), "index.json");
+    }
+    fs::write(&index, good).unwrap();
+    // A blob that is a link to something else is not what its name says, however long it is.
+    let outside = place.folder.path().join("outside");
+    fs::write(&outside, "other").unwrap();
+    let layer = Digest::of(b"layer");
+    let blob = place.root().join("blobs/sha256").join(layer.hex());
+    fs::remove_file(&blob).unwrap();
+    std::os::unix::fs::symlink(&outside, &blob).unwrap();
+    let mut read = Vec::new();
+    let found = layout.open_blob(&layer).map(|mut blob| std::io::Read::read_to_end(&mut blob, &mut read));
+    assert!(!matches!(found, Ok(Ok(_))), "{found:?}");
+    let copied =
+        copy_image(&layout, &MemoryStore::new(), document.descriptor(), &CopyOptions::whole(), &|_| {});
+    check_corrupt(copied, &layer.to_string());
+    assert_eq!(fs::read(&outside).unwrap(), b"other");
+}
