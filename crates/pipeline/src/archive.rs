@@ -238,7 +238,9 @@ fn load_one(
     let repository = places.local().repository(name.repository());
     // An archive has nothing that was not to come along.
     let options = CopyOptions { company: Company::Referrers, ..CopyOptions::whole() };
-    let copied = copy_image(archive, &repository, &image.descriptor, &options, observe)?;
+    let place = archive.path().display().to_string();
+    let whole = places.completed(archive, &image.descriptor, place)?;
+    let copied = copy_image(&whole, &repository, &image.descriptor, &options, observe)?;
     let digest = image.descriptor.digest;
     let tag: Option<Tag> = name.tag_or_latest();
     if let Some(tag) = tag {

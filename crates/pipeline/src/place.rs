@@ -15,6 +15,7 @@
 //! Source: containers-transports(5).
 
 mod contained;
+mod lacking;
 mod open;
 mod side;
 
@@ -25,6 +26,8 @@ use std::str::FromStr;
 use containerd::Namespace;
 use oci::{Digest, Reference, Tag};
 use store::{ArchiveFormat, ArchivedName};
+
+use crate::suggest::closest;
 
 pub use open::{
     Connect, FindContainerd, FindDaemon, FoundContainerd, ImageName, Located, OpenCache, PlaceError, Places,
@@ -110,9 +113,40 @@ impl FromStr for Place {
             "docker-daemon" => rest.parse().map(Self::Daemon).map_err(|error| invalid(of_reference(error))),
             "containerd" => in_containerd(rest).map_err(invalid),
             "docker" => name(rest.trim_start_matches('/')).map_err(invalid),
-            _ => name(text).map_err(invalid),
+            "containers-storage" => Err(invalid(
+                "Podman's storage is read through its socket: docker-daemon:NAME, with DOCKER_HOST"
+                    .to_owned(),
+            )),
+            _ => name(text).map_err(|reason| invalid(meant(text).unwrap_or(reason))),
         }
     }
+}
+
+/// Words that stand before a place.
+const PREFIXES: [&str; 7] =
+    ["oci", "dir", "oci-archive", "docker-archive", "docker-daemon", "containerd", "docker"];
+
+/// Says what a text that is no name was probably meant as: a path, or a place with a misspelt word before it.
+fn meant(text: &str) -> Option<String> {
+    if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
+        return Some(format!("an image of a registry is written without that: {rest}"));
+    }
+    if text.starts_with(['/', '.', '~']) {
+        return Some(format!(
+            "a folder is written oci:{text} or dir:{text}, a file oci-archive:{text} or docker-archive:{text}"
+        ));
+    }
+    let (word, rest) = text.split_once(':')?;
+    let is_word = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    // What has another colon, a path or `//` behind the first one is no NAME:TAG.
+    if !is_word || word == "localhost" || !rest.contains([':', '/']) {
+        return None;
+    }
+    let suggestion = match closest(word, PREFIXES) {
+        Some(prefix) => format!("did you mean {prefix}:?"),
+        None => format!("there are {}", PREFIXES.map(|prefix| format!("{prefix}:")).join(", ")),
+    };
+    Some(format!("no kind of place is called {word}; {suggestion}"))
 }
 
 fn name(text: &str) -> Result<Place, String> {
@@ -229,6 +263,14 @@ mod tests {
         check("local/debian", "local/debian");
         check("localhost:5000/a:b", "localhost:5000/a:b");
         check_refused("Acme/api", "lower case");
+        check_refused("docker-deamon:x:1", "did you mean docker-daemon:?");
+        check_refused("oci-dir:/x/y", "no kind of place is called oci-dir; there are oci:, dir:");
+        check_refused("https://ghcr.io/acme/api:1", "without that: ghcr.io/acme/api:1");
+        check_refused("sftp://x", "no kind of place is called sftp; there are oci:, dir:");
+        check_refused("/etc", "oci:/etc or dir:/etc");
+        check_refused("./a.tar", "docker-archive:./a.tar");
+        check_refused("containers-storage:x", "docker-daemon:NAME");
+        check_refused("localhost:x/y:1", "port");
     }
 
     #[test]

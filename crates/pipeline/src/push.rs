@@ -115,7 +115,16 @@ fn transfer(
         }
         CopyEvent::BlobStarted(_) | CopyEvent::BlobLeftOut(_) | CopyEvent::DocumentDone(_) => {}
     };
-    let copied = copy_image(local, &remote, image.descriptor(), &CopyOptions::default(), &observe)?;
+    let options = CopyOptions { foreign: tools.foreign, ..CopyOptions::default() };
+    let copied = copy_image(local, &remote, image.descriptor(), &options, &observe)?;
+    for layer in &copied.left_out {
+        let at = layer.urls.first().map_or("nowhere that its manifest names", String::as_str);
+        let message = format!(
+            "{repository}: layer {} is not to be distributed and stays out, to be had at {at}",
+            layer.digest
+        );
+        (tools.observer)(Progress::Note { message });
+    }
     (tools.observer)(Progress::PushFinished {
         service: name.clone(),
         moved_bytes: copied.bytes_moved,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use builder::{EmbeddedEngine, Engine, LazyRepository};
 use oci::{Registry, Repository};
 use registry::client::RemoteRepository;
-use store::{LayoutRepository, LayoutStore};
+use store::{Foreign, LayoutRepository, LayoutStore};
 
 use crate::place::{PlaceError, Places};
 use crate::progress;
@@ -33,6 +33,8 @@ pub struct Tools<'a> {
     pub environment: BTreeMap<String, String>,
     /// The registry that this process serves names under `local/` at, where it does.
     pub embedded_registry: Option<Registry>,
+    /// What becomes of non-distributable layers where images are pushed.
+    pub foreign: Foreign,
     /// Is told what happens.
     pub observer: progress::Observer<'a>,
 }

@@ -14,7 +14,7 @@ use pipeline::progress::{Observer, Progress};
 use pipeline::repositories;
 use pipeline::tools::Tools;
 use registry::server::{Server, ServerHandle, ServerOptions};
-use store::{LayoutStore, StoreLock};
+use store::{Foreign, LayoutStore, StoreLock};
 
 use crate::cli::ProgressStyle;
 use crate::env::Environment;
@@ -111,6 +111,7 @@ impl Workbench {
             ledger: self.ledger.clone(),
             environment: self.session_variables.clone(),
             embedded_registry: served,
+            foreign: Foreign::LeftOut,
             observer,
         }
     }

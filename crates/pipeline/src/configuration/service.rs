@@ -133,6 +133,8 @@ pub struct Push {
     pub events: Vec<PushEvent>,
     /// What a run does that may not push, such as one of a fork's pull request.
     pub forks: ForkPush,
+    /// Whether layers that are not to be distributed are pushed too: Docker's foreign ones, the OCI's non-distributable ones.
+    pub allow_nondistributable: bool,
     /// How often a request is made again.
     pub retry: Retry,
     /// Registries, as `host` or `host:port`, that get blobs in chunks of this size; all others get each
@@ -154,6 +156,7 @@ impl Default for Push {
         Self {
             events,
             forks: ForkPush::Archive,
+            allow_nondistributable: false,
             retry: Retry::default(),
             chunk: BTreeMap::new(),
             requests: 6,

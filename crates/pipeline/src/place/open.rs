@@ -296,10 +296,12 @@ impl Places {
                 None => self.find_remote(reference),
             },
             Place::Archive { file, image, .. } => {
-                contained::in_archive(place, self.archive(file)?, image.as_ref())
+                self.with_lacking(contained::in_archive(place, self.archive(file)?, image.as_ref())?)
             }
-            Place::Layout { folder, image } => contained::in_layout(place, folder, image.as_ref()),
-            Place::Folder(folder) => contained::in_folder(place, folder),
+            Place::Layout { folder, image } => {
+                self.with_lacking(contained::in_layout(place, folder, image.as_ref())?)
+            }
+            Place::Folder(folder) => self.with_lacking(contained::in_folder(place, folder)?),
             Place::Daemon(name) => contained::in_archive(place, self.daemon()?.export(name)?, None),
             Place::Containerd { namespace, name } => {
                 let repository = self.containerd_repository(namespace.as_ref(), name.repository())?;

@@ -59,7 +59,7 @@ pub struct Arguments {
 }
 
 /// What becomes of layers that are not to be distributed.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct ForeignLayers {
     /// Pushes Docker's foreign and the OCI's non-distributable layers too; without it, only what manifests say of them
     #[arg(long, visible_alias = "allow-nondistributable-artifacts")]
@@ -108,6 +108,18 @@ impl LeftOut {
             urls: blob.urls.clone(),
         };
         blobs.iter().map(one).collect()
+    }
+
+    /// Tells people of blobs that were not copied, beside the results.
+    pub fn tell(session: &Session, blobs: &[Descriptor]) {
+        struct Listed(Vec<LeftOut>);
+        impl fmt::Display for Listed {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                LeftOut::list(&self.0, f)
+            }
+        }
+        let text = Listed(Self::all(blobs)).to_string();
+        text.lines().for_each(|line| session.ui.note(line));
     }
 
     /// Tells people of blobs that were not copied.
@@ -172,6 +184,7 @@ impl Arguments {
             Place::Layout { image: Some(Selector::Digest(_)), .. } => {
                 Err(Error::usage("an image gets its digest from its content; write oci:DIR or oci:DIR:TAG"))
             }
+            Place::Name(name) => refuse_official(name),
             Place::Archive { image: Some(name), .. } if name.reference().is_none() => {
                 Err(Error::usage(format!("{name} is no name to write into an archive; write NAME:TAG")))
             }
@@ -225,6 +238,26 @@ impl Arguments {
         let Saved { members, bytes, referrers } = saved;
         Ok((digest, Copied { blobs_moved: members, bytes_moved: bytes, referrers, ..Copied::default() }))
     }
+}
+
+/// Refuses to write among Docker's own images, which is what a name without a slash means: it was meant as a file or a
+/// folder, or its registry was forgotten.
+///
+/// # Errors
+/// A usage error that says how to write those.
+pub fn refuse_official(name: &Reference) -> Result<(), Error> {
+    let repository = name.repository();
+    let is_official = repository.registry().is_docker_hub() && repository.path().starts_with("library/");
+    if !is_official {
+        return Ok(());
+    }
+    let word = repository.familiar();
+    Err(Error::Usage {
+        message: format!("{name} is one of Docker's own images, to which nobody else can write"),
+        hint: Some(format!(
+            "a registry is written REGISTRY/PATH:TAG, a file or folder oci-archive:{word}, oci:{word} or dir:{word}"
+        )),
+    })
 }
 
 fn sent_to_daemon(loaded: &Loaded) -> Copied {

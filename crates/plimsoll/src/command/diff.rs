@@ -249,7 +249,7 @@ impl fmt::Display for Comparison {
             }
         }
         match files.len().saturating_sub(SHOWN_FILES) {
-            0 => writeln!(f, "{} files differ", files.len()),
+            0 => writeln!(f, "{}", quantity::count(files.len() as u64, "file differs", "files differ")),
             more => writeln!(f, "and {more} more; {} files differ (all with --format json)", files.len()),
         }
     }

@@ -28,6 +28,9 @@ pub struct Login {
     /// Takes the password or token from standard input
     #[arg(long)]
     password_stdin: bool,
+    /// As other tools have it; refused
+    #[arg(short, long, hide = true)]
+    password: Option<Unread>,
 }
 
 /// Forgets the credentials for a registry
@@ -37,6 +40,18 @@ pub struct Login {
 pub struct Logout {
     /// The registry
     registry: Registry,
+}
+
+/// A secret that was given where it should not be; nothing of it is kept.
+#[derive(Clone, Debug)]
+struct Unread;
+
+impl std::str::FromStr for Unread {
+    type Err = std::convert::Infallible;
+
+    fn from_str(_: &str) -> Result<Self, Self::Err> {
+        Ok(Self)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +66,15 @@ struct Answer {
 impl Login {
     /// Asks the registry whether the credentials are right, then keeps them.
     pub fn run(&self, session: &Session) -> Result<(), Error> {
+        if self.password.is_some() {
+            return Err(Error::Usage {
+                message: "a password in the arguments is seen by everybody on this machine".to_owned(),
+                hint: Some(format!(
+                    "printenv PASSWORD | plimsoll login {} --username NAME --password-stdin",
+                    self.registry
+                )),
+            });
+        }
         let username = match &self.username {
             Some(username) => username.clone(),
             None => prompt::line(&session.environment, "user name")?,

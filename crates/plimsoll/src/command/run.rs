@@ -12,6 +12,7 @@ use pipeline::plan::{Plan, PushPlan};
 use pipeline::progress::Progress;
 use pipeline::run::{self, RunChoices, RunReport};
 use serde::Serialize;
+use store::Foreign;
 
 use super::build::steps::Steps;
 use super::plan::Shown;
@@ -98,7 +99,10 @@ impl Arguments {
         served: Option<&Served>,
     ) -> Result<RunReport, Error> {
         let observer = |progress: Progress| workbench.tell(progress);
-        let tools = workbench.tools(served.map(|served| served.registry.clone()), &observer);
+        let mut tools = workbench.tools(served.map(|served| served.registry.clone()), &observer);
+        if project.configuration.defaults.push.allow_nondistributable {
+            tools.foreign = Foreign::Copied;
+        }
         workbench::make_folder(&tools.output)?;
         hide_from_git(&tools.output)?;
         let before = Ledger::read(&project::ledger_path(session)).ok();

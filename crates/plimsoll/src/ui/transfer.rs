@@ -52,7 +52,8 @@ impl Transfer {
         let name = &self.name;
         match event {
             CopyEvent::Planned { blobs, bytes } => {
-                self.ui.note(format_args!("{name}: {blobs} blobs, {}", quantity::size(*bytes)));
+                let blobs = quantity::count(*blobs as u64, "blob", "blobs");
+                self.ui.note(format_args!("{name}: {blobs}, {}", quantity::size(*bytes)));
             }
             CopyEvent::BlobDone { blob, put: Put::Written } => {
                 let size = quantity::size(blob.size);

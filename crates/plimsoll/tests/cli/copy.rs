@@ -241,6 +241,21 @@ fn a_migration_is_planned_and_gives_tags_new_names() {
 }
 
 #[test]
+fn what_was_meant_as_something_else_is_told_before_anything_is_asked() {
+    let scene = scene();
+    let check = |line: &str, words: &str| {
+        let seen = scene.see(line);
+        assert!(seen.starts_with("exit code: 2\n") && seen.contains(words), "{line}: {seen}");
+    };
+    check("copy local/base:1 out.tar", "a file or folder oci-archive:out.tar, oci:out.tar or dir:out.tar");
+    check("copy --dry-run local/base:1 oci", "is one of Docker's own images");
+    check("copy local/base:1 ./out", "a folder is written oci:./out or dir:./out");
+    check("copy local/base:1 docker-achive:x.tar:base:1", "did you mean docker-archive:?");
+    check("login localhost:1 -u me -p secret", "--password-stdin");
+    assert!(!scene.see("login localhost:1 -u me -p secret").contains("secret\n"));
+}
+
+#[test]
 fn what_cannot_hold_referrers_is_not_given_an_image_without_them() {
     let scene = scene();
     for destination in ["docker-archive:out.tar", "docker-daemon:base:1"] {

@@ -161,7 +161,7 @@ fn resolve(base: &Uri, location: &str) -> Option<Uri> {
 }
 
 /// Addresses that mean something else to us than to the server that names them.
-fn is_inner(host: &str) -> bool {
+pub(crate) fn is_inner(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {

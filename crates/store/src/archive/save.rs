@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::writer::{ArchiveFormat, ArchiveImage, ArchiveOptions, Output, Saved, write_archive};
@@ -30,6 +31,10 @@ pub fn save_to_path(
     let unnamed =
         rustix::fs::open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from(0o644));
     match unnamed.map(File::from) {
+        // Neither does a file with a name go there.
+        Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::ROFS)) => {
+            Err(failed(error.into()))
+        }
         Ok(file) if File::open(by_number(&file)).is_ok() => {
             let saved = write(images, format, options, &file, path)?;
             named(&file, folder).and_then(|name| replace(name, path)).map_err(failed)?;

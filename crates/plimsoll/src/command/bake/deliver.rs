@@ -11,6 +11,7 @@ use super::build::{Building, home};
 use super::wanted::Wanted;
 use crate::command::build::caches;
 use crate::command::build::output::{self, Made};
+use crate::command::copy::LeftOut;
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::transfer::Transfer;
@@ -40,9 +41,12 @@ impl Building<'_> {
             let image = places.find_local(&home(&wanted.job))?;
             let absent = || StoreError::NotFound { what: format!("the image of target {target}") };
             let transfer = Transfer::new(&self.session.ui, tag.to_string());
-            copy::copy(places, &image.ok_or_else(absent)?, tag, &copy::Choice::default(), &|event| {
+            let choice = copy::Choice { foreign: self.arguments.foreign.choice(), ..copy::Choice::default() };
+            let outcome = copy::copy(places, &image.ok_or_else(absent)?, tag, &choice, &|event| {
                 transfer.observe(event)
             })?;
+            drop(transfer);
+            LeftOut::tell(self.session, &outcome.copied.left_out);
         }
         output::write(self.session, self.workbench, &wanted.outputs, made)
     }

@@ -16,6 +16,7 @@ use pipeline::bake::{Bake, Request};
 
 use super::build::caches::Caches;
 use super::build::steps::Steps;
+use super::copy::ForeignLayers;
 use crate::cli::Global;
 use crate::error::Error;
 use crate::session::Session;
@@ -51,6 +52,8 @@ pub struct Arguments {
     /// Pushes the images
     #[arg(long)]
     push: bool,
+    #[command(flatten)]
+    foreign: ForeignLayers,
     /// Brings the images into the container daemon
     #[arg(long)]
     load: bool,

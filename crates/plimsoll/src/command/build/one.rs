@@ -64,7 +64,7 @@ impl Arguments {
         let image = platforms::assemble(&children, &annotations.index(&platforms));
         let is_named = names != [unnamed()];
         let made = Made { image, children, names, is_named };
-        if !pushes || publish::push(session, &workbench, &made)? {
+        if !pushes || publish::push(session, &workbench, &made, self.publish.foreign.choice())? {
             store(&workbench, &made)?;
         }
         self.results.write(session, &workbench, &made)?;

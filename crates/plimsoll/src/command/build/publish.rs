@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use builder::Settle;
 use oci::{ImageManifest, Reference, Repository, Tag};
-use store::{CopyEvent, CopyOptions, ImageStore as _, Top, copy_image};
+use store::{CopyEvent, CopyOptions, Foreign, ImageStore as _, Top, copy_image};
 
 use super::one::unnamed;
 use super::output::Made;
+use crate::command::copy::{ForeignLayers, LeftOut};
 use crate::error::Error;
 use crate::session::Session;
 use crate::ui::transfer::Transfer;
@@ -19,6 +20,9 @@ pub struct Publish {
     /// Pushes the image to the names of -t; layers that the registry has are neither sent nor fetched
     #[arg(long)]
     push: bool,
+    /// What of the image is not sent.
+    #[command(flatten)]
+    pub foreign: ForeignLayers,
 }
 
 impl Publish {
@@ -48,11 +52,11 @@ pub fn settle(workbench: &Workbench, names: &[Reference]) -> Result<Settle, Erro
 }
 
 /// Pushes the image and gives it its names there; says whether all of it is here too.
-pub fn push(session: &Session, workbench: &Workbench, made: &Made) -> Result<bool, Error> {
+pub fn push(session: &Session, workbench: &Workbench, made: &Made, foreign: Foreign) -> Result<bool, Error> {
     let workspace = workbench.engine().workspace();
     let manifests = || made.children.iter().filter_map(|(_, built)| built.manifest.as_image());
     let mut links: Vec<Repository> = manifests().flat_map(|manifest| workspace.origins(manifest)).collect();
-    let options = CopyOptions { top: Top::LeftToTag, ..CopyOptions::default() };
+    let options = CopyOptions { top: Top::LeftToTag, foreign, ..CopyOptions::default() };
     for name in &made.names {
         let repository = name.repository();
         let local = workspace.lazy(repository);
@@ -66,7 +70,9 @@ pub fn push(session: &Session, workbench: &Workbench, made: &Made) -> Result<boo
         }
         let transfer = Transfer::new(&session.ui, name.to_string());
         let observe = |event: CopyEvent<'_>| transfer.observe(event);
-        copy_image(&local, &remote, made.image.descriptor(), &options, &observe)?;
+        let copied = copy_image(&local, &remote, made.image.descriptor(), &options, &observe)?;
+        drop(transfer);
+        LeftOut::tell(session, &copied.left_out);
         remote.tag(&name.tag_or_latest().unwrap_or_else(Tag::latest), &made.image)?;
         links.push(repository.clone());
     }

@@ -8,32 +8,73 @@
 //! Source: image-spec v1.1, descriptor.md, "urls".
 
 use hyper::{Method, Uri};
-use oci::Descriptor;
+use oci::{Descriptor, Registry, Repository};
 use store::{Blob, StoreError};
 
 use super::stream::Download;
 use super::{BlobRequest, content_length};
-use crate::client::Failure;
-use crate::client::address::without_query;
+use crate::client::address::{is_inner, without_query};
 use crate::client::failure::with_sources;
 use crate::client::host::Host;
 use crate::client::repository::RemoteRepository;
+use crate::client::{Client, Failure};
 
 /// How many of the places that a manifest names are asked.
 const MAX_URLS: usize = 8;
 
+impl Client {
+    /// Whether blobs are fetched from the `urls` that manifests name for them.
+    pub fn follows_urls(&self) -> bool {
+        self.shared.options.follow_urls
+    }
+
+    /// Opens a blob of an image that lies in no registry at the first of its `urls` that has it; `place` names where the
+    /// image is. On this machine, and without encryption, only hosts are asked that the options name as plain.
+    ///
+    /// # Errors
+    /// `NotFound`, naming the places and why it does not come from there; `Unreachable` where asking again may help.
+    pub fn open_elsewhere(&self, blob: &Descriptor, place: &str) -> Result<Blob, StoreError> {
+        let name = format!("blob {} in {place}", blob.digest);
+        first(blob, &name, |url| open_at(&self.home_of(url)?, blob, url))
+    }
+
+    /// Returns a repository at the host of an address: what leads on from there is followed as from a registry.
+    fn home_of(&self, url: &str) -> Result<RemoteRepository, Failure> {
+        let refused =
+            |reason: &str| Failure::Address { address: without_query(url), reason: reason.to_owned() };
+        let address: Option<Uri> = url.parse().ok();
+        let authority = address.as_ref().and_then(Uri::authority);
+        let registry: Option<Registry> = authority.and_then(|host| host.as_str().parse().ok());
+        let registry = registry.ok_or_else(|| refused("it is not a whole address"))?;
+        let is_inner = authority.is_some_and(|host| is_inner(host.host()));
+        if is_inner && !self.shared.options.plain_http.contains(&registry) {
+            return Err(refused("it is an address of this machine"));
+        }
+        let layers = Repository::new(registry, "layers").map_err(|_| refused("it has no host"))?;
+        Ok(self.repository(&layers))
+    }
+}
+
 /// Opens a blob at the first of its `urls` that has it.
 ///
 /// # Errors
-/// `NotFound`, naming the places and why it does not come from there; `Unreachable` where asking again may help.
+/// As for [`Client::open_elsewhere`].
 pub(crate) fn open(remote: &RemoteRepository, blob: &Descriptor) -> Result<Blob, StoreError> {
+    first(blob, &remote.name_of_blob(&blob.digest), |url| open_at(remote, blob, url))
+}
+
+fn first(
+    blob: &Descriptor,
+    name: &str,
+    open_at: impl Fn(&str) -> Result<Download, Failure>,
+) -> Result<Blob, StoreError> {
     let mut reasons = Vec::new();
     let mut passing = None;
     for url in blob.urls.iter().take(MAX_URLS) {
-        match open_at(remote, blob, url) {
+        match open_at(url) {
             Ok(download) => return Ok(Blob::resumable(blob.digest, blob.size, download)),
             Err(failure) if failure.is_transient() => {
-                let what = format!("{} from {}", remote.name_of_blob(&blob.digest), without_query(url));
+                let what = format!("{name} from {}", without_query(url));
                 passing = Some(failure.into_store_error("pull", what));
             }
             Err(failure) => reasons.push(reason(url, &failure)),
@@ -42,7 +83,7 @@ pub(crate) fn open(remote: &RemoteRepository, blob: &Descriptor) -> Result<Blob,
     if let Some(error) = passing {
         return Err(error);
     }
-    let what = format!("{} or at {}", remote.name_of_blob(&blob.digest), reasons.join(", or at "));
+    let what = format!("{name} or at {}", reasons.join(", or at "));
     Err(StoreError::NotFound { what })
 }
 
@@ -82,7 +123,7 @@ mod tests {
     use oci::{Digest, MediaType};
 
     use super::*;
-    use crate::client::{Client, ClientOptions, Clock};
+    use crate::client::{ClientOptions, Clock};
 
     /// Says where a blob of `registry` with this URL would be asked for.
     #[track_caller]
@@ -99,6 +140,31 @@ mod tests {
             Err(failure) => failure.to_string(),
         };
         assert!(found.contains(expected), "{url}: {found}");
+    }
+
+    #[test]
+    fn an_image_in_no_registry_leads_to_no_address_of_this_machine() {
+        let check = |url: &str, expected: &str| {
+            let clock = Clock::new(jiff::Timestamp::default);
+            let mut options = ClientOptions::new(clock, std::env::temp_dir());
+            options.plain_http = vec!["127.0.0.1:81".parse().unwrap()];
+            let client = Client::new(options).unwrap();
+            let mut blob = Descriptor::new(MediaType::DockerForeignLayerGzip, Digest::of(b"x"), 1);
+            blob.urls = vec![url.to_owned()];
+            let address = |url: &str| Ok(request(&client.home_of(url)?, &blob, url)?.address.to_string());
+            let found = address(url).unwrap_or_else(|failure: Failure| failure.to_string());
+            assert!(found.contains(expected), "{url}: {found}");
+        };
+        check("https://c.d/x?s=1", "https://c.d/x?s=1");
+        check("http://127.0.0.1:81/x", "http://127.0.0.1:81/x");
+        check("http://127.0.0.1:82/x", "address of this machine");
+        check("https://[::1]/x", "address of this machine");
+        check("https://169.254.169.254/latest", "address of this machine");
+        check("http://c.d:80/x", "without encryption");
+        check("https://me:secret@c.d/x", "not a whole address");
+        check("ftp://c.d/x", "only http and https");
+        check("/x", "not a whole address");
+        check("", "not a whole address");
     }
 
     #[test]
