@@ -17,6 +17,9 @@ class File:
     mode: int = 0o644
     link: str | None = None
     folder: bool = False
+    # Extended attributes by name, and what it is instead of a file: a type of mknod and device numbers.
+    xattrs: dict = dataclasses.field(default_factory=dict)
+    special: tuple | None = None
     # The path of a file of the case, written before, that this is another name of.
     other_name_of: str | None = None
 
@@ -69,13 +72,17 @@ class Case:
         if file.link is not None:
             path.symlink_to(file.link)
             return
-        if file.folder:
+        if file.special is not None:
+            os.mknod(path, file.special[0], os.makedev(*file.special[1:]))
+        elif file.folder:
             path.mkdir(exist_ok=True)
         else:
             content = file.content.encode() if isinstance(file.content, str) else file.content
             path.write_bytes(content)
             time = 1_000_000_000 + zlib.crc32(self.name.encode() + content) % 400_000_000
             os.utime(path, (time, time))
+        for name, value in file.xattrs.items():
+            os.setxattr(path, name, value)
         path.chmod(file.mode)
 
 

@@ -201,7 +201,7 @@ fn unpack_archives(
     plain: Vec<Group<'_>>,
 ) -> Result<Outcome, BuildError> {
     let fields = source::fields(&plain).chain(archives.iter().map(Archive::field));
-    let key: KeyBuilder = asked_key(stage, expanded).field("unpacks", "archives").list("items", fields);
+    let key: KeyBuilder = asked_key(stage, expanded).field("unpacks", "archives 2").list("items", fields);
     stage.known_or(step, &key.finish(), || {
         let below = expanded.below(stage)?;
         let owner = stage.owner(at, &below, &expanded.chown)?;

@@ -82,7 +82,7 @@ fn step(stage: &mut StageRun<'_>, instruction: &Instruction, runs_before: usize)
     }
     if let Command::Workdir(path) = &instruction.command {
         let path = stage.state.expand(path).map_err(|error| stage.refuse(instruction, error.to_string()))?;
-        stage.state.config.config.working_dir = stage.state.absolute(&path);
+        stage.state.config.config.working_dir = stage.state.working_dir(&path);
         return Ok(());
     }
     let configured = stage.state.configure(&instruction.command, &stage.build.globals);

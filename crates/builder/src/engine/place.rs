@@ -381,7 +381,7 @@ impl Resolving<'_> {
                 (!node.is_implied).then_some(Placed { entry, content: None })
             })),
             Some(false) => Err(conflict(path, "not a folder", "a folder")),
-            None => Ok(Some(self.made(path))),
+            None => Ok(Some(made_folder(path, self.attributes))),
         }
     }
 
@@ -392,20 +392,21 @@ impl Resolving<'_> {
             None => self.below.get(path).map(|node| node.entry.kind == Kind::Directory),
         }
     }
+}
 
-    fn made(&self, path: &[u8]) -> Placed {
-        let (uid, gid) = self.attributes.owner.unwrap_or((0, 0));
-        let entry = Entry {
-            path: path.to_vec(),
-            kind: Kind::Directory,
-            mode: self.attributes.chmod.as_ref().and_then(Chmod::exact).unwrap_or(0o755),
-            uid,
-            gid,
-            mtime: self.attributes.time(),
-            xattrs: BTreeMap::new(),
-        };
-        Placed { entry, content: None }
-    }
+/// Returns a folder that is made because something lies in it.
+pub(crate) fn made_folder(path: &[u8], attributes: &Attributes) -> Placed {
+    let (uid, gid) = attributes.owner.unwrap_or((0, 0));
+    let entry = Entry {
+        path: path.to_vec(),
+        kind: Kind::Directory,
+        mode: attributes.chmod.as_ref().and_then(Chmod::exact).unwrap_or(0o755),
+        uid,
+        gid,
+        mtime: attributes.time(),
+        xattrs: BTreeMap::new(),
+    };
+    Placed { entry, content: None }
 }
 
 fn resolve(below: &Tree, path: &str) -> Result<LayerPath, String> {

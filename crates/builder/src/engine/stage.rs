@@ -295,8 +295,9 @@ impl<'a> StageRun<'a> {
             return Err(self.refuse(instruction, "WORKDIR needs a path that is not empty"));
         }
         let folder = self.state.absolute(path);
-        self.state.config.config.working_dir.clone_from(&folder);
-        let created_by = format!("WORKDIR {folder}");
+        let written = self.state.working_dir(path);
+        let created_by = format!("WORKDIR {written}");
+        self.state.config.config.working_dir = written;
         if folder == "/" {
             self.state.push_history(created_by, true);
             return Ok(());

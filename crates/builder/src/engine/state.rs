@@ -113,6 +113,13 @@ impl State {
         format!("/{}", parts.join("/"))
     }
 
+    /// Returns what WORKDIR makes of a path: BuildKit leaves an absolute one as it is written. One that leads
+    /// upward is made plain, because it would need the folders that it only passes.
+    pub fn working_dir(&self, path: &str) -> String {
+        let is_plain = path.starts_with('/') && path.split('/').all(|part| part != "..");
+        if is_plain { path.to_owned() } else { self.absolute(path) }
+    }
+
     /// Adds a layer and its history.
     pub fn push_layer(&mut self, layer: LayerRef, created_by: String) {
         self.config.rootfs.diff_ids.push(layer.diff_id);
