@@ -25,7 +25,7 @@ mod whiteout;
 pub mod write;
 
 pub use apply::{Applied, ApplyOptions, Devices, Owners, Problem, Whiteouts, apply};
-pub use compress::{Compressor, Settings, compressor, decompress};
+pub use compress::{Compressor, Settings, compressor, decompress, told_bytes};
 pub use diff::{PackOptions, Packed, Times, write_folder, write_upper};
 pub use entry::{Entry, Kind, LayerPath};
 pub use error::LayerError;

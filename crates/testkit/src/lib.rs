@@ -7,6 +7,7 @@
 
 pub mod cache_service;
 pub mod git;
+pub mod http;
 pub mod image;
 pub mod source;
 pub mod tar;

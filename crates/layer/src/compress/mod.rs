@@ -16,6 +16,7 @@ mod frame;
 mod gzip;
 mod ordered;
 mod pool;
+mod told;
 
 use std::io::{self, Write};
 
@@ -24,6 +25,7 @@ use oci::Compression;
 pub use decompress::{Format, decompress};
 use frame::ZstdWriter;
 use gzip::GzipWriter;
+pub use told::told_bytes;
 
 use crate::error::LayerError;
 

@@ -1,4 +1,4 @@
-//! What a daemon has already, so that it need not be sent again.
+//! What a daemon has already, so that it need not be sent again, and how it keeps images.
 //!
 //! A layer can be left out of an archive where the daemon has it on top of the very same layers:
 //! it then never opens the file. Docker's API tells the layers of its images as diff ids.
@@ -12,6 +12,40 @@ use serde::Deserialize;
 
 /// How many images are asked for their layers; the list has the newest first.
 pub(super) const MAX_IMAGES: usize = 200;
+
+/// What `GET /info` says of how images are kept. Source: moby, daemon/containerd/service.go.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Info {
+    #[serde(default)]
+    driver_status: Option<Vec<Vec<String>>>,
+}
+
+/// What a daemon knows an image by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Its configuration, which names layers without their compression: Docker's own stores.
+    Configurations,
+    /// Its manifest: containerd's store.
+    Manifests,
+    /// It does not say.
+    Unknown,
+}
+
+const DRIVER_TYPE: &str = "driver-type";
+const CONTAINERD: &str = "io.containerd.snapshotter";
+
+impl Info {
+    /// Returns what images are known by.
+    pub fn keeping(&self) -> Keeping {
+        let is_containerd = |entry: &Vec<String>| matches!(&entry[..], [key, value] if key == DRIVER_TYPE && value.starts_with(CONTAINERD));
+        match &self.driver_status {
+            None => Keeping::Unknown,
+            Some(status) if status.iter().any(is_containerd) => Keeping::Manifests,
+            Some(_) => Keeping::Configurations,
+        }
+    }
+}
 
 /// An image as `GET /images/json` lists it.
 #[derive(Deserialize)]
@@ -94,6 +128,22 @@ mod tests {
         let expected: BTreeSet<Digest> =
             letters(expected).iter().map(|letter| layer(letter).digest).collect();
         assert_eq!(spared(&manifest, &diff_ids, &stacks), expected);
+    }
+
+    #[test]
+    fn daemons_say_how_they_keep_images() {
+        for (answer, expected) in [
+            (
+                r#"{"Driver":"overlay2","DriverStatus":[["Backing Filesystem","extfs"]]}"#,
+                Keeping::Configurations,
+            ),
+            (r#"{"DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]]}"#, Keeping::Manifests),
+            (r#"{"DriverStatus":null}"#, Keeping::Unknown),
+            ("{}", Keeping::Unknown),
+        ] {
+            let info: Info = serde_json::from_str(answer).unwrap();
+            assert_eq!(info.keeping(), expected, "{answer}");
+        }
     }
 
     #[test]

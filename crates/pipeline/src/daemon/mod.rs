@@ -2,47 +2,60 @@
 //! is really there, and taking one out.
 //!
 //! The daemon is sent only the layers that it lacks, where it can be asked what it has; where it
-//! does not take such an archive it is sent the whole one. One that has nothing of an image is first
-//! asked to pull it from here, which spares both sides an archive. Its word is not enough: it answers
-//! success for images that it could not unpack. After loading, every name is inspected and must be
-//! the image that was sent.
+//! does not take such an archive it is sent the whole one, which is written while it is sent. What takes longest of a
+//! large image is Go's decompressor, so large layers are unpacked here:
+//!
+//! | the daemon | how |
+//! |---|---|
+//! | Docker, its own stores | `stream`: an archive of plain layers, the lowest of them on a way without a copy |
+//! | Docker, containerd's store | `aside`: the archive as it is, while it unpacks plain twins of the layers |
+//! | either, and the image is in a registry | `pull`: it comes through here |
+//! | Podman and others | the archive as it is |
+//!
+//! Its word is not enough: it answers success for images that it could not unpack. After loading, every name is
+//! inspected and must be the image that was sent.
 //!
 //! Source: Docker Engine API v1.41, "Ping", "Import images", "Inspect an image", "Tag an image",
 //! "Export an image".
 
+mod aside;
 mod exchange;
 mod inventory;
+mod plain;
 mod pull;
+mod stream;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci::{Digest, Document, Pinned, Platform, Reference, Repository};
+use oci::{Descriptor, DiffId, Digest, Document, Pinned, Platform, Reference, Repository};
 use serde::de::DeserializeOwned;
 use store::{
     ArchiveFormat, ArchiveImage, ArchiveOptions, ArchiveStore, ImageStore, StoreError, image_for_platform,
-    save_to_path,
+    write_archive,
 };
 
 use crate::archive::ArchiveFault;
 use crate::configuration::Name;
 use crate::handover::local_name;
 use crate::image::{Image, ImageError};
-use exchange::{Answer, Request};
-use inventory::{Inspected, Listed, MAX_IMAGES, Stacks, spared};
+use exchange::{Answer, Request, Upload};
+use inventory::{Info, Inspected, Keeping, Listed, MAX_IMAGES, Stacks, spared};
+use plain::LARGE_BYTES;
 
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
+const LOAD: &str = "POST /images/load?quiet=1";
 
 /// A daemon that answers.
 #[derive(Clone, Debug)]
 pub struct Daemon {
     socket: PathBuf,
     scratch: PathBuf,
+    is_podman: bool,
 }
 
 /// What it took to bring an image into a daemon.
@@ -65,6 +78,28 @@ pub enum DaemonError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// This user may not use the socket.
+    #[error("this user may not use the container daemon at {}", socket.display())]
+    Denied {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The daemon that is meant has no socket on this machine.
+    #[error(
+        "{named} names the container daemon at {host}, and only one with a socket of this machine can be used"
+    )]
+    Elsewhere {
+        /// What names it.
+        named: String,
+        /// Where it is.
+        host: String,
+    },
+    /// A context of Docker's that does not exist.
+    #[error("Docker has no context {name}")]
+    NoContext {
+        /// Its name.
+        name: String,
     },
     /// It answered before, and went away in the middle of something.
     #[error("the container daemon at {} broke off at {request}", socket.display())]
@@ -131,14 +166,16 @@ impl Daemon {
     /// Returns the daemon at `socket`, where one answers. Archives on their way are kept in `scratch`.
     ///
     /// # Errors
-    /// `Unreachable` where nobody answers, `Refused` where it is no daemon.
+    /// `Unreachable` where nobody answers, `Denied` where this user may not ask, `Refused` where it is no daemon.
     pub fn connect(socket: &Path, scratch: &Path) -> Result<Self, DaemonError> {
-        let daemon = Self { socket: socket.to_owned(), scratch: scratch.to_owned() };
-        let request = Request { line: "GET /_ping", patience: PING_TIMEOUT, archive: None };
-        let answer = exchange::ask(socket, &request)
-            .map_err(|source| DaemonError::Unreachable { socket: socket.to_owned(), source })?;
-        daemon.expect_success(request.line, answer)?;
-        Ok(daemon)
+        let daemon = Self { socket: socket.to_owned(), scratch: scratch.to_owned(), is_podman: false };
+        let request = Request { line: "GET /_ping", patience: PING_TIMEOUT };
+        let answer = exchange::ask(socket, &request).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => DaemonError::Denied { socket: socket.to_owned() },
+            _ => DaemonError::Unreachable { socket: socket.to_owned(), source },
+        })?;
+        let answer = daemon.expect_success(request.line, answer)?;
+        Ok(Self { is_podman: answer.is_podman, ..daemon })
     }
 
     /// Loads the image of a service as `SERVICE:local` and makes sure that it is there.
@@ -183,17 +220,19 @@ impl Daemon {
         let omit = spared(image.manifest(), &image.config.rootfs.diff_ids, &self.stacks()?);
         let layers_spared = omit.len();
         let parcel = Parcel { source, manifest: &manifest, names: &names };
-        if omit.is_empty()
-            && let Some(bytes_sent) = self.pull(&parcel, &image.config.rootfs.diff_ids, &expected, platform)
-        {
-            return Ok(Loaded { bytes_sent, layers_spared });
-        }
-        let sent = self.send(&parcel, omit);
         let checked = |sent: u64| {
             names.iter().try_for_each(|(name, _)| self.check(name, &expected))?;
             Ok(sent)
         };
-        match sent.and_then(checked) {
+        let quickly = self.load_quickly(&parcel, &image.config.rootfs.diff_ids, &omit, platform);
+        match quickly.and_then(|sent| sent.map(checked).transpose()) {
+            Ok(Some(bytes_sent)) => return Ok(Loaded { bytes_sent, layers_spared }),
+            Ok(None) => {}
+            // It would say so again.
+            Err(error) if error.is_disk_full() => return Err(error),
+            Err(error) => tracing::debug!(%error, "the daemon takes no shorter way"),
+        }
+        match self.send(&parcel, omit).and_then(checked) {
             Ok(bytes_sent) => Ok(Loaded { bytes_sent, layers_spared }),
             // It may have lost the layers meanwhile, or not take an archive without them.
             Err(DaemonError::Refused { .. } | DaemonError::NotLoaded { .. }) if layers_spared > 0 => {
@@ -201,6 +240,33 @@ impl Daemon {
                 Ok(Loaded { bytes_sent, layers_spared: 0 })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Loads an image with large layers in the way that takes this daemon least; returns how many bytes that took,
+    /// or `None` where no way is better than the archive of what it lacks.
+    fn load_quickly(
+        &self,
+        parcel: &Parcel<'_>,
+        diff_ids: &[DiffId],
+        omit: &BTreeSet<Digest>,
+        platform: Option<&Platform>,
+    ) -> Result<Option<u64>, DaemonError> {
+        let lacking = || parcel.layers().filter(|layer| !omit.contains(&layer.digest));
+        if self.is_podman || lacking().all(|layer| layer.size < LARGE_BYTES) {
+            return Ok(None);
+        }
+        let keeping = self.answer::<Info>("GET /info").map_or(Keeping::Unknown, |info| info.keeping());
+        if keeping == Keeping::Unknown || (keeping == Keeping::Manifests && !omit.is_empty()) {
+            return Ok(None);
+        }
+        match plain::layers(parcel, diff_ids)? {
+            Some(layers) if keeping == Keeping::Configurations => {
+                self.stream(parcel, &layers, omit).map(Some)
+            }
+            Some(layers) => self.load_aside(parcel, &layers, platform).map(Some),
+            None if omit.is_empty() => self.pull(parcel, diff_ids, keeping, platform),
+            None => Ok(None),
         }
     }
 
@@ -228,7 +294,7 @@ impl Daemon {
         let failed = |error: io::Error| archive_failed(name, error);
         let mut file = tempfile::NamedTempFile::new_in(&self.scratch).map_err(failed)?;
         let line = format!("GET /images/{name}/get");
-        let request = Request { line: &line, patience: LOAD_TIMEOUT, archive: None };
+        let request = Request { line: &line, patience: LOAD_TIMEOUT };
         let answer = exchange::fetch(&self.socket, &request, file.as_file_mut());
         let answer = answer.map_err(|source| self.broken(&line, source))?;
         if answer.status == 404 {
@@ -246,14 +312,26 @@ impl Daemon {
 
     /// Sends the archive without the blobs in `omit`; returns its size in bytes.
     fn send(&self, parcel: &Parcel<'_>, omit: BTreeSet<Digest>) -> Result<u64, DaemonError> {
-        let failed = |error: io::Error| archive_failed(parcel.manifest.digest(), error);
-        let folder = tempfile::tempdir_in(&self.scratch).map_err(failed)?;
-        let path = folder.path().join("image.tar");
-        parcel.save(&path, omit).map_err(|error| archive_failed(parcel.manifest.digest(), error))?;
-        let archive = File::open(&path).map_err(failed)?;
-        let size = archive.metadata().map_err(failed)?.len();
-        self.ask("POST /images/load?quiet=1", LOAD_TIMEOUT, Some(&archive))?;
-        Ok(size)
+        self.upload(LOAD, |upload| parcel.write(omit, upload)).map(|(_, sent)| sent)
+    }
+
+    /// Makes a request whose body `write` writes; returns the answer and the body's size in bytes.
+    fn upload(
+        &self,
+        line: &str,
+        write: impl FnOnce(&mut Upload) -> Result<(), DaemonError>,
+    ) -> Result<(Answer, u64), DaemonError> {
+        let broken = |source| self.broken(line, source);
+        let request = Request { line, patience: LOAD_TIMEOUT };
+        let mut upload = Upload::begin(&self.socket, &request).map_err(broken)?;
+        let written = write(&mut upload);
+        // Of a body that the daemon did not want to its end its answer says more.
+        if !upload.is_refused() {
+            written?;
+        }
+        let sent = upload.sent();
+        let answer = upload.finish().map_err(broken)?;
+        Ok((self.expect_success(line, answer)?, sent))
     }
 
     /// Returns the layers of the daemon's images. One that goes while it is asked for has none.
@@ -286,7 +364,7 @@ impl Daemon {
     fn tag(&self, id: &Digest, name: &str) -> Result<(), DaemonError> {
         let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
         let request = format!("POST /images/{id}/tag?repo={repository}&tag={tag}");
-        self.ask(&request, QUESTION_TIMEOUT, None).map(drop)
+        self.ask(&request, QUESTION_TIMEOUT).map(drop)
     }
 
     /// Returns what the daemon has under a name or an id; `None` where it has nothing.
@@ -300,7 +378,7 @@ impl Daemon {
     }
 
     fn answer<T: DeserializeOwned>(&self, request: &str) -> Result<T, DaemonError> {
-        let answer = self.ask(request, QUESTION_TIMEOUT, None)?;
+        let answer = self.ask(request, QUESTION_TIMEOUT)?;
         serde_json::from_slice(&answer.body).map_err(|error| DaemonError::Refused {
             socket: self.socket.clone(),
             request: request.to_owned(),
@@ -309,8 +387,8 @@ impl Daemon {
         })
     }
 
-    fn ask(&self, line: &str, patience: Duration, archive: Option<&File>) -> Result<Answer, DaemonError> {
-        let answer = exchange::ask(&self.socket, &Request { line, patience, archive });
+    fn ask(&self, line: &str, patience: Duration) -> Result<Answer, DaemonError> {
+        let answer = exchange::ask(&self.socket, &Request { line, patience });
         self.expect_success(line, answer.map_err(|source| self.broken(line, source))?)
     }
 
@@ -339,12 +417,31 @@ struct Parcel<'a> {
 }
 
 impl Parcel<'_> {
-    fn save(&self, path: &Path, omit: BTreeSet<Digest>) -> Result<(), StoreError> {
+    fn layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifest.as_image().into_iter().flat_map(|image| &image.layers)
+    }
+
+    /// Writes the archive of the image as it is, without the blobs in `omit`.
+    fn write(&self, omit: BTreeSet<Digest>, upload: &mut Upload) -> Result<(), DaemonError> {
         let names = self.names.iter().map(|(_, name)| name.clone()).collect();
         let image =
             ArchiveImage { source: self.source, descriptor: self.manifest.descriptor().clone(), names };
         let options = ArchiveOptions { omit, ..ArchiveOptions::default() };
-        save_to_path(&[image], ArchiveFormat::DockerArchive, &options, path).map(drop)
+        write_archive(
+            &[image],
+            ArchiveFormat::DockerArchive,
+            &options,
+            store::archive::Output::Stream(upload),
+        )
+        .map(drop)
+        .map_err(|error| archive_failed(self.manifest.digest(), error))
+    }
+}
+
+impl DaemonError {
+    /// Whether the daemon has no room for what it was sent.
+    fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("no space left on device"))
     }
 }
 

@@ -1,11 +1,10 @@
-//! An image that a daemon pulls from this process instead of being sent an archive: it unpacks while it
-//! receives, and nothing is written down twice.
+//! An image that a daemon pulls through this process: one whose layers are in a registry and not here, so that each of them
+//! comes once and is nowhere written down on the way.
 //!
-//! It reaches us where it shares this machine's loopback address. One in a virtual machine or in a
-//! network of its own does not; nor does one take plain HTTP that has not been told of it, as Podman.
-//! Then an archive is sent.
+//! The daemon reaches us where it shares this machine's loopback address. One in a virtual machine or in a network of its
+//! own does not; then an archive is sent.
 //!
-//! Docker's classic stores keep an image by its configuration, whose layers are named without their compression. To
+//! Docker's own stores keep an image by its configuration, whose layers are named without their compression. To
 //! those the layers are lent so: most of the time of loading them is Go's decompressor, and ours is several times as
 //! fast. Containerd's store keeps the manifest, so there everything stays as it is.
 //!
@@ -16,73 +15,51 @@ use std::collections::BTreeMap;
 
 use oci::{Descriptor, DiffId, Digest, Document, ImageManifest, MediaType, Platform};
 use registry::loan::{self, Goods};
-use serde::Deserialize;
 
+use super::inventory::Keeping;
 use super::{Daemon, DaemonError, LOAD_TIMEOUT, Parcel, QUESTION_TIMEOUT};
 
-/// What `GET /info` says of how images are kept. Source: moby, daemon/containerd/service.go.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Info {
-    #[serde(default)]
-    driver_status: Option<Vec<Vec<String>>>,
-}
-
-const DRIVER_TYPE: &str = "driver-type";
-const CONTAINERD: &str = "io.containerd.snapshotter";
-
 impl Daemon {
-    /// Has the daemon pull an image, names it, and makes sure that it is there; returns how many bytes were
-    /// taken, or `None` where it did not come to that and an archive is to be sent.
+    /// Has the daemon pull an image and names it; returns how many bytes were taken, or `None` where it did not come to
+    /// that and an archive is to be sent.
     pub(super) fn pull(
         &self,
         parcel: &Parcel<'_>,
         diff_ids: &[DiffId],
-        expected: &[Digest; 2],
+        keeping: Keeping,
         platform: Option<&Platform>,
-    ) -> Option<u64> {
-        let unpacked = if self.is_classic() { unpacked(parcel.manifest, diff_ids) } else { None };
+    ) -> Result<Option<u64>, DaemonError> {
+        let is_unpacked = keeping == Keeping::Configurations;
+        let unpacked = if is_unpacked { unpacked(parcel.manifest, diff_ids) } else { None };
         let (image, unpacked) = unpacked.unwrap_or_else(|| (parcel.manifest.clone(), BTreeMap::new()));
         let digest = image.digest();
         let goods = Goods { source: parcel.source, image: &image, unpacked: &unpacked };
         let lent = loan::lend(goods, |name| {
             let platform = platform.map(|platform| format!("&platform={platform}")).unwrap_or_default();
             let request = format!("POST /images/create?fromImage={name}&tag={digest}{platform}");
-            self.ask(&request, LOAD_TIMEOUT, None)?;
-            let named = self.name(parcel, expected);
+            self.ask(&request, LOAD_TIMEOUT)?;
+            let named = self.name(parcel);
             // The name of the loan leads nowhere from now on. The image stays, by its other names.
-            let _ = self.ask(&format!("DELETE /images/{name}@{digest}?noprune=1"), QUESTION_TIMEOUT, None);
+            let _ = self.ask(&format!("DELETE /images/{name}@{digest}?noprune=1"), QUESTION_TIMEOUT);
             named
         });
         match lent {
-            Ok((Ok(()), bytes)) => Some(bytes),
-            Ok((Err(error), _)) => {
-                tracing::debug!(%error, "the daemon does not pull from here");
-                None
-            }
+            Ok((named, bytes)) => named.map(|()| Some(bytes)),
             Err(error) => {
                 tracing::debug!(%error, "nothing can be lent to the daemon");
-                None
+                Ok(None)
             }
         }
     }
 
-    /// Whether images are kept by their configuration, as far as the daemon tells.
-    fn is_classic(&self) -> bool {
-        let info: Result<Info, DaemonError> = self.answer("GET /info");
-        let is_containerd = |entry: &Vec<String>| matches!(&entry[..], [key, value] if key == DRIVER_TYPE && value.starts_with(CONTAINERD));
-        let status = info.ok().and_then(|info| info.driver_status);
-        status.is_some_and(|status| !status.iter().any(is_containerd))
-    }
-
-    fn name(&self, parcel: &Parcel<'_>, expected: &[Digest; 2]) -> Result<(), DaemonError> {
-        for id in expected {
+    fn name(&self, parcel: &Parcel<'_>) -> Result<(), DaemonError> {
+        let config = parcel.manifest.as_image().map(|image| image.config.digest);
+        for id in [parcel.manifest.digest()].into_iter().chain(config) {
             if self.inspect(&id.to_string())?.is_some_and(|found| found.is_whole()) {
-                parcel.names.iter().try_for_each(|(name, _)| self.tag(id, name))?;
-                break;
+                return parcel.names.iter().try_for_each(|(name, _)| self.tag(&id, name));
             }
         }
-        parcel.names.iter().try_for_each(|(name, _)| self.check(name, expected))
+        Ok(())
     }
 }
 

@@ -83,7 +83,9 @@ impl Docker {
             let mut has_loaded = false;
             for stream in listener.incoming() {
                 let mut reader = std::io::BufReader::new(stream.unwrap());
-                let (line, body) = read_request(&mut reader);
+                let head = testkit::http::read_head(&mut reader).unwrap();
+                let body = testkit::http::read_body(&mut reader, &head).unwrap();
+                let line = head[0].clone();
                 let path = line.split(' ').nth(1).unwrap().to_owned();
                 let (status, answer) = match path.as_str() {
                     "/_ping" => (200, "OK".to_owned()),
@@ -119,22 +121,6 @@ impl Docker {
             .map(|(_, tar)| names(tar))
             .collect()
     }
-}
-
-fn read_request(reader: &mut impl std::io::BufRead) -> (String, Vec<u8>) {
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if line.trim_end().is_empty() {
-            break;
-        }
-        head.push(line.trim_end().to_owned());
-    }
-    let length = head.iter().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap_or("0");
-    let mut body = vec![0; length.parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    (head[0].clone(), body)
 }
 
 fn inspected(id: &str, layers: &[String]) -> String {

@@ -1,19 +1,26 @@
-//! A container daemon that is played, in Docker's classic form.
+//! A container daemon that is played, in Docker's classic form and with containerd's store.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+
+use oci::Digest;
+use testkit::http::{read_body, read_head};
 
 /// What the played daemon answers to an archive.
 #[derive(Clone, Copy)]
 pub enum Manner {
     /// Takes it, and then has the image.
     Takes,
-    /// Pulls from whoever asks it to, as Docker does on its machine's loopback address.
+    /// Takes archives, but will not import layers.
+    TakesArchives,
+    /// Has containerd's store, and pulls from whoever asks it to, as Docker does on its machine's loopback address.
     Pulls,
+    /// Has containerd's store, and reaches nobody.
+    ReachesNobody,
     /// Says that it took it, and has nothing.
     Lies,
     /// Answers with an error in its stream of messages.
@@ -25,16 +32,21 @@ pub enum Manner {
 /// A daemon in Docker's classic form. It knows images by the digest of their configuration.
 pub struct Played {
     socket: PathBuf,
-    /// First lines of requests, with the length of what came along.
-    asked: Arc<Mutex<Vec<(String, usize)>>>,
+    asked: Log,
+    images: Arc<Mutex<Images>>,
     _folder: tempfile::TempDir,
 }
+
+/// First lines of requests, with the length of what came along, in the order in which they were complete.
+type Log = Arc<Mutex<Vec<(String, usize)>>>;
 
 #[derive(Default)]
 struct Images {
     /// Diff ids of each image by its id.
     layers: Vec<(String, Vec<String>)>,
     names: Vec<(String, String)>,
+    /// Stacks of layers that are unpacked, as diff ids.
+    unpacked: Vec<Vec<String>>,
 }
 
 impl Played {
@@ -43,16 +55,16 @@ impl Played {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
+        let (asked, images) = (Log::default(), Arc::<Mutex<Images>>::default());
+        let (log, kept) = (asked.clone(), images.clone());
         std::thread::spawn(move || {
-            let mut images = Images::default();
             for stream in listener.incoming().flatten() {
-                let mut reader = BufReader::new(stream);
-                let _ = talk(&mut reader, &manner, &mut images, &log);
+                let (log, kept) = (log.clone(), kept.clone());
+                // One that is being sent an archive answers others meanwhile.
+                std::thread::spawn(move || talk(&mut BufReader::new(stream), manner, &kept, &log));
             }
         });
-        Self { socket, asked, _folder: folder }
+        Self { socket, asked, images, _folder: folder }
     }
 
     /// The value of `DOCKER_HOST`.
@@ -65,41 +77,53 @@ impl Played {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|(line, _)| line.contains("/images/load")).map(|(_, size)| *size).collect()
     }
+
+    /// The sizes of the layers that came alone.
+    pub fn imports(&self) -> Vec<usize> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|(line, _)| line.contains("fromSrc=-")).map(|(_, size)| *size).collect()
+    }
+
+    /// How many images it was asked to pull.
+    pub fn pulls(&self) -> usize {
+        self.asked.lock().unwrap().iter().filter(|(line, _)| line.contains("fromImage=")).count()
+    }
+
+    /// How many images it has.
+    pub fn images(&self) -> usize {
+        self.images.lock().unwrap().layers.len()
+    }
 }
 
 fn talk(
     reader: &mut BufReader<UnixStream>,
-    manner: &Manner,
-    images: &mut Images,
-    log: &Mutex<Vec<(String, usize)>>,
+    manner: Manner,
+    images: &Mutex<Images>,
+    log: &Log,
 ) -> std::io::Result<()> {
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header)?;
-        if header.trim_end().is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("Content-Length: ") {
-            length = value.trim_end().parse().unwrap();
-        }
-    }
+    let head = read_head(reader)?;
+    let Some(line) = head.first() else { return Ok(()) };
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    log.lock().unwrap().push((line.trim_end().to_owned(), length));
     if path.starts_with("/images/load") && matches!(manner, Manner::GoesAway) {
+        log.lock().unwrap().push((line.clone(), 0));
         return Ok(());
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let (status, answer) = images.answer(&path, &body, manner);
+    // A body that breaks off is none.
+    let body = read_body(reader, &head)?;
+    log.lock().unwrap().push((line.clone(), body.len()));
+    let (status, answer) = images.lock().unwrap().answer(line, &body, manner);
     write!(reader.get_mut(), "HTTP/1.0 {status} X\r\n\r\n{answer}")
 }
 
 impl Images {
-    fn answer(&mut self, path: &str, body: &[u8], manner: &Manner) -> (u16, String) {
+    fn answer(&mut self, line: &str, body: &[u8], manner: Manner) -> (u16, String) {
+        let path = line.split(' ').nth(1).unwrap_or_default();
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        if line.starts_with("DELETE ") {
+            let name = path.trim_start_matches("/images/");
+            self.layers.retain(|(id, _)| id != name);
+            return (200, "[]".to_owned());
+        }
         if let Some(id) = path.strip_prefix("/images/").and_then(|rest| rest.strip_suffix("/tag")) {
             let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)).unwrap();
             self.names.push((format!("{}:{}", value("repo="), value("tag=")), id.to_owned()));
@@ -107,12 +131,22 @@ impl Images {
         }
         match path {
             "/_ping" => (200, "OK".to_owned()),
+            "/info" if matches!(manner, Manner::Pulls | Manner::ReachesNobody) => {
+                (200, r#"{"DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]]}"#.to_owned())
+            }
             "/info" => {
                 (200, r#"{"Driver":"overlay2","DriverStatus":[["Supports d_type","true"]]}"#.to_owned())
             }
             "/images/json" => {
                 let list: Vec<_> = self.layers.iter().map(|(id, _)| serde_json::json!({"Id": id})).collect();
                 (200, serde_json::to_string(&list).unwrap())
+            }
+            "/images/create" if query.contains("fromSrc=-") && !matches!(manner, Manner::TakesArchives) => {
+                let diff_id = Digest::of(body).to_string();
+                let id = Digest::of(format!("an image of {diff_id}").as_bytes()).to_string();
+                self.unpacked.push(vec![diff_id.clone()]);
+                self.layers.push((id.clone(), vec![diff_id]));
+                (200, format!("{{\"status\":\"{id}\"}}\r\n"))
             }
             "/images/create" if matches!(manner, Manner::Pulls) => {
                 let value = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)).unwrap();
@@ -123,7 +157,7 @@ impl Images {
                 Manner::Refuses => {
                     (200, "{\"errorDetail\":{},\"error\":\"no space left on device\"}".to_owned())
                 }
-                Manner::Takes | Manner::Pulls => {
+                Manner::Takes | Manner::TakesArchives | Manner::Pulls | Manner::ReachesNobody => {
                     self.take(body);
                     (200, "{\"stream\":\"Loaded image\"}".to_owned())
                 }
@@ -152,11 +186,9 @@ impl Images {
             stream.shutdown(std::net::Shutdown::Write).unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).unwrap();
-            let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-            let mut content = answer.split_off(head);
-            if String::from_utf8_lossy(&answer).contains("Transfer-Encoding: chunked") {
-                content = joined(&content);
-            }
+            let mut answer = &answer[..];
+            let head = read_head(&mut answer).unwrap();
+            let content = read_body(&mut answer, &head).unwrap();
             assert_eq!(oci::Digest::of(&content).to_string(), digest);
             content
         };
@@ -169,8 +201,9 @@ impl Images {
         let id = manifest["config"]["digest"].as_str().unwrap();
         let config: serde_json::Value = serde_json::from_slice(&get("blobs", id)).unwrap();
         let layers = config["rootfs"]["diff_ids"].as_array().unwrap();
-        let layers = layers.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-        self.layers.push((id.to_owned(), layers));
+        let layers: Vec<_> = layers.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+        self.unpacked.push(layers.clone());
+        self.layers.push((format!("{name}@{digest}"), layers));
     }
 
     /// Reads `manifest.json` and the configurations of an archive as Docker does.
@@ -183,24 +216,20 @@ impl Images {
             let id = oci::Digest::of(&config).to_string();
             let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
             let layers = config["rootfs"]["diff_ids"].as_array().unwrap();
-            self.layers.push((id.clone(), layers.iter().map(|id| id.as_str().unwrap().to_owned()).collect()));
+            let layers: Vec<_> = layers.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+            let has = |count: &usize| self.unpacked.iter().any(|stack| stack.starts_with(&layers[..*count]));
+            let known = (1..=layers.len()).filter(has).max().unwrap_or(0);
+            for (path, diff_id) in image["Layers"].as_array().unwrap().iter().zip(&layers).skip(known) {
+                let mut plain = Vec::new();
+                let packed = std::io::Cursor::new(content(path.as_str().unwrap()));
+                layer::decompress(packed).unwrap().read_to_end(&mut plain).unwrap();
+                assert_eq!(Digest::of(&plain).to_string(), *diff_id);
+            }
+            self.unpacked.push(layers.clone());
+            self.layers.push((id.clone(), layers));
             for name in image["RepoTags"].as_array().unwrap() {
                 self.names.push((name.as_str().unwrap().to_owned(), id.clone()));
             }
-        }
-    }
-}
-
-/// Puts the pieces of a body together; one that breaks off is a panic.
-fn joined(mut pieces: &[u8]) -> Vec<u8> {
-    let mut whole = Vec::new();
-    loop {
-        let end = pieces.windows(2).position(|two| two == b"\r\n").unwrap();
-        let size = usize::from_str_radix(std::str::from_utf8(&pieces[..end]).unwrap(), 16).unwrap();
-        whole.extend(&pieces[end + 2..end + 2 + size]);
-        pieces = &pieces[end + 2 + size + 2..];
-        if size == 0 {
-            return whole;
         }
     }
 }
