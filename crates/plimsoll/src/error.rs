@@ -312,6 +312,8 @@ impl Error {
                 Some("choose another address with --listen; port 0 takes a free one".to_owned())
             }
             Self::Place(PlaceError::Containerd(error)) => Some(hint_of_containerd(error).to_owned()),
+            Self::Place(PlaceError::Daemon(error)) => hint_of_daemon(error),
+            Self::Daemon(error) => hint_of_daemon(error),
             Self::Place(PlaceError::Several { .. }) => Some("add :NAME:TAG of one of them".to_owned()),
             Self::Place(PlaceError::Offline { .. }) => Some(HINT_OFFLINE.to_owned()),
             Self::Image(ImageError::Platform { .. }) => Some("choose one of them with --platform".to_owned()),
@@ -338,12 +340,34 @@ pub fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 }
 
 fn hint_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<DaemonError>() {
+        return hint_of_daemon(error);
+    }
     if let Some(PlaceError::Offline { .. }) = error.downcast_ref::<PlaceError>() {
         return Some(HINT_OFFLINE.to_owned());
     }
     // A file that may not be read can be anybody's; only a full disk is always the store's.
     let is_full = |error: &&io::Error| error.kind() == io::ErrorKind::StorageFull;
     error.downcast_ref::<io::Error>().filter(is_full).and_then(hint_of_io)
+}
+
+fn hint_of_daemon(error: &DaemonError) -> Option<String> {
+    let hint = match error {
+        DaemonError::Denied { .. } => {
+            "be in the group that the socket belongs to, often `docker`, or name another one with DOCKER_HOST"
+        }
+        DaemonError::Elsewhere { host, .. } if host.starts_with("ssh://") => {
+            "bring its socket here with ssh -nNT -L ./docker.sock:/var/run/docker.sock HOST and set DOCKER_HOST=unix://$PWD/docker.sock"
+        }
+        DaemonError::Elsewhere { .. } => {
+            "push to a registry that it pulls from, or hand it an archive: plimsoll save IMAGE -o image.tar && docker load -i image.tar"
+        }
+        DaemonError::NoContext { .. } => {
+            "docker context ls shows them; unset DOCKER_CONTEXT, or docker context use default"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
@@ -382,6 +406,8 @@ fn code_of_cause(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
         return match error {
             DaemonError::NotLoaded { .. } => Some(Code::WrongImage),
             DaemonError::Broken { .. } => Some(Code::Remote),
+            DaemonError::Denied { .. } => Some(Code::NotAllowed),
+            DaemonError::Elsewhere { .. } | DaemonError::NoContext { .. } => Some(Code::Usage),
             DaemonError::Store(error) => Some(code_of_store(error)),
             _ => None,
         };

@@ -5,6 +5,7 @@
 
 mod cli;
 mod command;
+mod daemon;
 mod defect;
 mod elsewhere;
 mod env;

@@ -10,7 +10,6 @@ use oci::Registry;
 use pipeline::configuration::{
     self, Configuration, FILE_NAME, HostRanges, HostRetry, HostTransfer, Push, Retry,
 };
-use pipeline::daemon::DaemonError;
 use pipeline::place::{Places, Reach};
 use registry::client::{
     ClientOptions, Credential, CredentialError, Credentials, HostOptions, Next, Notice, Ranges, RetryPolicy,
@@ -95,7 +94,7 @@ impl Session {
             Ok(ClientOptions { credentials, ..options.clone() })
         };
         let (environment, scratch) = (self.environment.clone(), self.scratch()?);
-        let daemon = move || workbench::daemon_of(&environment, &scratch)?.ok_or(DaemonError::None);
+        let daemon = move || crate::daemon::find(&environment, &scratch);
         let places = Places::new(self.store()?, self.scratch()?, reach, Box::new(connect), Box::new(daemon));
         let environment = self.environment.clone();
         let places = places.with_containerd(Box::new(move || workbench::containerd_of(&environment)));

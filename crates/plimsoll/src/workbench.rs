@@ -8,7 +8,6 @@ use builder::{EmbeddedEngine, Fetcher, GitFetcher, Secret, Workspace};
 use containerd::{ConnectError, Containerd, Namespace};
 use layer::Settings;
 use oci::Registry;
-use pipeline::daemon::{Daemon, DaemonError};
 use pipeline::place::{FoundContainerd, Places};
 use pipeline::progress::{Observer, Progress};
 use pipeline::repositories;
@@ -191,32 +190,6 @@ impl Served {
         self.server.stop();
         self.server.join();
     }
-}
-
-/// Finds the container daemon that the environment names, or one at a usual place; `None` where
-/// none answers.
-///
-/// # Errors
-/// `DOCKER_HOST` names one that does not answer.
-pub fn daemon(session: &Session) -> Result<Option<Daemon>, DaemonError> {
-    let here = || session.environment.folder.clone();
-    daemon_of(&session.environment, &session.scratch().unwrap_or_else(|_| here()))
-}
-
-/// Does the same with an environment alone; archives on their way are kept in `scratch`.
-///
-/// # Errors
-/// As for [`daemon`].
-pub fn daemon_of(environment: &Environment, scratch: &Path) -> Result<Option<Daemon>, DaemonError> {
-    if let Some(socket) = environment.variable("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://")) {
-        return Daemon::connect(Path::new(socket), scratch).map(Some);
-    }
-    let runtime = environment.variable("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let own =
-        runtime.iter().flat_map(|folder| [folder.join("docker.sock"), folder.join("podman/podman.sock")]);
-    let usual = ["/var/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from);
-    let answering = |socket: PathBuf| Daemon::connect(&socket, scratch).ok();
-    Ok(own.chain(usual).find_map(answering))
 }
 
 /// Where containerd's socket is where nobody says: as its packages have it, and as k3s and RKE2 do.

@@ -7,6 +7,7 @@ use builder::sandbox;
 use pipeline::git::Checkout;
 use serde::Serialize;
 
+use crate::daemon;
 use crate::error::{Code, Error};
 use crate::session::{self, Session};
 use crate::workbench;
@@ -105,7 +106,7 @@ fn sandbox(session: &Session) -> Check {
 
 fn daemon(session: &Session) -> Check {
     const REMEDY: &str = "only suites with needs-daemon = true want one";
-    match workbench::daemon(session) {
+    match daemon::wanted(session) {
         Ok(Some(_)) => ok("daemon", "a container daemon answers"),
         Ok(None) => absent("daemon", "no container daemon answers at the usual sockets", REMEDY),
         Err(error) => absent("daemon", error.to_string(), REMEDY),

@@ -16,6 +16,7 @@ use store::Foreign;
 
 use super::build::steps::Steps;
 use super::plan::Shown;
+use crate::daemon;
 use crate::error::{Code, Error};
 use crate::project::{self, Project};
 use crate::session::Session;
@@ -107,7 +108,7 @@ impl Arguments {
         hide_from_git(&tools.output)?;
         let before = Ledger::read(&project::ledger_path(session)).ok();
         let wants_daemon = plan.suites.values().any(|suite| suite.needs_daemon) && !self.no_suites;
-        let daemon = if wants_daemon { workbench::daemon(session)? } else { None };
+        let daemon = if wants_daemon { daemon::wanted(session)? } else { None };
         let configuration = &project.configuration;
         let cache = &configuration.defaults.cache;
         self.steps.check_mounts(session, !(cache.read.is_empty() && cache.write.is_empty()));

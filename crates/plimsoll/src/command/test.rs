@@ -12,6 +12,7 @@ use pipeline::suite::{self, SuiteOutcome};
 use serde::Serialize;
 
 use super::run::hide_from_git;
+use crate::daemon;
 use crate::error::{Code, Error};
 use crate::project;
 use crate::session::Session;
@@ -68,7 +69,7 @@ impl Arguments {
             images.insert(name.clone(), image);
         }
         let wants_daemon = suites.values().any(|suite| suite.needs_daemon);
-        let daemon = if wants_daemon { workbench::daemon(session)? } else { None };
+        let daemon = if wants_daemon { daemon::wanted(session)? } else { None };
         let outcomes = suite::run(&suites, &images, daemon.as_ref(), &tools);
         if let Some(served) = served {
             served.stop();
