@@ -158,6 +158,10 @@ impl Configuration {
         file: Option<&Path>,
         overrides: &[String],
     ) -> Result<Serve, ConfigurationError> {
+        if file.is_none() && overrides.is_empty() && is_absent(&folder.join(FILE_NAME)) {
+            // The code that reads and checks all the rest would be four megabytes of a server's memory.
+            return Ok(Serve::default());
+        }
         Self::read(folder, file, overrides).map(|(configuration, _)| configuration.serve)
     }
 
@@ -171,7 +175,7 @@ impl Configuration {
         let path = file.unwrap_or(&default);
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(_) if file.is_none() && is_absent(path) => String::new(),
             Err(source) => return Err(ConfigurationError::Unreadable { path: path.to_owned(), source }),
         };
         let label = path.strip_prefix(folder).unwrap_or(path).display().to_string();
@@ -190,6 +194,11 @@ impl Configuration {
         self.project.get_or_insert_with(|| name.to_string());
         Ok(())
     }
+}
+
+/// Whether there is no such file; one that cannot be looked at may be there.
+fn is_absent(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 /// Returns the folder's name as a slug, or `app` where nothing of it may stand in a name.
