@@ -195,11 +195,11 @@ impl<'a> StageRun<'a> {
     /// unless in a cache outside this machine.
     fn take_in_base(&self) -> Result<(), BuildError> {
         let runs = self.stage.instructions.iter().any(|one| matches!(one.command, Command::Run(_)));
-        // Where there is no sandbox, the RUN says so.
-        if !runs || self.build.request.options.tiers.is_some() || self.build.workspace.sandbox().is_err() {
-            return Ok(());
+        match runs && self.build.request.options.tiers.is_none() {
+            // Where there is no sandbox, the RUN says so.
+            true => self.build.workspace.unpack_new(&self.state.layers),
+            false => Ok(()),
         }
-        self.build.workspace.unpack_new(&self.state.layers)
     }
 
     fn run_step(&mut self, instruction: &Instruction, run: &Run) -> Result<(), BuildError> {

@@ -26,14 +26,14 @@ impl Workspace {
         Ok(stack)
     }
 
-    /// Unpacks layers where nobody has looked into one of them yet.
+    /// Unpacks layers where nobody has looked into one of them yet, and something can be unpacked: asking for that
+    /// tries out a sandbox, and says so.
     pub(crate) fn unpack_new(&self, layers: &[LayerRef]) -> Result<(), BuildError> {
-        for layer in layers {
-            if !self.has_index(layer.diff_id) {
-                return self.tree_stack(layers).map(drop);
-            }
+        let is_new = layers.iter().any(|layer| !self.has_index(layer.diff_id));
+        match is_new && self.sandbox().is_ok() {
+            true => self.tree_stack(layers).map(drop),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Returns the folder that a layer over those `below` is unpacked to, and whether it takes anything from them.
