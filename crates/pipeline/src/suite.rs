@@ -63,9 +63,7 @@ enum SuiteError {
 
 impl SuiteError {
     fn failed(what: &str, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |cause| cause.source());
-        let text: Vec<String> = causes.map(ToString::to_string).collect();
-        Self::Failed(format!("{what}: {}", text.join(": ")))
+        Self::Failed(format!("{what}: {}", store::with_causes(error)))
     }
 }
 

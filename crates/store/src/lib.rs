@@ -47,6 +47,12 @@ pub use memory::MemoryStore;
 pub use object::{Bucket, ObjectRepository, ObjectStore, S3Place, S3Settings};
 pub use part::PartFolder;
 
+/// Returns the message of an error with those of its causes on one line, for places that keep only text.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Content by digest.
 pub trait BlobStore: Send + Sync {
     /// Returns the size in bytes of the blob, or `None` where the store does not have it.

@@ -128,8 +128,8 @@ pub fn report(written: &[WrittenCache], on_error: OnError, tools: &Tools<'_>) ->
                 }
                 continue;
             }
-            Written::Failed(error) => with_causes(label, error),
-            Written::NotOpened(error) => with_causes(label, error.as_ref()),
+            Written::Failed(error) => not_written(label, error),
+            Written::NotOpened(error) => not_written(label, error.as_ref()),
             Written::GivenUp => format!("the cache {label} was not written: it took too long"),
         };
         match on_error {
@@ -140,8 +140,6 @@ pub fn report(written: &[WrittenCache], on_error: OnError, tools: &Tools<'_>) ->
     errors
 }
 
-fn with_causes(label: &str, error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes
-        .fold(format!("the cache {label} was not written: {error}"), |text, cause| format!("{text}: {cause}"))
+fn not_written(label: &str, error: &dyn std::error::Error) -> String {
+    format!("the cache {label} was not written: {}", store::with_causes(error))
 }

@@ -206,7 +206,7 @@ pub fn get(
     let fetched = remote.and_then(|remote| Ok(copy(&remote, &local, image.digest())?));
     match fetched {
         Ok(()) => return Ok(Found::Registry),
-        Err(error) => tried.push(format!("{}: {}", image.repository(), chain_of(&error))),
+        Err(error) => tried.push(format!("{}: {}", image.repository(), store::with_causes(&error))),
     }
     let Some(path) = &record.archive else {
         tried.push("the ledger names no archive".to_owned());
@@ -217,7 +217,7 @@ pub fn get(
         Ok(()) => Ok(Found::Archive(path)),
         Err(error @ HandoverError::Incomplete { .. }) => Err(error),
         Err(error) => {
-            tried.push(format!("{}: {}", path.display(), chain_of(&error)));
+            tried.push(format!("{}: {}", path.display(), store::with_causes(&error)));
             Err(HandoverError::Nowhere { service: service.clone(), image, tried })
         }
     }
@@ -334,10 +334,4 @@ fn copy(source: &dyn ImageStore, local: &dyn ImageStore, digest: Digest) -> Resu
     let document = source.document(&digest)?;
     copy_image(source, local, document.descriptor(), &CopyOptions::whole(), &|_| {})?;
     Ok(())
-}
-
-/// An error with its causes on one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -12,7 +12,7 @@ use pipeline::copy::repository::{
 };
 use pipeline::place::Place;
 use serde::{Deserialize, Serialize};
-use store::{Company, Foreign, StoreError};
+use store::{Company, Foreign};
 
 use super::copy::{ForeignLayers, LeftOut};
 use crate::error::{Code, Error};
@@ -275,14 +275,9 @@ impl Answer {
         for line in &mut self.tags {
             line.verified = Some(report.verified.contains(&line.to));
             let failed = report.failed.iter().find(|(tag, _)| *tag == line.to);
-            line.error = failed.map(|(_, error)| with_causes(error));
+            line.error = failed.map(|(_, error)| store::with_causes(error));
         }
     }
-}
-
-fn with_causes(error: &StoreError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl fmt::Display for Answer {

@@ -181,8 +181,7 @@ impl Answer {
 
 impl Line {
     fn failed(image: String, error: &Error) -> Self {
-        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-        let error = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let error = store::with_causes(error);
         Self {
             image,
             digest: None,

@@ -227,7 +227,7 @@ impl Failure {
             Self::Corrupt { reason } => StoreError::Corrupt { what, reason },
             Self::Unsupported { reason } => StoreError::Unsupported { what, reason },
             Self::Unauthorized { .. } | Self::Credential(_) | Self::Route(_) => {
-                StoreError::Denied { what, reason: with_sources(&self) }
+                StoreError::Denied { what, reason: store::with_causes(&self) }
             }
             Self::Status { status, .. } if status == StatusCode::NOT_FOUND => StoreError::NotFound { what },
             Self::Status { status, .. } if status.is_client_error() && !is_transient(status) => {
@@ -245,18 +245,6 @@ impl Failure {
 
 pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// Returns the message of an error with those of its sources, for places that keep only text.
-pub(crate) fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ impl Host {
                 attempt: 1,
                 attempts: 1,
                 what: format!("pull from the mirror {repository}"),
-                reason: super::failure::with_sources(failure),
+                reason: store::with_causes(failure),
                 next: Next::Elsewhere(next.to_string()),
             });
         }

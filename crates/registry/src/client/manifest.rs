@@ -64,7 +64,7 @@ pub(crate) fn get(remote: &RemoteRepository, name: &ManifestName) -> Result<Docu
         })?;
     }
     Document::parse(raw, content_type.as_ref()).map_err(|error| {
-        let reason = super::failure::with_sources(&error);
+        let reason = store::with_causes(&error);
         match error {
             InvalidDocument::Schema1 | InvalidDocument::Unsupported { .. } => Failure::Unsupported { reason },
             _ => Failure::Corrupt { reason },

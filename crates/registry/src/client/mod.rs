@@ -67,7 +67,7 @@ pub use cloud::CloudSettings;
 pub use connector::TlsError;
 pub use credentials::{Credential, CredentialError, CredentialFile, Credentials};
 pub use download::Ranges;
-pub(crate) use failure::with_sources;
+
 pub use failure::{Failure, GaveUp, Limit};
 pub use outside::{Ask, Told};
 pub use own::HostOptions;

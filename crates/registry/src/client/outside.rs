@@ -236,7 +236,7 @@ fn object_error(failure: Failure) -> opendal::Error {
         _ => ErrorKind::Unexpected,
     };
     let transient = failure.is_transient();
-    let error = opendal::Error::new(kind, super::failure::with_sources(&failure));
+    let error = opendal::Error::new(kind, store::with_causes(&failure));
     if transient { error.set_temporary() } else { error }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::{Method, Request};
 
 use super::Client;
-use super::failure::{Failure, with_sources};
+use super::failure::Failure;
 use super::fetch::safe_address;
 use super::host::{Host, read_error};
 use super::payload::Payload;
@@ -39,7 +39,7 @@ impl From<Failure> for PostFailure {
             _ => None,
         };
         let status = failure.status().map(|status| status.as_u16());
-        Self { status, retry_after, reason: with_sources(&failure) }
+        Self { status, retry_after, reason: store::with_causes(&failure) }
     }
 }
 

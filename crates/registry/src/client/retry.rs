@@ -165,7 +165,7 @@ impl<'a> Retry<'a> {
             attempt: self.failed,
             attempts: self.attempts,
             what: self.what.clone(),
-            reason: super::failure::with_sources(&failure),
+            reason: store::with_causes(&failure),
             next: Next::Again(wait),
         });
         self.clock.sleep(wait);

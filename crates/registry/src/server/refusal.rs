@@ -57,7 +57,7 @@ impl Refusal {
     /// The store cannot do its work. A full disk gets a status of its own, which no client tries
     /// again.
     fn broken(error: &StoreError) -> Self {
-        tracing::error!(error = %chain(error), "the store failed");
+        tracing::error!(error = %store::with_causes(error), "the store failed");
         let (status, message) = match is_full(error) {
             true => (StatusCode::INSUFFICIENT_STORAGE, "the disk of the registry is full"),
             false => (
@@ -118,16 +118,6 @@ fn is_full(error: &StoreError) -> bool {
         source = error.source();
     }
     false
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

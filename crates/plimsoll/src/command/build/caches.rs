@@ -177,8 +177,7 @@ fn complain(
         let code = session.ui.failure(what, error);
         return Err(Error::Reported(if code == Code::Done { Code::Failed } else { code }));
     }
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    session.ui.warn(causes.fold(format!("{what}: {error}"), |text, cause| format!("{text}: {cause}")));
+    session.ui.warn(format!("{what}: {}", store::with_causes(error)));
     Ok(())
 }
 

@@ -195,14 +195,8 @@ impl Batch {
 
     fn metadata(&self, lists: Lists, context: &Context) -> Result<Metadata, String> {
         let inputs = lists.inputs().map_err(|error| error.to_string())?;
-        self.engine.metadata(&inputs, context).map_err(|error| with_causes(&error))
+        self.engine.metadata(&inputs, context).map_err(|error| store::with_causes(&error))
     }
-}
-
-/// Returns an error and its causes in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Lists {

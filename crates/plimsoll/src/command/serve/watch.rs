@@ -87,7 +87,7 @@ impl<'a> Watched<'a> {
                 self.files = files;
                 return Some(Ok(format!("{names} changed: in force from now on")));
             }
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => store::with_causes(&error),
             Err(defect) => defect,
         };
         // The same is not tried again.
@@ -107,16 +107,6 @@ pub fn run(mut watched: Vec<Watched<'_>>, enough: &Receiver<()>, ui: &Ui) {
             }
         }
     }
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

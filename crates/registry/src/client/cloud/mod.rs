@@ -142,7 +142,7 @@ impl Cloud {
         };
         let reason = format!(
             "no login could be made from what the cloud gives this job: {}; log in, or install {helper} and name it in credHelpers",
-            super::failure::with_sources(failure)
+            store::with_causes(failure)
         );
         match failure {
             // A cloud that is busy is asked again with the request.

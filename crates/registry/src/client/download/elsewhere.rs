@@ -14,7 +14,6 @@ use store::{Blob, StoreError};
 use super::stream::Download;
 use super::{BlobRequest, content_length};
 use crate::client::address::{is_inner, without_query};
-use crate::client::failure::with_sources;
 use crate::client::host::Host;
 use crate::client::repository::RemoteRepository;
 use crate::client::{Client, Failure};
@@ -91,7 +90,7 @@ fn reason(url: &str, failure: &Failure) -> String {
     match failure {
         // It names the address itself.
         Failure::Address { .. } => failure.to_string(),
-        failure => format!("{} ({})", without_query(url), with_sources(failure)),
+        failure => format!("{} ({})", without_query(url), store::with_causes(failure)),
     }
 }
 

@@ -202,7 +202,7 @@ impl Download {
             _ => io::ErrorKind::ConnectionAborted,
         };
         if kind == io::ErrorKind::InvalidData {
-            let reason = crate::client::failure::with_sources(&failure);
+            let reason = store::with_causes(&failure);
             return io::Error::new(kind, format!("{}: {reason}", self.request.what()));
         }
         let what = format!("blob {} in {}", self.request.digest, self.request.repository);

@@ -200,7 +200,7 @@ impl Proxy {
         if matches!(error, StoreError::Unreachable { source, .. } if source.is::<Silent>()) {
             return;
         }
-        let reason = crate::client::with_sources(error);
+        let reason = store::with_causes(error);
         (self.options.report)(&ProxyTrouble { what: what.to_string(), reason, is_served });
     }
 
