@@ -341,6 +341,7 @@ impl ImageStore for ContainerdRepository {
 
     /// containerd does not know what speaks of what: labels of the manifest say so, as they say what it consists of.
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        // What is not there has no labels, and nothing is said about it.
         let labels = self.content.info(subject)?.map(|info| info.labels).unwrap_or_default();
         store::referrer::among(self, labels::referrers(&labels), subject)
     }

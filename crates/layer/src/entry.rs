@@ -29,6 +29,22 @@ pub struct Entry {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
+impl Entry {
+    /// Returns a file of `size` bytes that everybody may read and that says nothing of who made it when: a member of an
+    /// archive of images.
+    pub fn member(path: &str, size: u64) -> Self {
+        Self {
+            path: path.as_bytes().to_vec(),
+            kind: Kind::File { size, digest: None, offset: 0 },
+            mode: 0o444,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            xattrs: BTreeMap::new(),
+        }
+    }
+}
+
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {

@@ -52,6 +52,7 @@ pub fn wanted(session: &Session) -> Result<Option<Daemon>, DaemonError> {
     let scratch = session.scratch().unwrap_or_else(|_| here());
     match named(&session.environment) {
         Ok(Some(socket)) => Daemon::connect(&socket, &scratch).map(Some),
+        // A daemon that this user may not use is none for who did not ask for it.
         Ok(None) => Ok(usual(&session.environment, &scratch).unwrap_or_default()),
         Err(DaemonError::Elsewhere { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -81,11 +82,13 @@ fn named(environment: &Environment) -> Result<Option<PathBuf>, DaemonError> {
     let set = environment.variable("DOCKER_CONTEXT").map(ToOwned::to_owned);
     let read =
         || std::fs::read(&config).ok().and_then(|bytes| serde_json::from_slice::<Settings>(&bytes).ok());
+    // A file that is not there, or that Docker could not read either, chooses no context.
     let name = set.unwrap_or_else(|| read().unwrap_or_default().current_context);
     if name.is_empty() || name == DEFAULT {
         return Ok(None);
     }
     let folder = config.with_file_name("contexts/meta").join(Digest::of(name.as_bytes()).hex());
+    // A context whose file cannot be read is none: that is said below.
     let context = std::fs::read(folder.join("meta.json")).ok();
     let context = context.and_then(|bytes| serde_json::from_slice::<Context>(&bytes).ok());
     let endpoint = context.and_then(|context| context.endpoints.docker);

@@ -321,4 +321,4 @@ impl SourceTree for Context {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Makes a folder of a notation such as `src/ a.txt=text link->target`.
-fn folder(text: &str) -> TempDir {
+/// Makes a folder of a notation such as `src/ a.txt=text link->target other~a.txt`, the last one another name of a file.
+pub(crate) fn folder(text: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for word in text.split_whitespace() {
         let at = |path: &str| {
@@ -20,6 +20,8 @@ fn folder(text: &str) -> TempDir {
         };
         if let Some((path, target)) = word.split_once("->") {
             symlink(target, at(path)).unwrap();
+        } else if let Some((path, other)) = word.split_once('~') {
+            fs::hard_link(at(other), at(path)).unwrap();
         } else if let Some((path, text)) = word.split_once('=') {
             fs::write(at(path), text).unwrap();
         } else {
@@ -39,7 +41,7 @@ fn options(cache_folder: Option<&Path>) -> ContextOptions {
     }
 }
 
-fn open(folder: &TempDir, ignore: &str) -> Context {
+pub(crate) fn open(folder: &TempDir, ignore: &str) -> Context {
     let ignore = IgnoreFile::parse(ignore.as_bytes(), ".dockerignore").unwrap();
     Context::open(folder.path(), &ignore, options(None)).unwrap()
 }

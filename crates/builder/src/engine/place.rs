@@ -356,14 +356,13 @@ impl Resolving<'_> {
         wish: &[u8],
         before: Option<(Placed, FileNumber)>,
     ) -> Result<Option<(Placed, FileNumber)>, PlaceError> {
-        let before_placed = before.as_ref().map(|(placed, _)| placed);
         let Some((file, wish)) = wish.split_first_chunk() else {
-            let folder = self.folder(path, before_placed)?;
+            let folder = self.folder(path, before.map(|(placed, _)| placed))?;
             return Ok(folder.map(|folder| (folder, 0)));
         };
         let wanted = Placed::take(wish).ok_or_else(|| io::Error::other("the list of entries is damaged"))?;
         let is_folder = wanted.entry.kind == Kind::Directory;
-        match self.has_folder(path, before_placed) {
+        match self.has_folder(path, before.as_ref().map(|(placed, _)| placed)) {
             Some(true) if !is_folder => Err(conflict(path, "a folder", "a file"))?,
             Some(false) if is_folder => Err(conflict(path, "not a folder", "a folder"))?,
             _ => {}
@@ -371,9 +370,9 @@ impl Resolving<'_> {
         Ok(Some((wanted, FileNumber::from_le_bytes(*file))))
     }
 
-    fn folder(&self, path: &[u8], before: Option<&Placed>) -> Result<Option<Placed>, String> {
-        match self.has_folder(path, before) {
-            Some(true) if before.is_some() => Ok(before.cloned()),
+    fn folder(&self, path: &[u8], before: Option<Placed>) -> Result<Option<Placed>, String> {
+        match self.has_folder(path, before.as_ref()) {
+            Some(true) if before.is_some() => Ok(before),
             // Folders of the layers below are repeated, so that the new layer says everything about the
             // folders it uses and can be unpacked alone.
             Some(true) => Ok(self.below.get(path).and_then(|node| {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use layer::{FollowLast, Kind, LayerPath};
 use rustix::fs::{Mode, OFlags};
+use store::with_causes;
 
 use super::contents::View;
 use super::items::{Content, Group, Item, ItemKind, Items, kind};
@@ -122,8 +123,8 @@ pub(crate) fn from_context<'a>(
 ) -> Result<Vec<Group<'a>>, String> {
     let mut groups = Vec::new();
     for source in sources {
-        for selected in select_some(context, source, choice).map_err(|error| chain_of(&error))? {
-            context.know(&selected).map_err(|error| chain_of(&error))?;
+        for selected in select_some(context, source, choice).map_err(|error| with_causes(&error))? {
+            context.know(&selected).map_err(|error| with_causes(&error))?;
             let (name, is_folder) = (selected.name.clone(), selected.is_folder);
             groups.push(Group { name, is_folder, items: Items::Selected(context, selected) });
         }
@@ -144,7 +145,7 @@ pub(crate) fn from_layers(
     let tree = LayerTree { tree: &view.tree, name };
     let mut groups = Vec::new();
     for source in sources {
-        for selected in select_some(&tree, source, choice).map_err(|error| chain_of(&error))? {
+        for selected in select_some(&tree, source, choice).map_err(|error| with_causes(&error))? {
             let item = |item| layer_item(&tree, &selected, item);
             let items = Items::Listed(selected.items(&tree).map(item).collect::<Result<_, _>>()?);
             groups.push(Group { name: selected.name.clone(), is_folder: selected.is_folder, items });
@@ -157,7 +158,7 @@ fn layer_item(tree: &LayerTree<'_>, selected: &Selected, item: SelectedItem) -> 
     let path = selected.path_of(&item);
     let (mut digest, mut content) = (None, None);
     if is_file(&item) {
-        let digests = tree.digests(std::slice::from_ref(&path)).map_err(|error| chain_of(&error))?;
+        let digests = tree.digests(std::slice::from_ref(&path)).map_err(|error| with_causes(&error))?;
         digest = digests.first().copied();
         // What cannot be resolved has no content, which is an error below.
         let resolved = tree.tree.resolve(&path, FollowLast::No).ok();
@@ -223,46 +224,18 @@ pub(crate) fn path_of_field(field: &str) -> Option<String> {
     path.filter(|path| !path.is_empty()).map(str::to_owned)
 }
 
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::context::tests::{folder, open};
 
-    /// Makes a folder: `path=content`, `path->target` or `path~other name of`.
-    fn folder(files: &str) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for file in files.split_whitespace() {
-            let place = |path: &str| {
-                let path = folder.path().join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                path
-            };
-            if let Some((path, target)) = file.split_once("->") {
-                std::os::unix::fs::symlink(target, place(path)).unwrap();
-            } else if let Some((path, other)) = file.split_once('~') {
-                fs::hard_link(place(other), place(path)).unwrap();
-            } else if let Some((path, content)) = file.split_once('=') {
-                fs::write(place(path), content).unwrap();
-            }
-        }
-        folder
-    }
-
-    fn key(folder: &Path, source: &str) -> Vec<Vec<u8>> {
-        let options = ContextOptions {
-            threads: 1,
-            now: SystemTime::UNIX_EPOCH,
-            cache_folder: None,
-            permissions: Permissions::AsFound,
-        };
-        let context = Context::open(folder, &IgnoreFile::empty(), options).unwrap();
+    fn key(folder: &TempDir, source: &str) -> Vec<Vec<u8>> {
+        let context = open(folder, "");
         let choice = Choice::new(false, &[]).unwrap();
         let groups = from_context(&context, &[source.to_owned()], &choice).unwrap();
         fields(&groups).collect()
@@ -274,13 +247,13 @@ mod tests {
         fs::hard_link(one.path().join("d/a"), one.path().join("y")).unwrap();
         let file = fs::File::options().write(true).open(two.path().join("d/a")).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert_eq!(key(one.path(), "d"), key(two.path(), "d"), "times do not count, nor names elsewhere");
+        assert_eq!(key(&one, "d"), key(&two, "d"), "times do not count, nor names elsewhere");
     }
 
     #[test]
     fn whatever_shows_in_the_layer_is_in_the_fields() {
         let base = folder("d/a=1 d/b=1 d/c=1 d/l->a");
-        let mut seen = vec![key(base.path(), "d"), key(base.path(), "d/a")];
+        let mut seen = vec![key(&base, "d"), key(&base, "d/a")];
         for files in [
             "d/a=2 d/b=1 d/c=1 d/l->a",
             "d/a=1 d/b=1 d/c=1 d/l->b",
@@ -293,10 +266,10 @@ mod tests {
             "d/a=1 d/b=1 d/c~d/b d/l->a",
             "d/a=1 d/b~d/a d/c~d/a d/l->a",
         ] {
-            seen.push(key(folder(files).path(), "d"));
+            seen.push(key(&folder(files), "d"));
         }
         fs::set_permissions(base.path().join("d/a"), fs::Permissions::from_mode(0o600)).unwrap();
-        seen.push(key(base.path(), "d"));
+        seen.push(key(&base, "d"));
         let count = seen.len();
         seen.sort();
         seen.dedup();

@@ -112,8 +112,7 @@ impl Workspace {
 
     fn unpack(&self, layer: &LayerRef, lower: Option<&Tree>, path: &Path) -> Result<(), BuildError> {
         let work = self.work_folder()?;
-        let target = work.path().join("tree");
-        fs::create_dir(&target).map_err(|source| io_error("create", &target, source))?;
+        let target = work.create("tree")?;
         let digest = layer.descriptor()?.digest;
         let action = || format!("unpack the layer {digest}");
         let blob = self.open_layer(layer)?;

@@ -146,6 +146,8 @@ impl Unpacking<'_> {
         for placed in std::mem::take(&mut paths.parents) {
             tar.append(&placed.entry, &mut io::empty()).map_err(failed)?;
         }
+        // Not the owner's that entries get: BuildKit gives it to entries only.
+        let roots = Attributes { owner: None, ..self.attributes.clone() };
         let mut reader = TarReader::new(input);
         loop {
             let mut entry = match reader.next_entry() {
@@ -160,10 +162,8 @@ impl Unpacking<'_> {
                 Ok(above) => above,
                 Err(reason) => return Ok(Err(reason)),
             };
-            // Not the owner's that entries get: BuildKit gives it to entries only.
-            let nobodys = Attributes { owner: None, ..self.attributes.clone() };
             for folder in above {
-                let placed = made_folder(&folder, &nobodys);
+                let placed = made_folder(&folder, &roots);
                 tar.append(&placed.entry, &mut io::empty()).map_err(failed)?;
             }
             if let Some((uid, gid)) = self.attributes.owner {

@@ -1,9 +1,10 @@
 //! The layers of an image without their compression, as far as that can be told without fetching them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use oci::{Descriptor, DiffId, Digest};
+use oci::{Descriptor, DiffId, Digest, Document, ImageManifest, MediaType};
 use store::{Blob, BlobStore, Source, StoreError};
 
 use super::Parcel;
@@ -25,17 +26,40 @@ pub(super) struct Plain {
 
 /// Returns the layers of an image, lowest first; `None` where one lies elsewhere, or where nobody knows what is in it.
 pub(super) fn layers(parcel: &Parcel<'_>, diff_ids: &[DiffId]) -> Result<Option<Vec<Plain>>, StoreError> {
-    if parcel.layers().count() != diff_ids.len() {
+    layers_of(parcel.manifest, diff_ids, |layer| plain_bytes(parcel.source, &layer.digest))
+}
+
+/// Returns the layers of an image, lowest first, of which `bytes` says how much each holds; `None` where one lies
+/// elsewhere, or where `bytes` does not know.
+pub(super) fn layers_of(
+    manifest: &Document,
+    diff_ids: &[DiffId],
+    bytes: impl Fn(&Descriptor) -> Result<Option<u64>, StoreError>,
+) -> Result<Option<Vec<Plain>>, StoreError> {
+    let Some(image) = manifest.as_image().filter(|image| image.layers.len() == diff_ids.len()) else {
         return Ok(None);
-    }
+    };
     let mut layers = Vec::new();
-    for (layer, diff_id) in parcel.layers().zip(diff_ids) {
+    for (layer, diff_id) in image.layers.iter().zip(diff_ids) {
         let is_layer = layer.urls.is_empty() && layer.media_type.layer_compression().is_some();
-        let bytes = if is_layer { plain_bytes(parcel.source, &layer.digest)? } else { None };
+        let bytes = if is_layer { bytes(layer)? } else { None };
         let Some(bytes) = bytes else { return Ok(None) };
         layers.push(Plain { diff_id: diff_id.0, packed: layer.clone(), bytes });
     }
     Ok(Some(layers))
+}
+
+/// The manifest of an image with layers that are not compressed, and which blobs hold those.
+pub(super) type Twin = (Document, BTreeMap<Digest, Digest>);
+
+/// Returns the twin of an image; `None` where no layer is compressed.
+pub(super) fn twin(manifest: &Document, layers: &[Plain]) -> Option<Twin> {
+    let image = manifest.as_image()?;
+    let packed = layers.iter().filter(|layer| layer.diff_id != layer.packed.digest);
+    let unpacked: BTreeMap<_, _> = packed.map(|layer| (layer.diff_id, layer.packed.digest)).collect();
+    let plain = layers.iter().map(|layer| Descriptor::new(MediaType::OciLayer, layer.diff_id, layer.bytes));
+    let twin = Document::from_manifest(ImageManifest::new(image.config.clone(), plain.collect()));
+    (!unpacked.is_empty()).then_some((twin, unpacked))
 }
 
 /// Returns how much a layer holds; `None` where it would have to come from another machine for that.
@@ -98,7 +122,7 @@ impl Plain {
 
 #[cfg(test)]
 mod tests {
-    use oci::{Compression, MediaType};
+    use oci::Compression;
     use store::MemoryStore;
 
     use super::*;
@@ -140,5 +164,27 @@ mod tests {
         }
         let plain = Plain { diff_id: Digest::of(b"content"), packed: descriptor, bytes: 7 };
         plain.write(&store, &AtomicBool::new(true), &mut Vec::new()).unwrap_err();
+    }
+
+    #[test]
+    fn a_twin_has_the_same_configuration_and_the_sizes_of_what_layers_hold() {
+        let packed = Plain {
+            diff_id: Digest::of(b"content"),
+            packed: Descriptor::of(MediaType::OciLayerGzip, b"packed"),
+            bytes: 7,
+        };
+        let plain = Descriptor::of(MediaType::OciLayer, b"plain");
+        let plain = || Plain { diff_id: plain.digest, packed: plain.clone(), bytes: 5 };
+        let config = Descriptor::of(MediaType::OciConfig, b"{}");
+        let layers = vec![packed.packed.clone(), plain().packed];
+        let image = Document::from_manifest(ImageManifest::new(config.clone(), layers));
+        let blob = packed.packed.digest;
+        let (twin_of_it, blobs) = twin(&image, &[packed, plain()]).unwrap();
+        let found = twin_of_it.as_image().unwrap();
+        assert_eq!(found.config, config);
+        let layers: Vec<_> = found.layers.iter().map(|layer| (layer.digest, layer.size)).collect();
+        assert_eq!(layers, [(Digest::of(b"content"), 7), (Digest::of(b"plain"), 5)]);
+        assert_eq!(blobs, BTreeMap::from([(Digest::of(b"content"), blob)]));
+        assert!(twin(&image, &[plain()]).is_none(), "nothing to unpack");
     }
 }

@@ -13,10 +13,12 @@
 
 use std::collections::BTreeMap;
 
-use oci::{Descriptor, DiffId, Digest, Document, ImageManifest, MediaType, Platform};
+use oci::{DiffId, Digest, Document, Platform, Repository};
 use registry::loan::{self, Goods};
+use store::StoreError;
 
 use super::inventory::Keeping;
+use super::plain::{self, Twin};
 use super::{Daemon, DaemonError, LOAD_TIMEOUT, Parcel, QUESTION_TIMEOUT};
 
 impl Daemon {
@@ -30,17 +32,14 @@ impl Daemon {
         platform: Option<&Platform>,
     ) -> Result<Option<u64>, DaemonError> {
         let is_unpacked = keeping == Keeping::Configurations;
-        let unpacked = if is_unpacked { unpacked(parcel.manifest, diff_ids) } else { None };
+        let unpacked = if is_unpacked { unopened(parcel.manifest, diff_ids)? } else { None };
         let (image, unpacked) = unpacked.unwrap_or_else(|| (parcel.manifest.clone(), BTreeMap::new()));
         let digest = image.digest();
         let goods = Goods { source: parcel.source, image: &image, unpacked: &unpacked };
         let lent = loan::lend(goods, |name| {
-            let platform = platform.map(|platform| format!("&platform={platform}")).unwrap_or_default();
-            let request = format!("POST /images/create?fromImage={name}&tag={digest}{platform}");
-            self.ask(&request, LOAD_TIMEOUT)?;
+            self.take_loan(name, &digest, platform)?;
             let named = self.name(parcel);
-            // The name of the loan leads nowhere from now on. The image stays, by its other names.
-            let _ = self.ask(&format!("DELETE /images/{name}@{digest}?noprune=1"), QUESTION_TIMEOUT);
+            self.forget_loan(name, &digest);
             named
         });
         match lent {
@@ -50,6 +49,26 @@ impl Daemon {
                 Ok(None)
             }
         }
+    }
+
+    /// Has the daemon pull what is lent under a name.
+    pub(super) fn take_loan(
+        &self,
+        name: &Repository,
+        digest: &Digest,
+        platform: Option<&Platform>,
+    ) -> Result<(), DaemonError> {
+        let mut request = format!("POST /images/create?fromImage={name}&tag={digest}");
+        if let Some(platform) = platform {
+            request.push_str(&format!("&platform={platform}"));
+        }
+        self.ask(&request, LOAD_TIMEOUT).map(drop)
+    }
+
+    /// Takes away the name of a loan, which leads nowhere any more. An image that has other names stays; a daemon that
+    /// keeps the name has one too many, and nothing else.
+    pub(super) fn forget_loan(&self, name: &Repository, digest: &Digest) {
+        let _ = self.ask(&format!("DELETE /images/{name}@{digest}?noprune=1"), QUESTION_TIMEOUT);
     }
 
     fn name(&self, parcel: &Parcel<'_>) -> Result<(), DaemonError> {
@@ -63,29 +82,17 @@ impl Daemon {
     }
 }
 
-/// Returns the manifest of the same image with layers that are not compressed, and which blobs hold those; `None`
-/// where none is compressed or where a layer lies elsewhere. Their sizes are those of the blobs: nobody knows others
-/// yet, and who pulls only shows them.
-fn unpacked(manifest: &Document, diff_ids: &[DiffId]) -> Option<(Document, BTreeMap<Digest, Digest>)> {
-    let image = manifest.as_image().filter(|image| image.layers.len() == diff_ids.len())?;
-    let mut layers = Vec::new();
-    let mut unpacked = BTreeMap::new();
-    for (layer, diff_id) in image.layers.iter().zip(diff_ids) {
-        let is_here = layer.urls.is_empty() && layer.media_type.layer_compression().is_some();
-        if !is_here {
-            return None;
-        }
-        if layer.digest != diff_id.0 {
-            unpacked.insert(diff_id.0, layer.digest);
-        }
-        layers.push(Descriptor::new(MediaType::OciLayer, diff_id.0, layer.size));
-    }
-    let twin = Document::from_manifest(ImageManifest::new(image.config.clone(), layers));
-    (!unpacked.is_empty()).then_some((twin, unpacked))
+/// Returns the twin of an image whose layers nobody has opened: their sizes are those of the blobs, which who pulls only
+/// shows.
+fn unopened(manifest: &Document, diff_ids: &[DiffId]) -> Result<Option<Twin>, StoreError> {
+    let layers = plain::layers_of(manifest, diff_ids, |layer| Ok(Some(layer.size)))?;
+    Ok(layers.and_then(|layers| plain::twin(manifest, &layers)))
 }
 
 #[cfg(test)]
 mod tests {
+    use oci::{Descriptor, ImageManifest, MediaType};
+
     use super::*;
 
     #[test]
@@ -96,17 +103,20 @@ mod tests {
         let diff_ids = [DiffId(Digest::of(b"content")), DiffId(plain.digest)];
         let layers = vec![packed.clone(), plain.clone()];
         let image = Document::from_manifest(ImageManifest::new(config.clone(), layers));
-        let (twin, blobs) = unpacked(&image, &diff_ids).unwrap();
+        let (twin, blobs) = unopened(&image, &diff_ids).unwrap().unwrap();
         let twin = twin.as_image().unwrap();
         assert_eq!(twin.config, config);
         assert_eq!(twin.layers.iter().map(|layer| layer.digest).collect::<Vec<_>>(), diff_ids.map(|id| id.0));
         assert_eq!(blobs, BTreeMap::from([(diff_ids[0].0, packed.digest)]));
-        assert!(unpacked(&image, &diff_ids[..1]).is_none(), "a configuration that says something else");
+        assert!(
+            unopened(&image, &diff_ids[..1]).unwrap().is_none(),
+            "a configuration that says something else"
+        );
         let elsewhere = Descriptor { urls: vec!["https://example.com".to_owned()], ..packed };
         let image =
             Document::from_manifest(ImageManifest::new(config.clone(), vec![elsewhere, plain.clone()]));
-        assert!(unpacked(&image, &diff_ids).is_none());
+        assert!(unopened(&image, &diff_ids).unwrap().is_none());
         let image = Document::from_manifest(ImageManifest::new(config, vec![plain]));
-        assert!(unpacked(&image, &diff_ids[1..]).is_none(), "nothing to unpack");
+        assert!(unopened(&image, &diff_ids[1..]).unwrap().is_none(), "nothing to unpack");
     }
 }

@@ -8,11 +8,11 @@
 //! Source: moby, daemon/images/image_import.go, image/tarexport/load.go; Docker image specification v1.2, "Combined Image
 //! JSON + Filesystem Changeset Format".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use layer::{Entry, Kind, LayerError, TarWriter};
+use layer::{Entry, LayerError, TarWriter};
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -120,12 +120,12 @@ fn write(
     let mut tar = TarWriter::new(upload);
     let written = (|| -> Result<(), LayerError> {
         for (name, content) in [("manifest.json", list), (&name, config)] {
-            tar.append_with(&member(name, content.len() as u64), |output| output.write_all(&content))?;
+            tar.append_with(&Entry::member(name, content.len() as u64), |output| output.write_all(&content))?;
         }
         let mut written = BTreeSet::new();
         for layer in layers.iter().filter(|layer| is_in_archive(layer)) {
             if written.insert(layer.diff_id) {
-                let entry = member(&path(layer), layer.bytes);
+                let entry = Entry::member(&path(layer), layer.bytes);
                 tar.append_with(&entry, |output| layer.write(parcel.source, is_lost, output))?;
             }
         }
@@ -146,16 +146,4 @@ fn configuration(parcel: &Parcel<'_>) -> Result<(Vec<u8>, String), DaemonError> 
 
 fn path(layer: &Plain) -> String {
     format!("{}/layer.tar", layer.diff_id.hex())
-}
-
-fn member(path: &str, size: u64) -> Entry {
-    Entry {
-        path: path.as_bytes().to_vec(),
-        kind: Kind::File { size, digest: None, offset: 0 },
-        mode: 0o444,
-        uid: 0,
-        gid: 0,
-        mtime: 0,
-        xattrs: BTreeMap::new(),
-    }
 }

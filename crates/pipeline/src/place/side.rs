@@ -1,7 +1,7 @@
 //! Names of registries have two sides: what the local store has under them, and what their registry has.
 
 use oci::{Descriptor, Digest, Document, Tag};
-use store::{Blob, BlobStore, ImageStore, LayoutRepository, Put, StoreError};
+use store::{Blob, BlobStore, Fallback, ImageStore, LayoutRepository, Put, StoreError};
 
 use super::Place;
 use super::open::{Located, PlaceError, Places, absent_is_none};
@@ -53,12 +53,15 @@ struct Held {
     there: Box<dyn ImageStore>,
 }
 
+impl Held {
+    fn both(&self) -> Fallback<'_> {
+        Fallback { first: &self.here, then: &*self.there }
+    }
+}
+
 impl BlobStore for Held {
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        match self.here.blob_size(digest)? {
-            None => self.there.blob_size(digest),
-            found => Ok(found),
-        }
+        self.both().blob_size(digest)
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<Blob, StoreError> {
@@ -101,19 +104,11 @@ impl ImageStore for Held {
     }
 
     fn tags(&self) -> Result<Vec<Tag>, StoreError> {
-        let mut tags = self.here.tags()?;
-        tags.extend(self.there.tags()?);
-        tags.sort();
-        tags.dedup();
-        Ok(tags)
+        self.both().tags()
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
-        let mut found = self.here.referrers(subject)?;
-        found.extend(self.there.referrers(subject)?);
-        found.sort_by_key(|descriptor| descriptor.digest);
-        found.dedup_by_key(|descriptor| descriptor.digest);
-        Ok(found)
+        self.both().referrers(subject)
     }
 
     fn delete_document(&self, digest: &Digest) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use layer::{Entry, Kind, LayerError, TarWriter};
+use layer::{Entry, LayerError, TarWriter};
 use oci::annotations::{CONTAINERD_IMAGE_NAME, REF_NAME};
 use oci::{Descriptor, Digest, Document, ImageIndex, ImageManifest, MediaType, Platform, Reference};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -339,15 +339,7 @@ impl Writer<'_> {
 
     fn member(&mut self, path: &str, content: Blob) -> Result<(), StoreError> {
         let size = content.size();
-        let entry = Entry {
-            path: path.as_bytes().to_vec(),
-            kind: Kind::File { size, digest: None, offset: 0 },
-            mode: 0o444,
-            uid: 0,
-            gid: 0,
-            mtime: 0,
-            xattrs: BTreeMap::new(),
-        };
+        let entry = Entry::member(path, size);
         self.tar.append_with(&entry, |output| copy(content, output)).map_err(|error| failed(path, error))?;
         self.saved.members += 1;
         self.saved.bytes += size;

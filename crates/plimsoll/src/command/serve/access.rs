@@ -103,6 +103,7 @@ pub fn read(session: &Session, settings: &ServeRegistry, before: Option<&Read>) 
         rules: Rules::default(),
         webhooks: Vec::new(),
         files: Files::default(),
+        // At the start there are none that know keys already.
         issuers: before.map(|read| read.issuers.clone()).unwrap_or_default(),
     };
     read.rules.immutable = settings.immutable_tag.iter().map(|text| Immutable::new(text)).collect();
